@@ -1,0 +1,1 @@
+"""BlockCert producers: lift, extract, compare, measure, state and sign."""

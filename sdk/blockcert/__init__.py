@@ -1,0 +1,1 @@
+"""The BlockCert format: types, exact numbers, digests, envelope, keys, bundle, bound arithmetic."""

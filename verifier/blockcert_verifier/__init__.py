@@ -1,0 +1,1 @@
+"""The standalone BlockCert verifier: opens, checks and re-runs certificates offline."""
