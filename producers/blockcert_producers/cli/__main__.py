@@ -1,0 +1,5 @@
+"""`python -m blockcert_producers.cli` is `blockcert`."""
+
+from blockcert_producers.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""`blockcert compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blockcert_producers.cli import options
+
+__all__ = ["compare"]
+
+
+def compare(
+    *,
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="The original, in Hugging Face form.")
+    ],
+    candidate: Annotated[
+        Path, typer.Argument(metavar="CANDIDATE", help="Its copy: rounded, pruned, fine-tuned.")
+    ],
+    prompts: options.Prompts,
+    out: options.Out,
+    count: options.Count = 200,
+    calibration: options.Calibration = 50,
+    length: options.Length = 64,
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
+    attribution: options.Attribution = 50,
+) -> None:
+    """Measure how far CANDIDATE drifts from REFERENCE, block by block, and write a bundle.
+
+    The bundle is not signed yet: blockcert sign BUNDLE --key FILE.
+    """
+    from blockcert_producers.compare import command
+
+    command(
+        reference=reference,
+        candidate=candidate,
+        prompts=prompts,
+        out=out,
+        count=count,
+        calibration=calibration,
+        length=length,
+        seed=seed,
+        device=device,
+        attribution=attribution,
+    )

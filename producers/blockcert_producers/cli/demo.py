@@ -1,0 +1,24 @@
+"""`blockcert demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blockcert_producers.cli import options
+
+__all__ = ["demo"]
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where the demonstration is left.")
+    ] = Path("build/demo"),
+    device: options.Device = "cpu",
+) -> None:
+    """Certify the two small models that come with BlockCert, verify, change one byte, see the refusal."""
+    from blockcert_producers.demo import command
+
+    command(out=out, device=device)

@@ -1,0 +1,100 @@
+"""A command group that imports a command's module when that command is invoked, and not before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from blockcert_producers.cli.table import Entry
+
+__all__ = ["SpreadCommand", "group", "spread"]
+
+SPREAD = ("--prompts", "--producer")
+
+
+def spread(arguments: list[str], options: tuple[str, ...] = SPREAD) -> list[str]:
+    """`arguments` with every `--prompts a b` written as `--prompts a --prompts b`.
+
+    The values of such an option end at the next word that begins with a dash.
+    """
+    result: list[str] = []
+    position = 0
+    while position < len(arguments):
+        word = arguments[position]
+        position += 1
+        result.append(word)
+        if word == "--":
+            return result + arguments[position:]
+        if word not in options:
+            continue
+        first = True
+        while position < len(arguments) and not arguments[position].startswith("-"):
+            result += [arguments[position]] if first else [word, arguments[position]]
+            first = False
+            position += 1
+    return result
+
+
+class SpreadCommand(TyperCommand):
+    """A command whose options in `SPREAD` take several values after one mention."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, spread(args))
+
+
+def _leaf(name: str, entry: Entry) -> Any:
+    function = getattr(import_module(entry.module), entry.function)
+    app = _app()
+    app.command(name, cls=SpreadCommand)(function)
+    return typer.main.get_command(app)
+
+
+def _app(**settings: Any) -> typer.Typer:
+    return typer.Typer(
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **settings
+    )
+
+
+def group(table: dict[str, Entry], callback: Any, name: str, *, completion: bool = False) -> Any:
+    """The command group of `table`; `callback` carries its help text and its own options."""
+
+    class Group(TyperGroup):
+        def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+            return list(table)
+
+        def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+            entry = table.get(cmd_name)
+            if entry is None:
+                return None
+            if entry.table is None:
+                return _leaf(cmd_name, entry)
+
+            def nested() -> None: ...
+
+            nested.__doc__ = entry.summary
+            return group(entry.table, nested, cmd_name)
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            # typer suggests near names out of `commands`, which stays empty here
+            if args and args[0] not in table:
+                from difflib import get_close_matches
+
+                near = get_close_matches(args[0], list(table), n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(table)}."
+                ctx.fail(f"There is no command {args[0]!r}.{hint}")
+            return super().resolve_command(ctx, args)
+
+        def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+            with formatter.section("Commands"):
+                formatter.write_dl([(command, entry.summary) for command, entry in table.items()])
+
+    app = _app(cls=Group, no_args_is_help=True, name=name)
+    app.callback()(callback)
+    command = typer.main.get_command(app)
+    command.name = name
+    if completion:
+        command.params += list(typer.main.get_install_completion_arguments())
+    return command

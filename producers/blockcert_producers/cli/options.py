@@ -1,0 +1,53 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "Attribution",
+    "Calibration",
+    "Count",
+    "Device",
+    "Length",
+    "Out",
+    "PassphraseFile",
+    "Prompts",
+    "Seed",
+]
+
+Prompts = Annotated[
+    list[Path],
+    typer.Option("--prompts", metavar="FILE…", help="Text files (UTF-8) from which the prompts are drawn."),
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="BUNDLE", help="The bundle to write; must not exist yet.")
+]
+Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Certification prompts.")]
+Calibration = Annotated[int, typer.Option("--calibration", metavar="N", min=0, help="Calibration prompts.")]
+Length = Annotated[int, typer.Option("--length", metavar="T", min=2, help="Tokens in a prompt.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", min=0, max=(1 << 53) - 1, help="Seed of the draw."),
+]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda or cuda:N.")]
+Attribution = Annotated[
+    int,
+    typer.Option(
+        "--attribution",
+        metavar="N",
+        min=0,
+        help="Prompts on which drift is attributed to blocks.",
+    ),
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help="The passphrase is this file's first line (else BLOCKCERT_PASSPHRASE, else you are asked).",
+    ),
+]

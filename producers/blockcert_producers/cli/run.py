@@ -1,0 +1,103 @@
+"""One run of the command line: from the words to an exit code; nothing escapes as a traceback.
+
+Exit codes (`spec/09-result-codes.md`): 0, 1 and 3 are verdicts of `verify`; 2 is wrong usage or a refused
+input; 70 is a fault of BlockCert itself; 130 is an interruption.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from blockcert.errors import Refusal
+
+from blockcert_producers.cli.lazy import group
+from blockcert_producers.cli.table import COMMANDS
+
+__all__ = ["FAULT", "INTERRUPTED", "REFUSED", "run"]
+
+REFUSED = 2
+FAULT = 70
+INTERRUPTED = 130
+PRODUCE = ("torch", "transformers", "tokenizers", "safetensors")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"blockcert {version('blockcert')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Signed, checkable certificates of how far a replaced transformer can drift."""
+
+
+def _say(line: str) -> None:
+    try:
+        print(line, file=sys.stderr)
+    except OSError:
+        return
+
+
+def _missing(fault: ImportError) -> str | None:
+    """What to install for a missing module; None where the module is not one of the extras."""
+    top = (fault.name or "").partition(".")[0]
+    if top in PRODUCE:
+        return f"this command needs {top}, which is not installed: pip install 'blockcert[produce]'"
+    return None
+
+
+def _report_to() -> str:
+    """Where this build wants its faults reported: the tracker its metadata names, if it names one."""
+    from importlib.metadata import PackageNotFoundError, metadata
+
+    try:
+        urls = metadata("blockcert").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        urls = []
+    trackers = [url.partition(",")[2].strip() for url in urls if url.lower().startswith("issues")]
+    where = trackers[0] if trackers else "the project you installed blockcert from"
+    return f"set BLOCKCERT_DEBUG=1 for the traceback and report it to {where}"
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code. Messages go to standard error, one line each.
+
+    With BLOCKCERT_DEBUG set in the environment, a fault of BlockCert keeps its traceback.
+    """
+    command: Any = group(COMMANDS, _root, "blockcert", completion=True)
+    try:
+        code = command.main(args=arguments, prog_name="blockcert", standalone_mode=False)
+    except Refusal as refusal:
+        _say(f"blockcert: {refusal}")
+        return REFUSED
+    except (KeyboardInterrupt, typer.Abort):
+        _say("blockcert: interrupted")
+        return INTERRUPTED
+    except Exception as fault:
+        show = getattr(fault, "show", None)
+        if show is not None and hasattr(fault, "exit_code"):  # typer's own usage errors
+            show()
+            return REFUSED
+        if isinstance(fault, ImportError) and (hint := _missing(fault)):
+            _say(f"blockcert: {hint}")
+            return REFUSED
+        if os.environ.get("BLOCKCERT_DEBUG"):
+            import traceback
+
+            traceback.print_exc()
+        kind = type(fault).__name__
+        text = " ".join(str(fault).split())[:300]
+        _say(f"blockcert: internal fault, no verdict: {kind}: {text} ({_report_to()})")
+        return FAULT
+    if code == INTERRUPTED:
+        _say("blockcert: interrupted")
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,292 @@
+"""Well-formed programs: what a program document must satisfy beyond its schema (`spec/05-programs.md`).
+
+Everything here is decided from the document alone, without a weight file: names, files, numbers, heads, and
+every width that the document itself fixes. What only a weight file knows is checked when it is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from blockcert.errors import Refusal
+from blockcert.program import (
+    Add,
+    Attention,
+    Dense,
+    Embed,
+    Integer,
+    LayerNorm,
+    Linear,
+    LinearMap,
+    LinearScaling,
+    Llama3Scaling,
+    LowRank,
+    MeanPattern,
+    Multiply,
+    Program,
+    RmsNorm,
+    Rotary,
+    Rows,
+    SoftCap,
+    Sparse,
+    Stage,
+    Step,
+    TensorRef,
+    step_inputs,
+    step_references,
+)
+
+__all__ = ["REFERENCE_PREFIX", "problems"]
+
+REFERENCE_PREFIX = "reference/"
+"""Files of the reference checkpoint are named so; they stay outside the bundle."""
+
+Width = int | None
+"""A number of channels; None where only a weight file knows it."""
+
+
+def problems(program: Program, place: str, *, reference: bool) -> list[Refusal]:
+    """Everything that is wrong with `program`, in the order of the document; empty where it is well formed.
+
+    `place` is the document's file name. `reference` says that this is the lifted reference, which may draw on
+    files of the reference checkpoint only: with weights of the producer's own it would be something else.
+    """
+    return [*_files(program, place, reference), *_stages(program, place)]
+
+
+def _files(program: Program, place: str, reference: bool) -> Iterator[Refusal]:
+    seen: set[str] = set()
+    for i, file in enumerate(program.files):
+        at = f"{place}: $.files[{i}]"
+        if file.name.casefold() in seen:
+            yield Refusal("program.file.duplicate", at, f"{file.name} is listed twice")
+        seen.add(file.name.casefold())
+        if reference and not file.name.startswith(REFERENCE_PREFIX):
+            yield Refusal(
+                "program.file.foreign",
+                at,
+                f"the reference program draws on {file.name}, which is not a file of the reference "
+                f"checkpoint ({REFERENCE_PREFIX}...)",
+            )
+    used = {ref.file for stage in program.stages for step in stage.steps for ref in step_references(step)}
+    for i, file in enumerate(program.files):
+        if file.name not in used:
+            yield Refusal("program.file.unused", f"{place}: $.files[{i}]", f"no step reads {file.name}")
+
+
+def _stages(program: Program, place: str) -> Iterator[Refusal]:
+    last = len(program.stages) - 1
+    listed = {file.name for file in program.files}
+    for i, stage in enumerate(program.stages):
+        at = f"{place}: $.stages[{i}]"
+        expected = "embedding" if i == 0 else "head" if i == last else "block"
+        if stage.kind != expected:
+            yield Refusal(
+                "program.stage.order",
+                at,
+                f"stage {i} of {last + 1} is of kind {stage.kind!r} and must be {expected!r}: a program is "
+                "its embedding, its blocks, its head",
+            )
+        yield from _steps(program, stage, at, listed)
+
+
+def _steps(program: Program, stage: Stage, at: str, listed: set[str]) -> Iterator[Refusal]:
+    given = "tokens" if stage.kind == "embedding" else "hidden"
+    widths: dict[str, Width] = {given: None if given == "tokens" else program.hidden_size}
+    read: set[str] = {stage.output}
+    for j, step in enumerate(stage.steps):
+        here = f"{at}.steps[{j}]"
+        for name in step_inputs(step):
+            read.add(name)
+            if name not in widths:
+                yield Refusal(
+                    "program.value.undefined",
+                    here,
+                    f"{step.out!r} reads {name!r}, which no earlier step of this stage defines",
+                )
+        if step.out in widths or step.out in ("tokens", "hidden"):
+            yield Refusal(
+                "program.value.redefined", here, f"{step.out!r} is defined twice; each value is assigned once"
+            )
+        for ref in step_references(step):
+            yield from _reference(ref, here, listed)
+        yield from _numbers(step, here)
+        width, complaint = _width(step, widths, program)
+        if complaint:
+            yield Refusal("program.width.mismatch", here, complaint)
+        widths[step.out] = width
+    yield from _result(program, stage, at, widths, read)
+
+
+def _result(
+    program: Program, stage: Stage, at: str, widths: dict[str, Width], read: set[str]
+) -> Iterator[Refusal]:
+    if stage.output not in widths or stage.output == "tokens":
+        yield Refusal(
+            "program.value.undefined", at, f"the output {stage.output!r} is not defined by any step"
+        )
+        return
+    wanted = program.vocabulary if stage.kind == "head" else program.hidden_size
+    found = widths[stage.output]
+    if found is not None and found != wanted:
+        yield Refusal(
+            "program.width.mismatch",
+            at,
+            f"the output {stage.output!r} has {found} channels and must have {wanted}",
+        )
+    for j, step in enumerate(stage.steps):
+        if step.out not in read:
+            # a step that nothing reads would still be counted in what the program costs
+            yield Refusal("program.value.unused", f"{at}.steps[{j}]", f"nothing reads {step.out!r}")
+
+
+def _reference(ref: TensorRef, here: str, listed: set[str]) -> Iterator[Refusal]:
+    if ref.file not in listed:
+        yield Refusal(
+            "program.file.unlisted",
+            here,
+            f"tensor {ref.tensor!r} is in {ref.file}, which $.files does not list",
+        )
+    for axis, bounds in (("rows", ref.rows), ("columns", ref.columns)):
+        if bounds is not None and bounds[0] >= bounds[1]:
+            yield Refusal(
+                "program.tensor.range",
+                here,
+                f"the {axis} of {ref.tensor!r} run from {bounds[0]} to {bounds[1]}: empty",
+            )
+
+
+def _numbers(step: Step, here: str) -> Iterator[Refusal]:
+    match step:
+        case RmsNorm() | LayerNorm():
+            yield from _at_least(step.eps, "eps", here, zero=True)
+        case SoftCap():
+            yield from _at_least(step.cap, "cap", here)
+        case Attention():
+            yield from _at_least(step.denominator_squared, "denominator_squared", here)
+            yield from _heads(step, here)
+        case Rotary():
+            yield from _at_least(step.theta, "theta", here)
+            if step.size % 2 or step.size > step.head_size:
+                yield Refusal(
+                    "program.rotary.size",
+                    here,
+                    f"{step.size} rotated channels in a head of {step.head_size}: must be even and fit",
+                )
+            yield from _scaling(step, here)
+        case _:
+            return
+
+
+def _scaling(step: Rotary, here: str) -> Iterator[Refusal]:
+    match step.scaling:
+        case LinearScaling():
+            yield from _at_least(step.scaling.factor, "scaling.factor", here)
+        case Llama3Scaling():
+            low, high = step.scaling.low_frequency_factor, step.scaling.high_frequency_factor
+            yield from _at_least(step.scaling.factor, "scaling.factor", here)
+            yield from _at_least(low, "scaling.low_frequency_factor", here)
+            if Fraction(high) <= Fraction(low):
+                yield Refusal(
+                    "program.number.range",
+                    here,
+                    f"scaling.high_frequency_factor {high} must be above low_frequency_factor {low}",
+                )
+        case None:
+            return
+
+
+def _at_least(text: str, name: str, here: str, *, zero: bool = False) -> Iterator[Refusal]:
+    value = Fraction(text)
+    if value < 0 or (value == 0 and not zero):
+        yield Refusal(
+            "program.number.range", here, f"{name} is {text} and must be {'at least' if zero else 'above'} 0"
+        )
+
+
+def _heads(step: Attention, here: str) -> Iterator[Refusal]:
+    if len(step.patterns) != step.heads:
+        yield Refusal(
+            "program.attention.patterns",
+            here,
+            f"{step.heads} heads, but {len(step.patterns)} attention patterns",
+        )
+    if step.heads % step.key_value_heads:
+        yield Refusal(
+            "program.attention.heads",
+            here,
+            f"{step.heads} heads cannot share {step.key_value_heads} key and value heads evenly",
+        )
+    needs = any(isinstance(pattern, MeanPattern) for pattern in step.patterns)
+    if needs != (step.means is not None):
+        what = "a head has the pattern mean, but there is no tensor of means"
+        yield Refusal(
+            "program.attention.means",
+            here,
+            what if needs else "a tensor of means is given, but no head reads it",
+        )
+
+
+# --- widths -------------------------------------------------------------------------------------------
+
+
+def _stored(ref: TensorRef) -> tuple[Width, Width]:
+    """Rows and columns of a reference where its ranges fix them, after the transpose."""
+    rows = ref.rows[1] - ref.rows[0] if ref.rows else None
+    columns = ref.columns[1] - ref.columns[0] if ref.columns else None
+    return (columns, rows) if ref.transpose else (rows, columns)
+
+
+def _map_widths(linear: LinearMap) -> tuple[Width, Width]:
+    """Outputs and inputs of a linear map."""
+    match linear:
+        case Dense():
+            return _stored(linear.weight)
+        case Sparse():
+            return linear.shape
+        case LowRank():
+            return _stored(linear.left)[0], _stored(linear.right)[1]
+        case Rows():
+            return linear.size, _stored(linear.weight)[1]
+        case Integer():
+            return _stored(linear.values)
+
+
+def _width(step: Step, widths: dict[str, Width], program: Program) -> tuple[Width, str]:
+    """The width of a step's value and, where widths contradict each other, the sentence that says so."""
+    inputs = [widths.get(name) for name in step_inputs(step)]
+    match step:
+        case Embed():
+            rows, width = _stored(step.weight)
+            if rows is not None and rows != program.vocabulary:
+                return width, f"{rows} rows are embedded, but the vocabulary has {program.vocabulary} tokens"
+            return width, ""
+        case Add() | Multiply():
+            left, right = inputs
+            if left is not None and right is not None and left != right:
+                return left, f"{step.left!r} has {left} channels and {step.right!r} has {right}"
+            return left or right, ""
+        case Linear():
+            outputs, expected = _map_widths(step.map)
+            if expected is not None and inputs[0] is not None and expected != inputs[0]:
+                return outputs, f"the map reads {expected} channels, but {step.input!r} has {inputs[0]}"
+            return outputs, ""
+        case Rotary():
+            if inputs[0] is not None and inputs[0] % step.head_size:
+                return inputs[
+                    0
+                ], f"{step.input!r} has {inputs[0]} channels: not a multiple of {step.head_size}"
+            return inputs[0], ""
+        case Attention():
+            wide, narrow = step.heads * step.head_size, step.key_value_heads * step.head_size
+            for name, found, wanted in zip(step_inputs(step), inputs, (wide, narrow, narrow), strict=True):
+                if found is not None and found != wanted:
+                    return wide, f"{name!r} has {found} channels and attention needs {wanted}"
+            return wide, ""
+        case _:
+            return (inputs[0] if inputs and inputs[0] is not None and _keeps_width(step) else None), ""
+
+
+def _keeps_width(step: Step) -> bool:
+    return step.__class__.__name__ not in ("Take", "Constant", "Positions")
