@@ -1,0 +1,121 @@
+"""What a program costs, counted from its steps and weights (``spec/08-claims.md``, "What was kept")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from blockcert.program import (
+    Attention,
+    Dense,
+    Integer,
+    Linear,
+    LinearMap,
+    LowRank,
+    MeanPattern,
+    Program,
+    Rows,
+    Sparse,
+    Stage,
+    TensorRef,
+    WindowPattern,
+    step_references,
+)
+from blockcert.statement import Cost
+
+from blockcert_verifier.evaluate import WeightStore
+from blockcert_verifier.evaluate.weights import integer_matrix
+
+__all__ = ["program_costs", "stage_cost"]
+
+_BITS = {
+    "F64": 64,
+    "F32": 32,
+    "F16": 16,
+    "BF16": 16,
+    "I64": 64,
+    "U64": 64,
+    "I32": 32,
+    "U32": 32,
+    "I16": 16,
+    "U16": 16,
+}
+
+
+def _stored_bits(store: WeightStore, reference: TensorRef | None) -> int:
+    if reference is None:
+        return 0
+    dtype, tensor = store.raw(reference)
+    return int(tensor.size) * _BITS.get(dtype, 8)
+
+
+def _nonzero(tensor: np.ndarray[Any, Any]) -> int:
+    return int(np.count_nonzero(tensor))
+
+
+def _map_cost(store: WeightStore, linear: LinearMap) -> tuple[int, int]:
+    """Nonzero weights and stored bits of a linear map."""
+    match linear:
+        case Dense():
+            return _nonzero(store.floats(linear.weight)), _stored_bits(store, linear.weight)
+        case Sparse():
+            _, values = store.raw(linear.values)
+            parts = (linear.values, linear.columns, linear.row_starts, linear.scale)
+            return _nonzero(values), sum(_stored_bits(store, part) for part in parts)
+        case LowRank():
+            factors = (linear.left, linear.right)
+            return sum(_nonzero(store.floats(f)) for f in factors), sum(_stored_bits(store, f) for f in factors)
+        case Rows():
+            parts = (linear.indices, linear.weight)
+            return _nonzero(store.floats(linear.weight)), sum(_stored_bits(store, part) for part in parts)
+        case Integer():
+            values, _ = integer_matrix(store, linear)
+            parts = (linear.scale, linear.zero_point)
+            return _nonzero(values), int(values.size) * linear.bits + sum(_stored_bits(store, p) for p in parts)
+
+
+def _attended(step: Attention, length: int) -> int:
+    """Pairs (position, attended position), summed over the heads that attend."""
+    causal = length * (length + 1) // 2
+    total = 0
+    for pattern in step.patterns:
+        if isinstance(pattern, MeanPattern):
+            continue
+        if not isinstance(pattern, WindowPattern):
+            total += causal
+            continue
+        width, sinks = pattern.width, pattern.sinks
+        # position t attends min(t+1, width) recent positions, and the sinks that lie before them
+        total += sum(min(t + 1, width) + min(sinks, max(0, t + 1 - width)) for t in range(length))
+    return total
+
+
+def stage_cost(stage: Stage, store: WeightStore, length: int) -> Cost:
+    """Nonzero weights, stored bits, and multiply-adds on one prompt of ``length`` tokens.
+
+    Raises:
+        Refusal: ``tensor.*`` where a weight is missing or does not fit.
+    """
+    parameters = bits = multiply_adds = 0
+    for step in stage.steps:
+        if isinstance(step, Linear):
+            weights, stored = _map_cost(store, step.map)
+            parameters, bits, multiply_adds = (
+                parameters + weights,
+                bits + stored,
+                multiply_adds + length * weights,
+            )
+            references = (step.bias,) if step.bias is not None else ()
+        else:
+            references = step_references(step)
+        if isinstance(step, Attention):
+            multiply_adds += 2 * step.head_size * _attended(step, length)
+        for reference in references:
+            parameters += _nonzero(store.raw(reference)[1])
+            bits += _stored_bits(store, reference)
+    return Cost(parameters, bits, multiply_adds)
+
+
+def program_costs(program: Program, store: WeightStore, length: int) -> tuple[Cost, ...]:
+    """The cost of every stage, in order."""
+    return tuple(stage_cost(stage, store, length) for stage in program.stages)

@@ -1,0 +1,112 @@
+"""Array back ends: numpy by default, torch on CPU or CUDA, one code for all through the array API."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from blockcert.errors import Refusal
+
+__all__ = ["Array", "Backend", "Precision", "extended_is_wider"]
+
+Array: TypeAlias = Any
+"""An array of the back end's namespace. The array API has no typed protocol yet; shapes stand in comments."""
+Precision: TypeAlias = Literal["float64", "float32", "extended"]
+"""``extended`` is numpy's long double: 64 bits of mantissa on x86, no wider than float64 on some machines."""
+
+
+def extended_is_wider() -> bool:
+    """Whether this machine's ``extended`` precision has more mantissa bits than float64."""
+    return bool(np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant)
+
+
+class Backend:
+    """Where and in which precision programs are evaluated.
+
+    Args:
+        device: ``cpu`` for numpy; ``torch`` for torch on the CPU; ``cuda`` or ``cuda:N`` for torch on a GPU.
+        precision: the working precision of every value and weight.
+        reverse: sum every inner product from its other end; a second summation order, for self-checks.
+
+    Raises:
+        Refusal: ``device.unavailable`` where torch or the GPU is not there.
+    """
+
+    def __init__(self, device: str = "cpu", precision: Precision = "float64", *, reverse: bool = False) -> None:
+        self.device = device
+        self.precision: Precision = precision
+        self.reverse = reverse
+        self.xp: Any
+        self._torch: Any = None
+        if device == "cpu":
+            import array_api_compat.numpy as xp
+
+            self.xp = xp
+            self.dtype: Any = np.dtype(np.longdouble if precision == "extended" else precision)
+            return
+        if precision == "extended":
+            raise Refusal("device.precision", device, "extended precision is numpy's; use the device cpu for it")
+        try:
+            import array_api_compat.torch as xp
+            import torch
+        except ImportError:
+            raise Refusal(
+                "device.unavailable",
+                device,
+                "this device needs torch, which is not installed; use --device cpu, or pip install 'blockcert[produce]'",
+            ) from None
+        if device != "torch" and not (device.startswith("cuda") and torch.cuda.is_available()):
+            raise Refusal(
+                "device.unavailable",
+                device,
+                "there is no such device on this machine; use --device cpu or torch",
+            )
+        self._torch = torch
+        self.xp = xp
+        self.dtype = getattr(torch, precision)
+
+    @property
+    def _place(self) -> str:
+        return "cpu" if self.device == "torch" else self.device
+
+    def array(self, values: np.ndarray[Any, Any]) -> Array:
+        """``values`` in the working precision, on the device."""
+        if self._torch is None:
+            return np.ascontiguousarray(values, dtype=self.dtype)
+        narrow = values.astype(np.float32) if values.dtype == np.float16 else values
+        return self._torch.from_numpy(np.array(narrow)).to(device=self._place, dtype=self.dtype)
+
+    def integers(self, values: np.ndarray[Any, Any]) -> Array:
+        """``values`` as int64, on the device."""
+        wide = np.ascontiguousarray(values, dtype=np.int64)
+        return wide if self._torch is None else self._torch.from_numpy(np.array(wide)).to(self._place)
+
+    def booleans(self, values: np.ndarray[Any, Any]) -> Array:
+        """``values`` as booleans, on the device."""
+        return values if self._torch is None else self._torch.from_numpy(np.array(values)).to(self._place)
+
+    def numpy(self, values: Array) -> np.ndarray[Any, Any]:
+        """``values`` as a numpy array on the host."""
+        return np.asarray(values) if self._torch is None else values.detach().cpu().numpy()
+
+    def cast(self, values: Array) -> Array:
+        """A value of another back end of the same namespace and device in this one's precision."""
+        return values.astype(self.dtype) if self._torch is None else values.to(self.dtype)
+
+    def number(self, decimal: str) -> Any:
+        """A decimal string in the working precision (a numpy long double where that is wider than float64)."""
+        return np.longdouble(decimal) if self.precision == "extended" else float(decimal)
+
+    def matmul(self, left: Array, right: Array) -> Array:
+        """``left @ right`` over the last two axes; summed from the other end where ``reverse`` is set."""
+        if self.reverse:
+            left, right = self.xp.flip(left, axis=-1), self.xp.flip(right, axis=-2)
+        return left @ right
+
+    def erf(self, values: Array) -> Array:
+        """The error function; float64 at most, its one-ulp error does not accumulate."""
+        if self._torch is not None:
+            return self._torch.special.erf(values)
+        from scipy.special import erf
+
+        return erf(values.astype(np.float64)).astype(self.dtype) if self.precision == "extended" else erf(values)

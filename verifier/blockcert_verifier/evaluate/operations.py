@@ -1,0 +1,122 @@
+"""The operations of the program language in floating point: one short function each, shapes in comments.
+
+``B`` prompts, ``T`` tokens, ``d`` channels. Formulas: ``spec/05-programs.md``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from blockcert.program import Attention, DensePattern, LinearScaling, MeanPattern, Rotary, WindowPattern
+
+from blockcert_verifier.evaluate.backend import Array, Backend
+
+__all__ = ["activate", "attend", "attention_mask", "layer_norm", "rms_norm", "rotary_tables", "rotate"]
+
+
+def rms_norm(backend: Backend, x: Array, gain: Array, eps: Any) -> Array:
+    """``x / sqrt(mean(x^2) + eps) * gain``; x is B x T x d, gain d."""
+    xp = backend.xp
+    return x / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps) * gain
+
+
+def layer_norm(backend: Backend, x: Array, weight: Array, bias: Array | None, eps: Any) -> Array:
+    """``(x - mean) / sqrt(variance + eps) * weight + bias``; x is B x T x d."""
+    xp = backend.xp
+    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    normed = centred / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps) * weight
+    return normed if bias is None else normed + bias
+
+
+def activate(backend: Backend, x: Array, function: str) -> Array:
+    """gelu, gelu_tanh, silu or relu, elementwise."""
+    xp = backend.xp
+    match function:
+        case "gelu":
+            return 0.5 * x * (1 + backend.erf(x / math.sqrt(2)))
+        case "gelu_tanh":
+            return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+        case "silu":
+            # both branches keep exp from overflowing
+            shrink = xp.exp(-xp.abs(x))
+            return xp.where(x >= 0, x, x * shrink) / (1 + shrink)
+        case _:
+            return xp.where(x > 0, x, xp.zeros_like(x))
+
+
+def rotary_tables(backend: Backend, step: Rotary, length: int) -> tuple[Array, Array]:
+    """Cosines and sines of every position's angles, each T x size/2."""
+    wide = np.longdouble if backend.precision == "extended" else np.float64
+    half = step.size // 2
+    frequency = wide(step.theta) ** (-2 * np.arange(half, dtype=wide) / step.size)
+    match step.scaling:
+        case None:
+            pass
+        case LinearScaling():
+            frequency = frequency / wide(step.scaling.factor)
+        case scaling:
+            low, high = wide(scaling.low_frequency_factor), wide(scaling.high_frequency_factor)
+            turns = scaling.original_context * frequency / (2 * wide(np.pi))
+            ramp = np.clip((turns - low) / (high - low), 0, 1)
+            frequency = (1 - ramp) * frequency / wide(scaling.factor) + ramp * frequency
+    angles = np.arange(length, dtype=wide)[:, None] * frequency
+    return backend.array(np.cos(angles)), backend.array(np.sin(angles))
+
+
+def rotate(backend: Backend, x: Array, cos: Array, sin: Array, head_size: int) -> Array:
+    """``x`` (B x T x heads*head_size) with the first ``2 * half`` channels of every head rotated, half-split."""
+    xp = backend.xp
+    prompts, length, width = x.shape
+    half = cos.shape[1]
+    heads = xp.reshape(x, (prompts, length, width // head_size, head_size))
+    first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
+    cos, sin = cos[None, :, None, :], sin[None, :, None, :]  # 1 x T x 1 x half
+    turned = xp.concat((first * cos - second * sin, second * cos + first * sin, rest), axis=-1)
+    return xp.reshape(turned, (prompts, length, width))
+
+
+def attention_mask(step: Attention, length: int) -> np.ndarray[Any, Any]:
+    """Which positions each head attends to: heads x T x T, true where position t reads position s.
+
+    A ``mean`` head reads nothing; its row here is causal only so that its unused softmax stays finite.
+    """
+    t, s = np.arange(length)[:, None], np.arange(length)[None, :]
+    causal = s <= t
+    rows: list[np.ndarray[Any, Any]] = []
+    for pattern in step.patterns:
+        match pattern:
+            case DensePattern() | MeanPattern():
+                rows.append(causal)
+            case WindowPattern():
+                rows.append(causal & ((t - s < pattern.width) | (s < pattern.sinks)))
+    return np.stack(rows)
+
+
+def attend(backend: Backend, step: Attention, q: Array, k: Array, v: Array, mask: Array, means: Array | None) -> Array:
+    """Causal attention with grouped heads; q is B x T x heads*head_size, k and v B x T x kv*head_size."""
+    xp = backend.xp
+    prompts, length, _ = q.shape
+    groups, size = step.heads // step.key_value_heads, step.head_size
+    scale = backend.number(step.denominator_squared) ** -0.5
+
+    def split(x: Array, heads: int) -> Array:  # B x heads x T x size
+        return xp.permute_dims(xp.reshape(x, (prompts, length, heads, size)), (0, 2, 1, 3))
+
+    q = xp.reshape(split(q, step.heads), (prompts, step.key_value_heads, groups, length, size))
+    k, v = split(k, step.key_value_heads)[:, :, None], split(v, step.key_value_heads)[:, :, None]
+    scores = backend.matmul(q, xp.permute_dims(k, (0, 1, 2, 4, 3))) * scale  # B x kv x groups x T x T
+    mask = xp.reshape(mask, (1, step.key_value_heads, groups, length, length))
+    scores = xp.where(mask, scores, xp.asarray(-math.inf, dtype=scores.dtype, device=_device(scores)))
+    weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    weights = weights / xp.sum(weights, axis=-1, keepdims=True)
+    out = xp.reshape(backend.matmul(weights, v), (prompts, step.heads, length, size))
+    if means is not None:
+        silent = np.array([isinstance(pattern, MeanPattern) for pattern in step.patterns])
+        out = xp.where(backend.booleans(silent)[None, :, None, None], means[None, :, None, :], out)
+    return xp.reshape(xp.permute_dims(out, (0, 2, 1, 3)), (prompts, length, step.heads * size))
+
+
+def _device(array: Array) -> Any:
+    return getattr(array, "device", None)

@@ -1,0 +1,181 @@
+"""Weights: tensors of safetensors files, memory-mapped in their own dtype and converted one stage at a time."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from blockcert.errors import Refusal
+from blockcert.program import Dense, Integer, LinearMap, LowRank, Rows, Sparse, TensorRef
+from blockcert.safetensors_file import TensorInfo, read_header
+
+__all__ = ["Host", "WeightStore", "dense_matrix", "integer_matrix"]
+
+Host: TypeAlias = np.ndarray[Any, Any]
+
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "<i1",
+    "U8": "<u1",
+    "U16": "<u2",
+    "U32": "<u4",
+    "U64": "<u8",
+}
+
+
+class WeightStore:
+    """Tensors by reference, from a fixed set of files.
+
+    Args:
+        files: the path of every file that programs may name.
+
+    Raises:
+        Refusal: ``tensor.*`` where a file, tensor, slice or dtype is not there or does not fit.
+    """
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._paths = dict(files)
+        self._open: dict[str, tuple[Host, dict[str, TensorInfo]]] = {}
+
+    def _file(self, name: str) -> tuple[Host, dict[str, TensorInfo]]:
+        if name not in self._open:
+            if name not in self._paths:
+                raise Refusal("tensor.file", name, "a program names this weight file, but it is not at hand")
+            path = self._paths[name]
+            header = read_header(path, name)
+            with path.open("rb") as handle:
+                mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+            self._open[name] = (np.frombuffer(mapped, dtype=np.uint8), header)
+        return self._open[name]
+
+    def info(self, reference: TensorRef) -> TensorInfo:
+        """Dtype and stored shape of a tensor, before slicing."""
+        _, header = self._file(reference.file)
+        if reference.tensor not in header:
+            raise Refusal("tensor.missing", f"{reference.file}: {reference.tensor}", "the file has no such tensor")
+        return header[reference.tensor]
+
+    def raw(self, reference: TensorRef) -> tuple[str, Host]:
+        """The dtype's name and the sliced, transposed tensor as stored (bfloat16 as its 16 bits); nothing copied."""
+        info = self.info(reference)
+        place = f"{reference.file}: {reference.tensor}"
+        if info.dtype not in _DTYPES:
+            raise Refusal("tensor.dtype", place, f"weights of dtype {info.dtype} have no meaning in a program")
+        data, _ = self._file(reference.file)
+        # a misaligned tensor is copied by numpy where it is used; the bytes are the same
+        tensor = data[info.begin : info.end].view(_DTYPES[info.dtype]).reshape(info.shape)
+        for axis, cut in ((0, reference.rows), (1, reference.columns)):
+            if cut is None:
+                continue
+            if tensor.ndim <= axis or not 0 <= cut[0] < cut[1] <= tensor.shape[axis]:
+                raise Refusal("tensor.slice", place, f"the slice {cut} does not fit a tensor of shape {info.shape}")
+            tensor = tensor[cut[0] : cut[1]] if axis == 0 else tensor[:, cut[0] : cut[1]]
+        return info.dtype, tensor.T if reference.transpose else tensor
+
+    def floats(self, reference: TensorRef, shape: tuple[int | None, ...] | None = None) -> Host:
+        """A tensor's values as float32 or float64 (whichever holds them exactly); ``None`` in ``shape`` fits any."""
+        dtype, tensor = self.raw(reference)
+        _expect(reference, tensor, shape)
+        if dtype == "BF16":
+            return (tensor.astype(np.uint32) << 16).view(np.float32)
+        if dtype not in ("F64", "F32", "F16"):
+            raise Refusal("tensor.dtype", f"{reference.file}: {reference.tensor}", f"{dtype} where floats are needed")
+        return tensor.astype(np.float32) if dtype == "F16" else tensor
+
+    def integers(self, reference: TensorRef, shape: tuple[int | None, ...] | None = None) -> Host:
+        """A tensor of integers as int64."""
+        dtype, tensor = self.raw(reference)
+        _expect(reference, tensor, shape)
+        if dtype not in ("I64", "I32", "I16", "I8", "U8", "U16", "U32"):
+            raise Refusal("tensor.dtype", f"{reference.file}: {reference.tensor}", f"{dtype} where integers are needed")
+        return tensor.astype(np.int64)
+
+
+def _expect(reference: TensorRef, tensor: Host, shape: tuple[int | None, ...] | None) -> None:
+    if shape is None:
+        return
+    fits = len(shape) == tensor.ndim and all(w is None or w == s for w, s in zip(shape, tensor.shape, strict=True))
+    if not fits:
+        wanted = " x ".join("any" if w is None else str(w) for w in shape)
+        found = " x ".join(map(str, tensor.shape))
+        raise Refusal(
+            "tensor.shape",
+            f"{reference.file}: {reference.tensor}",
+            f"the program needs {wanted}, the tensor is {found}",
+        )
+
+
+def integer_matrix(store: WeightStore, linear: Integer) -> tuple[Host, Host]:
+    """``(values - zero_point, scale)`` of an integer map, both ``out x in`` (the scale broadcast), exact in float64."""
+    values = store.integers(linear.values, (None, None))
+    out, width = values.shape
+    bound = 1 << (linear.bits - 1)
+    if values.size and (values.min() < -bound or values.max() >= bound):
+        raise Refusal(
+            "tensor.range", f"{linear.values.file}: {linear.values.tensor}", f"not {linear.bits}-bit integers"
+        )
+    groups = 1 if linear.group is None else -(-width // linear.group)
+    shape: tuple[int, ...] = (out,) if linear.group is None else (out, groups)
+    scale = store.floats(linear.scale, shape).astype(np.float64).reshape(out, groups)
+    channel = np.zeros(width, dtype=np.int64) if linear.group is None else np.arange(width) // linear.group
+    if linear.zero_point is not None:
+        values = values - store.integers(linear.zero_point, shape).reshape(out, groups)[:, channel]
+    return values, scale[:, channel]
+
+
+def _sparse_matrix(store: WeightStore, linear: Sparse) -> Host:
+    out, width = linear.shape
+    place = f"{linear.values.file}: {linear.values.tensor}"
+    if linear.scale is None:
+        values = store.floats(linear.values, (None,)).astype(np.float64)
+    else:
+        values = store.integers(linear.values, (None,)).astype(np.float64)
+    columns = store.integers(linear.columns, (values.shape[0],))
+    starts = store.integers(linear.row_starts, (out + 1,))
+    counts = np.diff(starts)
+    if starts[0] != 0 or starts[-1] != values.shape[0] or (counts < 0).any():
+        raise Refusal("tensor.sparse", place, "row_starts do not divide the values into rows")
+    rows = np.repeat(np.arange(out), counts)
+    if columns.size and (columns.min() < 0 or columns.max() >= width):
+        raise Refusal("tensor.sparse", place, "a column index is outside the matrix")
+    flat = rows * width + columns
+    if (np.diff(flat) <= 0).any():
+        raise Refusal("tensor.sparse", place, "column indices are not strictly increasing within a row")
+    if linear.scale is not None:
+        values = values * store.floats(linear.scale, (out,)).astype(np.float64)[rows]
+    matrix = np.zeros((out, width))
+    matrix.reshape(-1)[flat] = values
+    return matrix
+
+
+def dense_matrix(store: WeightStore, linear: LinearMap) -> Host:
+    """The matrix ``W`` of a linear map, ``out x in``; a low-rank map multiplied out in float64."""
+    match linear:
+        case Dense():
+            return store.floats(linear.weight, (None, None))
+        case Integer():
+            values, scale = integer_matrix(store, linear)
+            return values * scale
+        case Sparse():
+            return _sparse_matrix(store, linear)
+        case LowRank():
+            left = store.floats(linear.left, (None, None)).astype(np.float64)
+            return left @ store.floats(linear.right, (left.shape[1], None)).astype(np.float64)
+        case Rows():
+            weight = store.floats(linear.weight, (None, None))
+            indices = store.integers(linear.indices, (weight.shape[0],))
+            place = f"{linear.indices.file}: {linear.indices.tensor}"
+            if indices.size and (indices[0] < 0 or indices[-1] >= linear.size or (np.diff(indices) <= 0).any()):
+                raise Refusal("tensor.rows", place, f"not strictly increasing row numbers below {linear.size}")
+            matrix = np.zeros((linear.size, weight.shape[1]))
+            matrix[indices] = weight
+            return matrix

@@ -1,0 +1,205 @@
+"""One batch of prompts on its way through both programs: all its trajectories advance together, stage by stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blockcert_verifier.evaluate import Array, Backend, LoadedStage
+from blockcert_verifier.measure.logits import agreement, divergence, loss_difference_counts, token_losses
+from blockcert_verifier.measure.tolerance import Cells, Host, floor, norms, ratio_counts, ratios
+
+if TYPE_CHECKING:
+    from blockcert_verifier.measure.engine import Pair, Settings
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """The trajectories of some prompts and the cells measured so far.
+
+    After stage ``i``: ``x`` is ``X_i`` (B x T x d), ``y`` is ``Y_i`` (the same object while every stage so far is one
+    program), ``singles[j]`` the trajectory with only stage ``j`` replaced and ``hybrids[j]`` is ``H_j`` so far, both for
+    the first ``attributed`` rows.
+    """
+
+    def __init__(self, tokens: Host, attributed: int, pair: Pair, settings: Settings, backend: Backend) -> None:
+        self.rows = int(tokens.shape[0])
+        self.attributed = attributed
+        self.cells: dict[tuple[str, int], Cells] = {}
+        self.row_cells: dict[str, Cells] = {}
+        self._pair = pair
+        self._settings = settings
+        self._backend = backend
+        self._tokens = backend.integers(tokens)
+        self._last = len(pair.same) - 1
+        self._x: Array = self._tokens
+        self._y: Array = self._tokens
+        self._embedded: Array = None
+        self._singles: dict[int, Array] = {}
+        self._hybrids: dict[int, Array] = {}
+        self._scale: Host = np.zeros(tokens.shape)  # S_t: the largest norm of token t so far
+        self._error: Host | None = None  # the stage's error per token, where it has one
+
+    def advance(self, index: int, f: LoadedStage, g: LoadedStage, f32: LoadedStage) -> None:
+        """Take every trajectory through stage ``index`` and measure there."""
+        same, head, a = self._pair.same[index], index == self._last, self.attributed
+        before, stitched = self._x, self._y is not self._x
+
+        f_inputs = [before, *self._singles.values()]
+        g_inputs = [*([self._y] if stitched else []), *self._hybrids.values()]
+        if head:
+            f_inputs.append(self._embedded)  # every block replaced by the identity
+        if same:
+            outputs = self._run(f, [*f_inputs, *g_inputs])
+            g_outputs, from_x = outputs[len(f_inputs) :], outputs[0]
+            f_outputs = outputs[: len(f_inputs)]
+        else:
+            f_outputs = self._run(f, f_inputs)
+            from_x, *g_outputs = self._run(g, [before, *g_inputs])
+
+        self._x = f_outputs[0]
+        self._y = g_outputs[0] if stitched else from_x
+        self._singles = dict(zip(self._singles, f_outputs[1:], strict=False))
+        self._hybrids = dict(zip(self._hybrids, g_outputs[1 if stitched else 0 :], strict=True))
+        if a and not same:
+            self._singles[index] = from_x[:a]
+            if 1 <= index < self._last:
+                self._hybrids[index - 1] = from_x[:a]
+
+        reference_norm = self._norm(self._x)
+        self._scale = np.maximum(self._scale, reference_norm)
+        self._measure_stage(index, from_x, reference_norm)
+        self._measure_control(index, before, reference_norm, f_outputs[-1] if head else None)
+        self._measure_float32(index, before, reference_norm, f32)
+        if index == 0:
+            self._embedded = self._x
+        if index == self._last - 1:
+            self._measure_hidden_state_rows(reference_norm)
+        if head:
+            self._measure_logits(f_outputs[-1])
+
+    def finish(self) -> None:
+        """Let go of the trajectories; the cells remain."""
+        self._x = self._y = self._embedded = None
+        self._singles, self._hybrids = {}, {}
+
+    def _run(self, stage: LoadedStage, inputs: list[Array]) -> list[Array]:
+        if len(inputs) == 1:
+            return [stage(inputs[0])]
+        outputs = stage(self._backend.xp.concat(tuple(inputs), axis=0))
+        ends = np.cumsum([array.shape[0] for array in inputs])
+        return [outputs[int(end) - array.shape[0] : int(end)] for end, array in zip(ends, inputs, strict=True)]
+
+    def _norm(self, values: Array) -> Host:
+        """Norms over channels, B x T, as float64 on the host."""
+        xp = self._backend.xp
+        norm = xp.sqrt(xp.sum(values * values, axis=-1))
+        return np.asarray(self._backend.numpy(norm), dtype=np.float64)
+
+    def _tau(self) -> Host:
+        return self._settings.tolerance.absolute * self._scale
+
+    def _zeros(self) -> Cells:
+        return Cells.exactly(np.zeros(self.rows))
+
+    def _everywhere(self) -> Cells:
+        length = self._scale.shape[1]
+        return Cells.exactly(np.full((self.rows, len(self._settings.relative)), length, dtype=np.int64))
+
+    def _error_columns(self, prefix: str, index: int, error: Host | None, norm: Host) -> None:
+        """The error, relative error and covered columns; ``None`` where the two sides are one program."""
+        tolerance, tau = self._settings.tolerance, self._tau()
+        if error is None:
+            self.cells[prefix + "error", index] = self._zeros()
+            self.cells[prefix + "relative_error", index] = self._zeros()
+            self.cells[prefix + "covered", index] = self._everywhere()
+            return
+        self.cells[prefix + "error", index] = norms(error, tau, tolerance)
+        self.cells[prefix + "relative_error", index] = ratios(error, norm, tau, tolerance)
+        self.cells[prefix + "covered", index] = ratio_counts(error, norm, tau, self._settings.relative, tolerance)
+
+    def _drift_columns(self, prefix: str, index: int, drift: Host | None, norm: Host) -> None:
+        tolerance, tau = self._settings.tolerance, self._tau()
+        self.cells[prefix + "drift", index] = self._zeros() if drift is None else norms(drift, tau, tolerance)
+        self.cells[prefix + "relative_drift", index] = (
+            self._zeros() if drift is None else ratios(drift, norm, tau, tolerance)
+        )
+
+    def _measure_stage(self, index: int, from_x: Array, norm: Host) -> None:
+        same = self._pair.same[index]
+        error = None if same else self._norm(self._x - from_x)
+        self._error_columns("", index, error, norm)
+        self._drift_columns("", index, None if self._y is self._x else self._norm(self._x - self._y), norm)
+        self._error = error
+
+    def _measure_control(self, index: int, before: Array, norm: Host, identity_logits: Array | None) -> None:
+        if 1 <= index < self._last:
+            update = self._norm(self._x - before)
+            self._error_columns("identity.", index, update, norm)
+            self._drift_columns("identity.", index, self._norm(self._x - self._embedded), norm)
+            error = self._error
+            self.cells["relative_update_error", index] = (
+                self._zeros() if error is None else ratios(error, update, self._tau(), self._settings.tolerance)
+            )
+            return
+        self._error_columns("identity.", index, None, norm)
+        drift = None if identity_logits is None else self._norm(self._x - identity_logits)
+        self._drift_columns("identity.", index, drift, norm)
+
+    def _measure_float32(self, index: int, before: Array, norm: Host, f32: LoadedStage) -> None:
+        low = before if index == 0 else f32.backend.cast(before)
+        error = self._norm(self._x - self._backend.cast(f32(low)))
+        # a token whose norm is 0 has nothing to be relative to
+        ratio = np.where(error == 0, 0.0, error / np.where(norm == 0, np.finfo(np.float64).tiny, norm))
+        self.cells["float32.relative_error", index] = floor(ratio.max(axis=-1))
+
+    def _measure_hidden_state_rows(self, norm: Host) -> None:
+        """At the last block: the median norm, and the hybrid steps ``D_i = d(H_i, H_{i-1})``."""
+        tolerance, tau, a = self._settings.tolerance, self._tau(), self.attributed
+        middle = np.sort(norm, axis=-1)[:, (norm.shape[1] - 1) // 2]
+        self.row_cells["final_norm"] = norms(middle[:, None], tau, tolerance)
+        if not a:
+            return
+        # H_{i-1} and H_i are one trajectory where stage i is one program, so only the first of each run is held
+        held = {**self._hybrids, -1: self._y[:a], self._last - 1: self._x[:a]}
+        for index in range(self._last):
+            if self._pair.same[index]:
+                self.cells["attribution.hybrid_step", index] = Cells.exactly(np.zeros(a))
+                continue
+            following = min(i for i in held if i >= index)
+            step = self._norm(held[following] - held[index - 1])
+            self.cells["attribution.hybrid_step", index] = norms(step, tau[:a], tolerance)
+
+    def _measure_logits(self, identity_logits: Array) -> None:
+        backend, settings, tolerance = self._backend, self._settings, self._settings.tolerance
+        agreed = agreement(backend, self._x, self._y, tolerance)
+        control = agreement(backend, self._x, identity_logits, tolerance)
+        for prefix, found in (("", agreed), ("identity.", control)):
+            self.row_cells[prefix + "logit_difference"] = found.logit_difference
+            self.row_cells[prefix + "top1_agree"] = found.top1_agree
+            self.row_cells[prefix + "decided"] = found.decided
+
+        reference = token_losses(backend, self._x, self._tokens)
+        stitched = reference if self._y is self._x else token_losses(backend, self._y, self._tokens)
+        losses = divergence(backend, reference, stitched, agreed.scale, settings.loss, tolerance)
+        for name in losses.__struct_fields__:
+            self.row_cells[name] = getattr(losses, name)
+
+        a = self.attributed
+        if not a:
+            return
+        tokens, length = self._tokens[:a], self._scale.shape[1]
+        untouched = Cells.exactly(np.full((a, len(settings.loss)), length - 1, dtype=np.int64))
+        for index in range(self._last + 1):
+            name = ("attribution.loss_within", index)
+            if index not in self._singles:
+                self.cells[name] = untouched
+                continue
+            logits = self._singles[index]
+            _, loss = token_losses(backend, logits, tokens)
+            size = np.asarray(backend.numpy(backend.xp.max(backend.xp.abs(logits), axis=-1)), dtype=np.float64)
+            scale = np.maximum(agreed.scale[:a], size)[:, :-1]
+            difference = loss - reference[1][:a]
+            self.cells[name] = loss_difference_counts(difference, scale, settings.loss, tolerance)

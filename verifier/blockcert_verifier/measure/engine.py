@@ -1,0 +1,142 @@
+"""Measure a pair of programs on prompts: every evidence column, streamed stage by stage.
+
+Definitions: ``spec/07-evidence.md``. Notation: stages ``0 .. n+1``; ``f_i`` the reference's, ``g_i`` the surrogate's;
+``X_i`` the reference trajectory, ``Y_i`` the stitched one; ``H_i = g_n .. g_{i+1} f_i .. f_0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from blockcert.program import Program
+from msgspec import Struct
+
+from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
+from blockcert_verifier.measure.batch import Batch
+from blockcert_verifier.measure.tolerance import Cells, Host, Tolerance
+
+__all__ = ["Measured", "Pair", "Settings", "measure"]
+
+Measured: TypeAlias = dict[str, Cells]
+"""Column name to cells; the first axis is the row (attribution columns have their own, shorter, first axis)."""
+
+_PER_STAGE = (
+    "error",
+    "relative_error",
+    "covered",
+    "drift",
+    "relative_drift",
+    "identity.error",
+    "identity.relative_error",
+    "identity.covered",
+    "identity.drift",
+    "identity.relative_drift",
+    "float32.relative_error",
+)
+# elements of the largest array that one batch of prompts makes
+_BATCH_ELEMENTS = 1 << 21
+_BATCH_PROMPTS = 32
+
+
+class Pair(Struct, frozen=True):
+    """Two programs over one store of weights; ``same[i]`` says that stage ``i`` is one program on both sides."""
+
+    reference: Program
+    surrogate: Program
+    same: tuple[bool, ...]
+    store: WeightStore
+
+
+class Settings(Struct, frozen=True):
+    """Thresholds of the counted columns, and the tolerance of the brackets."""
+
+    relative: tuple[float, ...]
+    loss: tuple[float, ...]
+    tolerance: Tolerance = Tolerance()
+
+
+def _batches(pair: Pair, tokens: Host, attribution: int, settings: Settings, backend: Backend) -> list[Batch]:
+    rows, length = tokens.shape
+    widest = max(pair.reference.vocabulary, 8 * pair.reference.hidden_size)
+    size = max(1, min(_BATCH_PROMPTS, _BATCH_ELEMENTS // (length * widest)))
+    return [
+        Batch(tokens[at : at + size], min(max(attribution - at, 0), size, rows - at), pair, settings, backend)
+        for at in range(0, rows, size)
+    ]
+
+
+def measure(
+    pair: Pair,
+    tokens: Host,
+    settings: Settings,
+    backend: Backend,
+    *,
+    attribution: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """The evidence cells of some prompts.
+
+    Args:
+        pair: the two programs and their weights.
+        tokens: token ids, rows x T, all below the vocabulary.
+        settings: thresholds and tolerance.
+        backend: where and in which precision to evaluate.
+        attribution: how many of the first rows carry the attribution columns.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        Cells for each column of ``blockcert.evidence.columns``; values may be non-finite, and the caller decides.
+
+    Raises:
+        Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights.
+    """
+    length = int(tokens.shape[1])
+    batches = _batches(pair, tokens, attribution, settings, backend)
+    single = Backend(backend.device, "float32")
+    stages = len(pair.reference.stages)
+    total = stages * len(batches)
+    with np.errstate(all="ignore"):
+        for index in range(stages):
+            reference = pair.reference.stages[index]
+            f = LoadedStage(reference, pair.store, backend, length)
+            g = f if pair.same[index] else LoadedStage(pair.surrogate.stages[index], pair.store, backend, length)
+            f32 = LoadedStage(reference, pair.store, single, length)
+            for number, batch in enumerate(batches):
+                batch.advance(index, f, g, f32)
+                if progress is not None:
+                    progress(index * len(batches) + number + 1, total)
+        for batch in batches:
+            batch.finish()
+    return _collect(batches, stages, attribution)
+
+
+def _collect(batches: Sequence[Batch], stages: int, attribution: int) -> Measured:
+    blocks = stages - 2
+    found: Measured = {}
+
+    def joined(name: str, keys: Sequence[int], batch: Batch) -> Cells:
+        return Cells.stack([batch.cells[name, i] for i in keys], axis=1)
+
+    for name in _PER_STAGE:
+        found[name] = Cells.concatenate([joined(name, range(stages), batch) for batch in batches])
+    if blocks:
+        keys = range(1, blocks + 1)
+        found["relative_update_error"] = Cells.concatenate(
+            [joined("relative_update_error", keys, batch) for batch in batches]
+        )
+    else:
+        empty = np.zeros((sum(batch.rows for batch in batches), 0))
+        found["relative_update_error"] = Cells.exactly(empty)
+    for name in batches[0].row_cells:
+        found[name] = Cells.concatenate([batch.row_cells[name] for batch in batches])
+    if attribution:
+        attributed = [batch for batch in batches if batch.attributed]
+        found["attribution.loss_within"] = Cells.concatenate(
+            [joined("attribution.loss_within", range(stages), batch) for batch in attributed]
+        )
+        found["attribution.hybrid_step"] = Cells.concatenate(
+            [joined("attribution.hybrid_step", range(blocks + 1), batch) for batch in attributed]
+        )
+    return found
