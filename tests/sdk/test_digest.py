@@ -1,0 +1,75 @@
+"""Digests: official vectors, one pass for both, and no way to make it wait or load a whole file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from blockcert.digest import CHUNK, blake3_bytes, digest_file
+from blockcert.errors import Refusal
+
+# The official BLAKE3 vectors (test_vectors.json): input byte i is i mod 251.
+OFFICIAL = {
+    0: "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+    1: "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213",
+    1024: "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7",
+}
+
+
+@pytest.mark.parametrize("length", OFFICIAL)
+def test_official_blake3_vectors(length: int, tmp_path: Path) -> None:
+    data = bytes(i % 251 for i in range(length))
+    (tmp_path / "f").write_bytes(data)
+    assert blake3_bytes(data) == OFFICIAL[length]
+    assert digest_file(tmp_path / "f").blake3 == OFFICIAL[length]
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1])
+def test_chunked_digests_equal_the_digests_of_the_whole(size: int, tmp_path: Path) -> None:
+    data = os.urandom(size)
+    (tmp_path / "f").write_bytes(data)
+    found = digest_file(tmp_path / "f", sha256=True)
+    assert (found.size, found.blake3, found.sha256) == (
+        size,
+        blake3(data).hexdigest(),
+        hashlib.sha256(data).hexdigest(),
+    )
+
+
+def test_sha256_is_computed_only_when_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    assert digest_file(tmp_path / "f").sha256 is None
+
+
+def test_progress_counts_up_to_the_size(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(2 * CHUNK + 5))
+    seen: list[int] = []
+    digest_file(tmp_path / "f", progress=seen.append)
+    assert seen == [CHUNK, 2 * CHUNK, 2 * CHUNK + 5]
+
+
+def test_a_file_is_never_loaded_whole(tmp_path: Path) -> None:
+    with (tmp_path / "f").open("wb") as file:
+        file.truncate(2 * CHUNK)
+    tracemalloc.start()
+    try:
+        digest_file(tmp_path / "f", sha256=True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < CHUNK // 16
+
+
+def test_refusals(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    codes = {"missing": "file.missing", "pipe": "file.not_regular", "folder": "file.not_regular"}
+    for name, code in codes.items():
+        with pytest.raises(Refusal) as refusal:
+            digest_file(tmp_path / name)
+        assert refusal.value.code == code
+        assert refusal.value.place.endswith(name)
