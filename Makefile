@@ -1,0 +1,66 @@
+# `make demo` and `make test` set up everything they need; see README.md.
+PYTHON ?= python3
+# On Linux, for the CPU build of torch instead of the CUDA one:
+#   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+DEVICE ?= cpu
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+BASE := build/base-env
+READY := $(VENV)/.ready
+BASE_READY := $(BASE)/.ready
+SOURCES := $(shell find sdk verifier producers schemas -type f -not -path '*/__pycache__/*')
+
+.PHONY: demo test lint unit bench lean format clean help
+
+help:
+	@echo "make demo    certify the two embedded models, verify them in a clean environment, show a refusal"
+	@echo "make test    lint, types, import contracts and all tests"
+	@echo "make bench   benchmarks, as ratios measured side by side"
+	@echo "make lean    check the Lean library"
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BlockCert needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[produce]' --group dev
+	@touch $@
+
+# what a third party has: the wheel without extras, no torch, no transformers
+$(BASE_READY): $(READY) $(SOURCES) README.md
+	@mkdir -p build
+	rm -rf build/wheel $(BASE)
+	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel.log 2>&1 || (cat build/wheel.log; exit 1)
+	$(PYTHON) -m venv $(BASE)
+	$(BASE)/bin/pip install --quiet build/wheel/*.whl
+	@touch $@
+
+demo: $(READY) $(BASE_READY)
+	@$(BIN)/blockcert demo --out build/demo --device $(DEVICE) --verifier $(BASE)/bin/python
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+unit: $(READY) $(BASE_READY)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+test: lint unit
+
+bench: $(READY) $(BASE_READY)
+	$(BIN)/python -m tests.benchmarks
+
+lean:
+	bash lean/check.sh
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build $(VENV)
