@@ -1,6 +1,18 @@
 """The one measuring engine: prompts in, evidence cells with their replay brackets out."""
 
+from blockcert_verifier.measure.confirm import Confirmation, Disagreement, confirm, first_not_finite
 from blockcert_verifier.measure.engine import Measured, Pair, Settings, measure
 from blockcert_verifier.measure.tolerance import Cells, Tolerance
 
-__all__ = ["Cells", "Measured", "Pair", "Settings", "Tolerance", "measure"]
+__all__ = [
+    "Cells",
+    "Confirmation",
+    "Disagreement",
+    "Measured",
+    "Pair",
+    "Settings",
+    "Tolerance",
+    "confirm",
+    "first_not_finite",
+    "measure",
+]
