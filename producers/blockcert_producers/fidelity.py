@@ -1,0 +1,155 @@
+"""How close a lifted program comes to ``transformers``: the largest logit difference on given prompts.
+
+The program is the definition; ``transformers`` in float32 with eager attention, as shipped, is the cross-check.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from blockcert.errors import Refusal
+from blockcert.numbers import exact, round_up
+from blockcert.program import Program
+from blockcert.statement import Fidelity
+
+__all__ = ["Evaluate", "float64_modules", "measure_fidelity", "transformers_logits"]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Evaluate: TypeAlias = Callable[[Program, Array], Array]
+"""Logits ``B x T x vocabulary`` in float64 of a program on tokens ``B x T``."""
+
+_CELLS = 1 << 25
+"""Logits held at once on each side: 256 MiB in float64."""
+
+
+def measure_fidelity(folder: Path, program: Program, tokens: Array, evaluate: Evaluate) -> Fidelity:
+    """The largest logit difference between ``program`` and the checkpoint in ``folder`` run by ``transformers``.
+
+    Args:
+        folder: the checkpoint that ``program`` was lifted from.
+        tokens: token ids, ``rows x T``.
+        evaluate: the evaluator of programs in float64.
+
+    Raises:
+        Refusal: ``install.produce`` where torch or transformers is missing, ``fidelity.not_finite``.
+    """
+    rows, length = tokens.shape
+    step = max(1, _CELLS // (length * program.vocabulary))
+    run = _load(folder, "float32")
+    largest = 0.0
+    for begin in range(0, rows, step):
+        part = tokens[begin : begin + step]
+        difference = float(np.max(np.abs(evaluate(program, part) - run(part)), initial=0.0))
+        if not np.isfinite(difference):
+            raise Refusal(
+                "fidelity.not_finite",
+                str(folder),
+                f"a logit of the prompts {begin} to {begin + len(part) - 1} is NaN or infinite",
+            )
+        largest = max(largest, difference)
+    version = import_module("transformers").__version__
+    return Fidelity(
+        against=f"transformers {version}, float32, eager attention",
+        rows=rows,
+        max_logit_difference=round_up(exact(largest)),
+    )
+
+
+def transformers_logits(folder: Path, tokens: Array, dtype: Literal["float32", "float64"]) -> Array:
+    """The logits of ``transformers``, ``rows x T x vocabulary`` in float64, computed in ``dtype``.
+
+    In ``float64`` some modules still round to float32 inside; see ``float64_modules``.
+    """
+    return _load(folder, dtype)(tokens)
+
+
+@contextmanager
+def float64_modules() -> Generator[None]:
+    """While it lasts, ``transformers``' Llama computes in float64 where it otherwise casts to float32.
+
+    RMS norm, the rotary tables and the softmax of eager attention name ``torch.float32`` (or ``torch.float``) in
+    their sources; those modules are given a ``torch`` whose float32 is float64. Their formulas stay their own.
+    """
+    torch = _torch()
+
+    class Wide:
+        float32 = float = torch.float64
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(torch, name)
+
+    names = ("transformers.models.llama.modeling_llama", "transformers.modeling_rope_utils")
+    modules: list[Any] = [import_module(name) for name in names]
+    for module in modules:
+        module.torch = Wide()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.torch = torch
+
+
+def _torch() -> Any:
+    try:
+        torch = import_module("torch")
+        import_module("transformers")
+    except ImportError as error:
+        raise Refusal(
+            "install.produce",
+            str(error.name),
+            "comparing with transformers needs the extra packages: pip install 'blockcert[produce]'",
+        ) from error
+    return torch
+
+
+@contextmanager
+def _quiet_and_offline() -> Generator[Any]:
+    """``transformers``, silent and without the network for as long as this lasts."""
+    name = "HF_HUB_OFFLINE"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        _torch()
+        transformers: Any = import_module("transformers")
+        logging: Any = transformers.utils.logging
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield transformers
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _load(folder: Path, dtype: Literal["float32", "float64"]) -> Callable[[Array], Array]:
+    with _quiet_and_offline() as transformers:
+        torch = _torch()
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=getattr(torch, dtype),
+            attn_implementation="eager",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+        ).eval()
+
+    def run(tokens: Array) -> Array:
+        with torch.inference_mode():
+            ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
+            logits = model(input_ids=ids, use_cache=False).logits
+        return logits.to(torch.float64).numpy()
+
+    return run
