@@ -53,7 +53,7 @@ class Backend:
             raise Refusal(
                 "device.unavailable",
                 device,
-                "this device needs torch, which is not installed; use --device cpu, or pip install 'blockcert[produce]'",
+                "this device needs torch, which is not here; use --device cpu, or pip install 'blockcert[produce]'",
             ) from None
         if device != "torch" and not (device.startswith("cuda") and torch.cuda.is_available()):
             raise Refusal(

@@ -124,9 +124,7 @@ class LoadedStage:
                 ) from error
         return values[self._stage.output]
 
-    def _run(
-        self, step: Step, loaded: tuple[Array | None, ...], values: dict[str, Array], prompts: int
-    ) -> Array:
+    def _run(self, step: Step, loaded: tuple[Array | None, ...], values: dict[str, Array], prompts: int) -> Array:
         backend, xp = self.backend, self.backend.xp
         match step:
             case Embed():
