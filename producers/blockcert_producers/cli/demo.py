@@ -17,8 +17,16 @@ def demo(
         Path, typer.Option("--out", metavar="FOLDER", help="Where the demonstration is left.")
     ] = Path("build/demo"),
     device: options.Device = "cpu",
+    verifier: Annotated[
+        Path | None,
+        typer.Option(
+            "--verifier",
+            metavar="PYTHON",
+            help="The Python of another environment in which to verify, for instance one without torch.",
+        ),
+    ] = None,
 ) -> None:
     """Certify the two small models that come with BlockCert, verify, change one byte, see the refusal."""
     from blockcert_producers.demo import command
 
-    command(out=out, device=device)
+    command(out=out, device=device, verifier=verifier)

@@ -14,9 +14,7 @@ __all__ = ["keygen"]
 
 def keygen(
     *,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Whose key it is; the files are named after it.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is; names the files.")],
     folder: Annotated[
         Path, typer.Option("--folder", metavar="FOLDER", help="Where the two files are written.")
     ] = Path(),
@@ -34,9 +32,7 @@ def keygen(
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
     keys.check_key_name(name, "NAME")
     if not folder.is_dir():
-        raise Refusal(
-            "file.missing", str(folder), "there is no such folder; make it first, or leave out --folder"
-        )
+        raise Refusal("file.missing", str(folder), "there is no such folder; make it first")
     for path in (private_path, public_path):
         if path.exists():
             raise Refusal("key.exists", str(path), "there is a file already; a key is never overwritten")

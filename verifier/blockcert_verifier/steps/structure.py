@@ -1,0 +1,245 @@
+"""Structure: the statement and the programs are what the format says they are.
+
+Two parts, because nothing is parsed before it is authentic: `statement` reads the payload after its signatures hold,
+`programs` reads the program documents after their digests do. Rules BC-STM-08 to 14, BC-BND-10, 11, 13.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from blockcert import strict_json
+from blockcert.errors import Refusal
+from blockcert.findings import Finding
+from blockcert.names import check_names, shown
+from blockcert.program import Program
+from blockcert.statement import PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
+from blockcert.times import parse_time
+from blockcert.wellformed import REFERENCE_PREFIX, problems
+from msgspec import Struct, field
+
+from blockcert_verifier.steps.outcome import failed, failures, from_refusal, inconclusive, passed
+
+__all__ = ["KNOWN_EXTENSIONS", "NAMES", "program", "programs", "statement"]
+
+PLACE = "statement.dsse.json"
+KNOWN_EXTENSIONS: frozenset[str] = frozenset()
+"""The extensions that this verifier implements, and so may find named in `critical`."""
+
+NAMES = {
+    "$.predicate.reference.program": "programs/reference.json",
+    "$.predicate.surrogate.program": "programs/surrogate.json",
+    "$.predicate.prompts.file": "prompts.safetensors",
+    "$.predicate.evidence.file": "evidence.safetensors",
+}
+"""The file names of a version 1.0 predicate (BC-BND-13)."""
+
+
+class _Version(Struct, frozen=True):
+    version: str = ""
+
+
+class _Outline(Struct, frozen=True):
+    """As much of any statement as tells whether this verifier knows its version."""
+
+    type_: str = field(name="_type", default="")
+    predicate_type: str = field(name="predicateType", default="")
+    predicate: _Version = field(default_factory=_Version)
+
+
+def statement(payload: bytes) -> tuple[Statement | None, list[Finding]]:
+    """The statement in `payload` and what is wrong with it; None where it cannot be read or is of a newer version."""
+    try:
+        outline = strict_json.decode(payload, _Outline, PLACE)
+        unknown = _unsupported(outline)
+        if unknown is not None:
+            return None, [unknown]
+        found = strict_json.typed(payload, Statement, PLACE)
+        findings = [*_critical(found), *_subjects(found), *_fields(found)]
+    except Refusal as refusal:
+        return None, [from_refusal("structure", refusal)]
+    if findings:
+        # an extension that must be understood leaves nothing to go on with; a contradiction neither
+        return None, findings
+    sentence = f"the statement is of version {found.predicate.version} and well formed"
+    return found, [passed("structure", "structure.statement", PLACE, sentence)]
+
+
+def _unsupported(outline: _Outline) -> Finding | None:
+    if outline.type_ != STATEMENT_TYPE:
+        sentence = f"the payload is not an in-toto Statement v1: its _type is {shown(outline.type_)}"
+        return failed("structure", "statement.type", f"{PLACE}: $._type", sentence)
+    name = PREDICATE_TYPE.rpartition(":")[0]
+    family, _, major = outline.predicate_type.rpartition(":")
+    if outline.predicate_type != PREDICATE_TYPE:
+        sentence = f"the predicate is of type {shown(outline.predicate_type)}; this verifier reads {PREDICATE_TYPE}"
+        place = f"{PLACE}: $.predicateType"
+        if family == name and major.startswith("v"):
+            return inconclusive("structure", "statement.version_unsupported", place, sentence)
+        return failed("structure", "statement.predicate_type", place, sentence)
+    version = outline.predicate.version
+    major, _, minor = version.partition(".")
+    known = int(PREDICATE_VERSION.partition(".")[2])
+    if major == "1" and minor.isascii() and minor.isdigit() and len(minor) <= 4 and int(minor) > known:
+        return inconclusive(
+            "structure",
+            "statement.version_unsupported",
+            f"{PLACE}: $.predicate.version",
+            f"the certificate is of version {version}, and this verifier reads {PREDICATE_VERSION}; use a newer one",
+        )
+    return None
+
+
+def _critical(found: Statement) -> list[Finding]:
+    place = f"{PLACE}: $.predicate.critical"
+    critical = found.predicate.critical
+    findings: list[Finding] = []
+    if len(set(critical)) != len(critical) or not set(critical) <= found.predicate.extensions.keys():
+        sentence = "critical must name keys of extensions, each once"
+        findings.append(failed("structure", "statement.critical", place, sentence))
+    findings += [
+        inconclusive(
+            "structure",
+            "statement.extension_unknown",
+            place,
+            f"the certificate depends on the extension {shown(name)}, which this verifier does not know",
+        )
+        for name in critical
+        if name not in KNOWN_EXTENSIONS
+    ]
+    return findings
+
+
+def _subjects(found: Statement) -> list[Finding]:
+    names = [subject.name for subject in found.subject]
+    check_names(names, f"{PLACE}: $.subject")
+    findings: list[Finding] = []
+    sizes = [file.name for file in found.predicate.files]
+    if sorted(sizes) != sorted(names):
+        different = sorted(set(sizes) ^ set(names)) or sorted(name for name in sizes if sizes.count(name) > 1)
+        sentence = f"files and subject must name the same files, each once; they differ in {different[0]}"
+        findings.append(failed("structure", "statement.files", f"{PLACE}: $.predicate.files", sentence))
+    for path, wanted in NAMES.items():
+        if wanted not in names:
+            sentence = f"no subject is named {wanted}"
+            findings.append(failed("structure", "statement.subject_missing", f"{PLACE}: $.subject", sentence))
+        stated = _at(found, path)
+        if stated != wanted:
+            sentence = f"the file is called {shown(stated)}, and in version 1.0 must be {wanted}"
+            findings.append(failed("structure", "statement.file_name", f"{PLACE}: {path}", sentence))
+    if not any(name.startswith(REFERENCE_PREFIX) for name in names):
+        sentence = "no subject is a file of the reference model"
+        findings.append(failed("structure", "statement.subject_missing", f"{PLACE}: $.subject", sentence))
+    return findings
+
+
+def _at(found: Statement, path: str) -> str:
+    p = found.predicate
+    return {
+        "$.predicate.reference.program": p.reference.program,
+        "$.predicate.surrogate.program": p.surrogate.program,
+        "$.predicate.prompts.file": p.prompts.file,
+        "$.predicate.evidence.file": p.evidence.file,
+    }[path]
+
+
+def _fields(found: Statement) -> list[Finding]:
+    """What the fields must satisfy together (BC-STM-11, BC-STM-12 but for the program)."""
+    p = found.predicate
+    findings: list[Finding] = []
+
+    def refuse(code: str, path: str, sentence: str) -> None:
+        findings.append(failed("structure", code, f"{PLACE}: $.predicate.{path}", sentence))
+
+    issued = parse_time(p.issued_at, f"{PLACE}: $.predicate.issued_at")
+    if parse_time(p.not_after, f"{PLACE}: $.predicate.not_after") <= issued:
+        refuse("statement.times", "not_after", f"it ends at {p.not_after}, not after {p.issued_at}, when it was issued")
+    if p.evidence.rows != p.prompts.frame.certification:
+        refuse("statement.rows", "evidence.rows", f"{p.evidence.rows} rows for {p.prompts.frame.certification} prompts")
+    if p.evidence.attribution_rows > p.evidence.rows:
+        refuse("statement.rows", "evidence.attribution_rows", f"more than the {p.evidence.rows} rows")
+    frame = p.prompts.frame
+    if frame.calibration + frame.certification > frame.windows:
+        wanted = frame.calibration + frame.certification
+        refuse("statement.frame", "prompts.frame", f"{wanted} windows are drawn from {frame.windows}")
+    return findings
+
+
+def program(data: bytes, place: str, *, reference: bool) -> tuple[Program | None, list[Finding]]:
+    """The program document in `data`, where it is well formed, else what is wrong with it."""
+    try:
+        found = strict_json.decode(data, Program, place)
+    except Refusal as refusal:
+        return None, [from_refusal("structure", refusal)]
+    wrong = problems(found, place, reference=reference)
+    return (None if wrong else found), [from_refusal("structure", refusal) for refusal in wrong]
+
+
+def programs(
+    statement: Statement, reference: tuple[str, bytes], surrogate: tuple[str, bytes]
+) -> tuple[tuple[Program, Program] | None, list[Finding]]:
+    """Both programs, given as (file name, content), where each is well formed and both fit the statement."""
+    f, first = program(reference[1], reference[0], reference=True)
+    g, second = program(surrogate[1], surrogate[0], reference=False)
+    findings = [*first, *second]
+    if f is None or g is None:
+        return None, findings
+    findings += [*_weight_files(f, statement, reference[0]), *_weight_files(g, statement, surrogate[0])]
+    findings += _shapes(f, g, statement, surrogate[0])
+    if failures(findings):
+        return None, findings
+    sentence = f"both programs are well formed: embedding, {f.blocks} blocks, head"
+    return (f, g), [passed("structure", "structure.programs", "programs", sentence)]
+
+
+def _weight_files(found: Program, statement: Statement, place: str) -> list[Finding]:
+    sizes = {file.name: file.size for file in statement.predicate.files}
+    digests = {subject.name: subject.digest.blake3 for subject in statement.subject}
+    findings: list[Finding] = []
+    for i, file in enumerate(found.files):
+        at = f"{place}: $.files[{i}]"
+        if file.name not in digests:
+            sentence = f"the program reads {file.name}, which the statement does not list"
+            findings.append(failed("structure", "program.file.unlisted", at, sentence))
+        elif (file.size, file.blake3) != (sizes[file.name], digests[file.name]):
+            sentence = (
+                f"the program means a {file.name} of {file.size} bytes and digest {file.blake3}, the statement one of "
+                f"{sizes[file.name]} bytes and digest {digests[file.name]}"
+            )
+            findings.append(failed("structure", "program.file.mismatch", at, sentence))
+    return findings
+
+
+def _shapes(f: Program, g: Program, statement: Statement, place: str) -> list[Finding]:
+    stated = statement.predicate.reference
+    pairs: Sequence[tuple[str, str, object, object]] = (
+        (PLACE, "$.predicate.reference.blocks", stated.blocks, f.blocks),
+        (PLACE, "$.predicate.reference.hidden_size", stated.hidden_size, f.hidden_size),
+        (PLACE, "$.predicate.reference.vocabulary", stated.vocabulary, f.vocabulary),
+        (PLACE, "$.predicate.reference.architecture", stated.architecture, f.architecture),
+        (place, "$.stages", g.blocks, f.blocks),
+        (place, "$.hidden_size", g.hidden_size, f.hidden_size),
+        (place, "$.vocabulary", g.vocabulary, f.vocabulary),
+    )
+    findings = [
+        failed(
+            "structure",
+            "program.statement.mismatch",
+            f"{file}: {path}",
+            f"{value} stands here, and the reference program has {wanted}",
+        )
+        for file, path, value, wanted in pairs
+        if value != wanted
+    ]
+    length = statement.predicate.prompts.frame.length
+    findings += [
+        failed(
+            "structure",
+            "program.context",
+            f"{PLACE}: $.predicate.prompts.frame.length",
+            f"prompts of {length} tokens do not fit the {side} program's context of {found.context}",
+        )
+        for side, found in (("reference", f), ("surrogate", g))
+        if length > found.context
+    ]
+    return findings
