@@ -12,7 +12,7 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
 
 
-def silent(task: str, done: int, total: int) -> None:  # noqa: ARG001 - the callback's shape
+def silent(task: str, done: int, total: int) -> None:
     """Report nothing."""
 
 

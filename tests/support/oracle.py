@@ -48,7 +48,7 @@ Vector = np.ndarray
 Value = list[Vector]
 """One vector per token."""
 
-_FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B"}
+_FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "U16": "H", "U32": "I"}
 
 
 def reference_files(folder: Path, prefix: str = "reference/") -> dict[str, Path]:

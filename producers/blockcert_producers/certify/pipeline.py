@@ -135,7 +135,8 @@ def certify(
     )
     statement = _state(writer, work, options, shape, claims, kept, now)
     payload = strict_json.encode(statement)
-    writer.path(STATEMENT).write_bytes(encode_envelope(Envelope(PAYLOAD_TYPE, payload, ())))
+    unsigned = Envelope(payload=payload, payload_type=PAYLOAD_TYPE, signatures=())
+    writer.path(STATEMENT).write_bytes(encode_envelope(unsigned))
     return statement, checked
 
 

@@ -23,7 +23,7 @@ def compare(
     prompts: options.Prompts,
     out: options.Out,
     count: options.Count = 200,
-    calibration: options.Calibration = 50,
+    calibration: options.Calibration = 0,
     length: options.Length = 64,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -33,17 +33,10 @@ def compare(
 
     The bundle is not signed yet: blockcert sign BUNDLE --key FILE.
     """
-    from blockcert_producers.compare import command
+    from blockcert_producers.cli.produced import job, now, report, working
+    from blockcert_producers.produce import compare_bundle
 
-    command(
-        reference=reference,
-        candidate=candidate,
-        prompts=prompts,
-        out=out,
-        count=count,
-        calibration=calibration,
-        length=length,
-        seed=seed,
-        device=device,
-        attribution=attribution,
-    )
+    work = job(prompts, out, count, calibration, length, seed, device, attribution)
+    with working() as progress:
+        produced = compare_bundle(reference, candidate, work, now=now(), progress=progress)
+    report(produced)

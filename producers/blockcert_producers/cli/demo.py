@@ -22,11 +22,11 @@ def demo(
         typer.Option(
             "--verifier",
             metavar="PYTHON",
-            help="The Python of another environment in which to verify, for instance one without torch.",
+            help="The Python of a second environment to verify in, one with the base install only.",
         ),
     ] = None,
 ) -> None:
     """Certify the two small models that come with BlockCert, verify, change one byte, see the refusal."""
-    from blockcert_producers.demo import command
+    from blockcert_producers.demo import run_demo
 
-    command(out=out, device=device, verifier=verifier)
+    run_demo(out, device=device, verifier=verifier, say=print)

@@ -34,17 +34,10 @@ def extract(
 
     The bundle is not signed yet: blockcert sign BUNDLE --key FILE.
     """
-    from blockcert_producers.extract import command
+    from blockcert_producers.cli.produced import job, now, report, working
+    from blockcert_producers.produce import extract_bundle
 
-    command(
-        model=model,
-        prompts=prompts,
-        out=out,
-        budget=budget,
-        count=count,
-        calibration=calibration,
-        length=length,
-        seed=seed,
-        device=device,
-        attribution=attribution,
-    )
+    work = job(prompts, out, count, calibration, length, seed, device, attribution)
+    with working() as progress:
+        produced = extract_bundle(model, work, budget=budget, now=now(), progress=progress)
+    report(produced)

@@ -1,0 +1,74 @@
+"""What `extract` and `compare` share at the terminal: options to a job, progress, and the summary of a bundle."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blockcert_producers.produce import Job, Produced
+from blockcert_producers.progress import Progress, progress_bar
+
+__all__ = ["job", "now", "report", "summary", "working"]
+
+
+def job(
+    prompts: list[Path],
+    out: Path,
+    count: int,
+    calibration: int,
+    length: int,
+    seed: int,
+    device: str,
+    attribution: int,
+) -> Job:
+    """The job that the options describe."""
+    return Job(tuple(prompts), out, count, calibration, length, seed, device, attribution)
+
+
+def now() -> datetime:
+    """The clock, read once per command."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def working() -> AbstractContextManager[Progress]:
+    """A progress bar on standard error."""
+    return progress_bar()
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def summary(produced: Produced) -> list[str]:
+    """The lines that say what a bundle claims, in short; 80 columns."""
+    predicate = produced.statement.predicate
+    claims, thresholds = predicate.claims, predicate.thresholds.relative
+    kept = predicate.surrogate.kept
+    lines = [f"{len(produced.statement.subject)} files in {produced.out}", ""]
+    for number, words in enumerate(produced.notes, start=1):
+        lines.append(f"  block {number}  {words}")
+    if produced.notes:
+        lines.append("")
+    width = max(len(t) for t in thresholds)
+    header = "  ".join(f"<= {t}".rjust(width + 3) for t in thresholds)
+    lines.append(f"  tokens covered    {header}   multiply-adds kept   bits kept")
+    for stage in claims.stages[1:-1]:
+        mine, theirs = kept.surrogate[stage.index], kept.reference[stage.index]
+        covered = "  ".join(_percent(c, stage.tokens).rjust(width + 3) for c in stage.covered)
+        adds = _percent(mine.multiply_adds, theirs.multiply_adds)
+        lines.append(f"  block {stage.index:<3}         {covered}   {adds:>18}   {_percent(mine.bits, theirs.bits):>9}")
+    end = claims.end_to_end
+    lines += [
+        "",
+        f"  end to end, on {predicate.evidence.rows} prompts: top-1 agrees at {_percent(end.top1_agree, end.tokens)},",
+        f"  largest drift {end.relative_drift} of the hidden state's norm, KL {end.kl_mean} nats per token",
+        "",
+        f"Not signed yet: blockcert sign {produced.out} --key FILE",
+    ]
+    return lines
+
+
+def report(produced: Produced) -> None:
+    """Print the summary."""
+    print("\n".join(summary(produced)))

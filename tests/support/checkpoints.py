@@ -1,0 +1,67 @@
+"""Tiny checkpoints with random weights, made with ``transformers`` itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+GPT2: dict[str, Any] = {"vocab_size": 29, "n_embd": 12, "n_layer": 2, "n_head": 3, "n_positions": 24}
+LLAMA: dict[str, Any] = {
+    "vocab_size": 29,
+    "hidden_size": 16,
+    "intermediate_size": 20,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+LLAMA3 = {
+    # over 8 rotary frequencies of base 500000 these keep one, blend one and slow the others
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 48,
+}
+
+
+def make_checkpoint(folder: Path, kind: str, *, dtype: str = "float32", shard: str = "5GB", **options: Any) -> Path:
+    """A checkpoint of the family ``kind`` in ``folder``, its options those of the tiny models above but ``options``.
+
+    Every weight is random, norms and biases too, and large enough that each option shows in the logits.
+    """
+    if kind == "gpt2":
+        model: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**GPT2, **options}))
+    else:
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**LLAMA, **options}))
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            centre = 1.0 if name.endswith("weight") and parameter.ndim == 1 else 0.0
+            parameter.copy_(centre + 0.3 * torch.randn(parameter.shape, generator=generator))
+    model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
+    return folder
+
+
+def edit_config(folder: Path, changes: Mapping[str, Any], *, remove: tuple[str, ...] = ()) -> Path:
+    """The same checkpoint with options of its ``config.json`` changed or removed."""
+    path = folder / "config.json"
+    config = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({name: value for name, value in config.items() if name not in remove}))
+    return folder
+
+
+def edit_tensors(folder: Path, change: Any) -> Path:
+    """The same checkpoint with ``change`` applied to its dictionary of tensors, in place."""
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    change(tensors)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    return folder
