@@ -149,7 +149,7 @@ def _state(
     kept: Kept,
     now: datetime,
 ) -> Statement:
-    names = sorted(set(writer.names()) - {STATEMENT})
+    names = [name for name in writer.names if name != STATEMENT]
     paths = {name: writer.path(name) for name in names}
     paths |= {name: path for name, path in sorted(work.files.items()) if name.startswith("reference/")}
     digests = {name: digest_file(path, sha256=True) for name, path in paths.items()}
