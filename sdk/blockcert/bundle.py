@@ -7,7 +7,6 @@ folder that breaks a rule is refused, never repaired.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Generator, Iterator
@@ -194,7 +193,7 @@ class BundleWriter:
             Refusal: ``output.exists``, or ``output.unwritable``.
         """
         _check_new(self.output)
-        partial = self.output.parent / f".{self.output.name}.partial-{secrets.token_hex(4)}"
+        partial = self.output.parent / f".{self.output.name}.partial-{os.urandom(4).hex()}"
         with _writing(self.output):
             self.output.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir()
@@ -272,7 +271,7 @@ def replace_statement(folder: Path, data: bytes) -> None:
         Refusal: ``output.unwritable``, or what ``Bundle`` raises about the folder.
     """
     target = Bundle(folder).path(STATEMENT)
-    temporary = folder / f".{STATEMENT}.partial-{secrets.token_hex(4)}"
+    temporary = folder / f".{STATEMENT}.partial-{os.urandom(4).hex()}"
     with _writing(target):
         try:
             with temporary.open("xb") as file:
