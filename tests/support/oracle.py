@@ -48,7 +48,18 @@ Vector = np.ndarray
 Value = list[Vector]
 """One vector per token."""
 
-_FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "U16": "H", "U32": "I"}
+_FORMATS = {
+    "F64": "d",
+    "F32": "f",
+    "F16": "e",
+    "I64": "q",
+    "I32": "i",
+    "I16": "h",
+    "I8": "b",
+    "U8": "B",
+    "U16": "H",
+    "U32": "I",
+}
 
 
 def reference_files(folder: Path, prefix: str = "reference/") -> dict[str, Path]:
@@ -80,14 +91,16 @@ class Oracle:
     def stage(self, stage: Stage, tokens: Sequence[int], hidden: Sequence[Vector]) -> Value:
         """The output of one stage on ``tokens`` (the embedding) or ``hidden`` (every other stage)."""
         values: dict[str, Value] = {}
+        length = len(tokens)
         if stage.kind != "embedding":
             values["hidden"] = list(hidden)
+            length = len(hidden)
         for step in stage.steps:
-            values[step.out] = self.step(step, list(tokens), values)
+            values[step.out] = self.step(step, tokens, length, values)
         return values[stage.output]
 
-    def step(self, step: Step, tokens: list[int], values: dict[str, Value]) -> Value:
-        """The value of one step."""
+    def step(self, step: Step, tokens: Sequence[int], length: int, values: dict[str, Value]) -> Value:
+        """The value of one step at ``length`` positions."""
         match step:
             case Embed():
                 weight = self.tensor(step.weight)
@@ -95,7 +108,7 @@ class Oracle:
                 return [scale * weight[token] for token in tokens]
             case Positions():
                 weight = self.tensor(step.weight)
-                return [weight[t] for t in range(len(tokens))]
+                return [weight[t] for t in range(length)]
             case Add():
                 return [a + b for a, b in zip(values[step.left], values[step.right], strict=True)]
             case Multiply():
@@ -117,7 +130,7 @@ class Oracle:
                 function = _FUNCTIONS[step.function]
                 return [np.array([function(float(c)) for c in x]) for x in values[step.input]]
             case Attention():
-                return self._attention(step, values, len(tokens))
+                return self._attention(step, values, length)
             case SoftCap():
                 cap = _number(step.cap)
                 return [np.array([cap * math.tanh(float(c) / cap) for c in x]) for x in values[step.input]]
@@ -126,7 +139,7 @@ class Oracle:
                 return [np.array([x[i] for i in indices]) for x in values[step.input]]
             case Constant():
                 vector = self.tensor(step.value)
-                return [vector.copy() for _ in tokens]
+                return [vector.copy() for _ in range(length)]
 
     @staticmethod
     def _rms_norm(x: Vector, weight: Vector, step: RmsNorm) -> Vector:
