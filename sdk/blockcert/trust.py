@@ -1,0 +1,319 @@
+"""The trust policy: whose signatures count, what has to be checked, and what the buyer will accept.
+
+The normative text is ``spec/11-trust.md``; the JSON Schema is ``schemas/trust-policy.schema.json``. The
+policy is the verifier's own file and its only trust input: nothing in a bundle chooses a key, an algorithm
+or a step. Every field is written out, null where there is no limit, so that a reader of the file sees what
+is not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from fractions import Fraction
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from blockcert import strict_json
+from blockcert.dsse import Envelope, pae
+from blockcert.errors import Refusal
+from blockcert.findings import STEPS, StepName
+from blockcert.keys import NamedKey, PublicKey, check_key_name, keyid, public_from_hex
+from blockcert.numbers import parse_decimal
+from blockcert.program import Decimal, Hash
+from blockcert.statement import PREDICATE_TYPE, PREDICATE_VERSION, Basis, Time
+from blockcert.times import format_time, parse_time
+
+__all__ = [
+    "NO_LIMITS",
+    "Accept",
+    "Authority",
+    "Coverage",
+    "Limits",
+    "Role",
+    "Signer",
+    "Thresholds",
+    "TrustPolicy",
+    "TrustedKey",
+    "authorised",
+    "encode_policy",
+    "new_policy",
+    "parse_policy",
+]
+
+Role: TypeAlias = Literal["producer", "auditor", "revoker"]
+Positive: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 53)]
+Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+
+_GATE = strict_json.Limits(bytes=1 << 20, nesting=8, nodes=1 << 14, string=1024)
+_FOUNDATION: tuple[StepName, ...] = ("structure", "authenticity", "integrity")
+"""What every other step stands on; a policy without them would accept claims that nobody made."""
+
+
+class _Record(Struct, frozen=True, forbid_unknown_fields=True):
+    """Frozen and closed to unknown fields."""
+
+
+class TrustedKey(_Record, frozen=True):
+    """A key, what it may sign, and from when to when (both ends included; null: no end)."""
+
+    name: str
+    algorithm: Literal["ed25519"]
+    public_key: Hash
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=3)]
+    not_before: Time | None
+    not_after: Time | None
+
+
+class Thresholds(_Record, frozen=True):
+    """How many different keys of a role must have signed."""
+
+    producer: Annotated[int, Meta(ge=1, le=256)]
+
+
+class Accept(_Record, frozen=True):
+    """The predicate types and versions that are accepted."""
+
+    predicate_types: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=64)]
+    versions: Annotated[tuple[Label, ...], Meta(min_length=1, max_length=64)]
+
+
+class Coverage(_Record, frozen=True):
+    """In every block, at least ``share`` of the tokens must be within the relative ``threshold``."""
+
+    threshold: Decimal
+    share: Decimal
+
+
+class Limits(_Record, frozen=True):
+    """What the buyer asks of a certificate; null: nothing."""
+
+    least_audit_rows: Positive | None
+    coverage: Coverage | None
+    relative_drift: Decimal | None
+    top1_share: Decimal | None
+    least_basis: Basis | None
+    greatest_age_days: Positive | None
+
+
+class TrustPolicy(_Record, frozen=True):
+    """A whole policy. Made by :func:`parse_policy` or :func:`new_policy`, which check it."""
+
+    type: Literal["blockcert-trust-policy"]
+    version: Literal[1]
+    keys: Annotated[tuple[TrustedKey, ...], Meta(max_length=256)]
+    thresholds: Thresholds
+    accept: Accept
+    require: Annotated[tuple[StepName, ...], Meta(max_length=6)]
+    limits: Limits
+
+
+NO_LIMITS = Limits(None, None, None, None, None, None)
+"""Nothing asked of a certificate but that it holds."""
+
+
+def parse_policy(data: bytes, place: str) -> TrustPolicy:
+    """The policy in a JSON document.
+
+    Raises:
+        Refusal: what the JSON gate refuses, what :mod:`blockcert.keys` refuses of a key, and ``trust.key``,
+            ``trust.threshold``, ``trust.window``, ``trust.require``, ``trust.limit``.
+    """
+    policy = strict_json.decode(data, TrustPolicy, place, _GATE)
+    _check(policy, place)
+    return policy
+
+
+def new_policy(
+    producers: Sequence[NamedKey],
+    *,
+    replay: bool,
+    threshold: int = 1,
+    limits: Limits = NO_LIMITS,
+    not_before: datetime | None = None,
+    not_after: datetime | None = None,
+) -> TrustPolicy:
+    """A policy that trusts ``producers``; with ``replay`` it requires rows to be measured again.
+
+    Raises:
+        Refusal: as :func:`parse_policy`, with the place ``new policy``.
+    """
+    start = None if not_before is None else format_time(not_before)
+    end = None if not_after is None else format_time(not_after)
+    policy = TrustPolicy(
+        type="blockcert-trust-policy",
+        version=1,
+        keys=tuple(TrustedKey(name, "ed25519", key.raw.hex(), ("producer",), start, end) for name, key in producers),
+        thresholds=Thresholds(threshold),
+        accept=Accept((PREDICATE_TYPE,), (PREDICATE_VERSION,)),
+        require=tuple(step for step in STEPS if replay or step != "replay"),
+        limits=limits,
+    )
+    return parse_policy(encode_policy(policy), "new policy")
+
+
+def encode_policy(policy: TrustPolicy) -> bytes:
+    """The policy as JSON for a person to read and edit: fields in the spec's order, indented."""
+    return msgspec.json.format(msgspec.json.encode(policy), indent=2) + b"\n"
+
+
+# --- what a schema cannot say -----------------------------------------------------------------------------
+
+
+def _check(policy: TrustPolicy, place: str) -> None:
+    _check_keys(policy, place)
+    able = sum("producer" in key.roles for key in policy.keys)
+    if policy.thresholds.producer > able:
+        raise Refusal(
+            "trust.threshold",
+            f"{place}: $.thresholds.producer",
+            f"At least {policy.thresholds.producer} producers must sign, and {able} keys have that role.",
+        )
+    if len(set(policy.require)) != len(policy.require):
+        raise Refusal("trust.require", f"{place}: $.require", "A step is required twice.")
+    for step in _FOUNDATION:
+        if step not in policy.require:
+            raise Refusal(
+                "trust.require",
+                f"{place}: $.require",
+                f"The policy does not require {step}, on which every other step stands.",
+            )
+    _check_limits(policy.limits, f"{place}: $.limits")
+
+
+def _check_keys(policy: TrustPolicy, place: str) -> None:
+    names: dict[str, int] = {}
+    raws: dict[bytes, int] = {}
+    for i, key in enumerate(policy.keys):
+        at = f"{place}: $.keys[{i}]"
+        check_key_name(key.name, f"{at}.name")
+        raw = public_from_hex(key.public_key, f"{at}.public_key").raw
+        # a name told apart only by case would be one name to a reader
+        for what, other in (("name", names.get(key.name.casefold())), ("public key", raws.get(raw))):
+            if other is not None:
+                raise Refusal("trust.key", at, f"Keys {other} and {i} have the same {what}.")
+        names[key.name.casefold()], raws[raw] = i, i
+        if len(set(key.roles)) != len(key.roles):
+            raise Refusal("trust.key", f"{at}.roles", "A role is given twice.")
+        start, end = _window(key, at)
+        if start is not None and end is not None and start >= end:
+            raise Refusal("trust.window", at, f"The key is valid from {key.not_before} to {key.not_after}: never.")
+
+
+def _window(key: TrustedKey, place: str) -> tuple[datetime | None, datetime | None]:
+    start = None if key.not_before is None else parse_time(key.not_before, f"{place}.not_before")
+    end = None if key.not_after is None else parse_time(key.not_after, f"{place}.not_after")
+    return start, end
+
+
+def _check_limits(limits: Limits, place: str) -> None:
+    shares = {"top1_share": limits.top1_share}
+    sizes = {"relative_drift": limits.relative_drift}
+    if limits.coverage is not None:
+        shares["coverage.share"] = limits.coverage.share
+        sizes["coverage.threshold"] = limits.coverage.threshold
+    for name, text in (shares | sizes).items():
+        if text is None:
+            continue
+        value = parse_decimal(text, f"{place}.{name}")
+        if value < 0 or (name in shares and value > Fraction(1)):
+            wanted = "between 0 and 1" if name in shares else "at least 0"
+            raise Refusal("trust.limit", f"{place}.{name}", f"The limit is {text} and must be {wanted}.")
+
+
+# --- whose signatures count -------------------------------------------------------------------------------
+
+
+class Signer(Struct, frozen=True):
+    """A trusted key that signed and counts. ``keyid_agrees``: the hint was empty or this key's id."""
+
+    name: str
+    key: PublicKey
+    roles: tuple[Role, ...]
+    keyid_agrees: bool
+
+
+class Authority(Struct, frozen=True):
+    """Who signed: the keys that count, each once, in the policy's order, and why other signatures do not."""
+
+    signers: tuple[Signer, ...]
+    discounted: tuple[Refusal, ...]
+
+    def count(self, role: Role) -> int:
+        """The number of different keys of this role that signed."""
+        return len({signer.key.raw for signer in self.signers if role in signer.roles})
+
+
+def authorised(
+    policy: TrustPolicy,
+    envelope: Envelope,
+    now: datetime,
+    issued_at: datetime | None,
+    place: str = "statement.dsse.json",
+) -> Authority:
+    """Which keys of ``policy`` signed ``envelope`` and count, and why each other signature does not.
+
+    1. Every key is tried on every signature; key ids only say which to try first.
+    2. Keys are told apart by their public bytes, so one key counts once however often it signed.
+    3. A key counts if ``now``, the verifier's clock, lies in its window, and so does ``issued_at``, the
+    time that the
+       statement gives itself. That time stands in the payload, which must not be read before it is
+       verified: with None only ``now`` is asked for, and the call is made again once the statement has been
+       read.
+
+    Reasons, in the order of the signatures: ``signature.unknown_key``, ``signature.invalid`` (the key that
+    it names is trusted, and it is not that key's signature), ``signature.repeated``,
+    ``signature.key_not_valid_now``, ``signature.key_not_valid_when_issued``.
+    """
+    message = pae(envelope.payload_type, envelope.payload)
+    keys = [(entry, PublicKey(bytes.fromhex(entry.public_key))) for entry in policy.keys]
+    ids = {keyid(key): entry.name for entry, key in keys}
+    counted: dict[bytes, Signer] = {}
+    discounted: list[Refusal] = []
+    for i, signature in enumerate(envelope.signatures):
+        at = f"{place}: $.signatures[{i}]"
+        ordered = sorted(keys, key=lambda pair: keyid(pair[1]) != signature.keyid)
+        found = next((pair for pair in ordered if pair[1].verify(signature.sig, message)), None)
+        if found is None:
+            discounted.append(_unverified(ids.get(signature.keyid), at))
+            continue
+        entry, key = found
+        reason = _repeated(entry, at) if key.raw in counted else _untimely(entry, now, issued_at, at)
+        if reason is not None:
+            discounted.append(reason)
+        else:
+            agrees = signature.keyid in ("", keyid(key))
+            counted[key.raw] = Signer(entry.name, key, entry.roles, agrees)
+    signers = tuple(counted[key.raw] for _, key in keys if key.raw in counted)
+    return Authority(signers, tuple(discounted))
+
+
+def _unverified(named: str | None, place: str) -> Refusal:
+    if named is not None:
+        sentence = f"This is not a signature of the key {named}, which it names, nor of another trusted key."
+        return Refusal("signature.invalid", place, sentence)
+    return Refusal("signature.unknown_key", place, "No key of the trust policy made this signature.")
+
+
+def _repeated(entry: TrustedKey, place: str) -> Refusal:
+    return Refusal("signature.repeated", place, f"The key {entry.name} has signed already and counts once.")
+
+
+def _untimely(entry: TrustedKey, now: datetime, issued_at: datetime | None, place: str) -> Refusal | None:
+    window = _window(entry, place)
+    if not _within(now, window):
+        code, what, time = "signature.key_not_valid_now", "now", now
+    elif issued_at is not None and not _within(issued_at, window):
+        code, what, time = "signature.key_not_valid_when_issued", "when the certificate was issued", issued_at
+    else:
+        return None
+    valid = f"from {entry.not_before or 'ever'} to {entry.not_after or 'ever'}"
+    sentence = f"The key {entry.name} is trusted {valid}, and not {what}, at {format_time(time)}."
+    return Refusal(code, place, sentence)
+
+
+def _within(time: datetime, window: tuple[datetime | None, datetime | None]) -> bool:
+    start, end = window
+    return (start is None or start <= time) and (end is None or time <= end)
