@@ -47,7 +47,9 @@ __all__ = [
     "step_references",
 ]
 
-Decimal: TypeAlias = Annotated[str, Meta(max_length=82, pattern=r"^-?(0|[1-9][0-9]{0,39})(\.[0-9]{0,39}[1-9])?\Z")]
+Decimal: TypeAlias = Annotated[
+    str, Meta(max_length=82, pattern=r"^(?!-0\Z)-?(0|[1-9][0-9]{0,39})(\.[0-9]{0,39}[1-9])?\Z")
+]
 """A decimal string of ``spec/03-numbers.md``: one spelling for each value."""
 Hash: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*\Z")]

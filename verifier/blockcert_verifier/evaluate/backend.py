@@ -107,6 +107,6 @@ class Backend:
         """The error function; float64 at most, its one-ulp error does not accumulate."""
         if self._torch is not None:
             return self._torch.special.erf(values)
-        from scipy.special import erf
+        from scipy.special import erf  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
         return erf(values.astype(np.float64)).astype(self.dtype) if self.precision == "extended" else erf(values)

@@ -78,7 +78,7 @@ def rotate(backend: Backend, x: Array, cos: Array, sin: Array, head_size: int) -
 
 
 def attention_mask(step: Attention, length: int) -> np.ndarray[Any, Any]:
-    """Which positions each head attends to: heads x T x T, true where position t reads position s.
+    """Which positions each head attends to, as an addend: heads x T x T, 0 or minus infinity.
 
     A ``mean`` head reads nothing; its row here is causal only so that its unused softmax stays finite.
     """
@@ -91,7 +91,7 @@ def attention_mask(step: Attention, length: int) -> np.ndarray[Any, Any]:
                 rows.append(causal)
             case WindowPattern():
                 rows.append(causal & ((t - s < pattern.width) | (s < pattern.sinks)))
-    return np.stack(rows)
+    return np.where(np.stack(rows), 0.0, -np.inf)
 
 
 def attend(backend: Backend, step: Attention, q: Array, k: Array, v: Array, mask: Array, means: Array | None) -> Array:
@@ -99,24 +99,21 @@ def attend(backend: Backend, step: Attention, q: Array, k: Array, v: Array, mask
     xp = backend.xp
     prompts, length, _ = q.shape
     groups, size = step.heads // step.key_value_heads, step.head_size
-    scale = backend.number(step.denominator_squared) ** -0.5
 
     def split(x: Array, heads: int) -> Array:  # B x heads x T x size
         return xp.permute_dims(xp.reshape(x, (prompts, length, heads, size)), (0, 2, 1, 3))
 
     q = xp.reshape(split(q, step.heads), (prompts, step.key_value_heads, groups, length, size))
+    q = q * backend.number(step.denominator_squared) ** -0.5
     k, v = split(k, step.key_value_heads)[:, :, None], split(v, step.key_value_heads)[:, :, None]
-    scores = backend.matmul(q, xp.permute_dims(k, (0, 1, 2, 4, 3))) * scale  # B x kv x groups x T x T
-    mask = xp.reshape(mask, (1, step.key_value_heads, groups, length, length))
-    scores = xp.where(mask, scores, xp.asarray(-math.inf, dtype=scores.dtype, device=_device(scores)))
-    weights = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-    weights = weights / xp.sum(weights, axis=-1, keepdims=True)
-    out = xp.reshape(backend.matmul(weights, v), (prompts, step.heads, length, size))
+    weights = backend.matmul(q, xp.permute_dims(k, (0, 1, 2, 4, 3)))  # B x kv x groups x T x T
+    # in place: these T x T arrays are the largest of a stage
+    weights += xp.reshape(mask, (1, step.key_value_heads, groups, length, length))
+    weights -= xp.max(weights, axis=-1, keepdims=True)
+    weights = xp.exp(weights)
+    out = backend.matmul(weights, v) / xp.sum(weights, axis=-1, keepdims=True)
+    out = xp.reshape(out, (prompts, step.heads, length, size))
     if means is not None:
         silent = np.array([isinstance(pattern, MeanPattern) for pattern in step.patterns])
         out = xp.where(backend.booleans(silent)[None, :, None, None], means[None, :, None, :], out)
     return xp.reshape(xp.permute_dims(out, (0, 2, 1, 3)), (prompts, length, step.heads * size))
-
-
-def _device(array: Array) -> Any:
-    return getattr(array, "device", None)

@@ -96,7 +96,7 @@ class LoadedStage:
                     raise Refusal("program.means", step.out, "a mean head without means")
                 shape = (step.heads, step.head_size)
                 means = backend.array(store.floats(step.means, shape)) if silent and step.means else None
-                return (backend.booleans(attention_mask(step, length)), means)
+                return (backend.array(attention_mask(step, length)), means)
             case Take():
                 return (backend.integers(store.integers(step.indices, (None,))),)
             case Constant():

@@ -126,7 +126,7 @@ def integer_matrix(store: WeightStore, linear: Integer) -> tuple[Host, Host]:
     groups = 1 if linear.group is None else -(-width // linear.group)
     shape: tuple[int, ...] = (out,) if linear.group is None else (out, groups)
     scale = store.floats(linear.scale, shape).astype(np.float64).reshape(out, groups)
-    channel = np.zeros(width, dtype=np.int64) if linear.group is None else np.arange(width) // linear.group
+    channel = np.array([i // (linear.group or width) for i in range(width)], dtype=np.int64)
     if linear.zero_point is not None:
         values = values - store.integers(linear.zero_point, shape).reshape(out, groups)[:, channel]
     return values, scale[:, channel]

@@ -20,8 +20,8 @@ class Batch:
     """The trajectories of some prompts and the cells measured so far.
 
     After stage ``i``: ``x`` is ``X_i`` (B x T x d), ``y`` is ``Y_i`` (the same object while every stage so far is
-    one program), ``singles[j]`` the trajectory with only stage ``j`` replaced and ``hybrids[j]`` is ``H_j`` so far, both for
-    the first ``attributed`` rows.
+    one program), ``singles[j]`` the trajectory with only stage ``j`` replaced and ``hybrids[j]`` is ``H_j`` so
+    far, both for the first ``attributed`` rows.
     """
 
     def __init__(self, tokens: Host, attributed: int, pair: Pair, settings: Settings, backend: Backend) -> None:
