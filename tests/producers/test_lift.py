@@ -270,3 +270,25 @@ def test_fidelity_is_the_largest_difference_over_all_prompts(tmp_path: Path) -> 
     assert (fidelity.rows, fidelity.basis) == (5, "estimate")
     assert float(fidelity.max_logit_difference) == pytest.approx(0.25, abs=1e-5)
     assert "float32, eager" in fidelity.against
+
+
+def test_running_transformers_prints_nothing_asks_no_network_and_leaves_no_trace(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+    import socket
+
+    from transformers.utils import logging
+
+    def connect(*_: object) -> None:
+        raise AssertionError("the network was asked")
+
+    folder = make_checkpoint(tmp_path, "llama")
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
+    capfd.readouterr()
+    transformers_logits(folder, np.zeros((1, 4), dtype=np.int32), "float32")
+    assert capfd.readouterr() == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+    assert "HF_HUB_OFFLINE" not in os.environ

@@ -31,7 +31,8 @@ def lift(folder: Path, *, prefix: str = "reference/", digest: Callable[[Path], F
     Raises:
         Refusal: ``path.not_found``, ``lift.no_config``, ``lift.config``, ``lift.architecture``,
             ``lift.option``, ``lift.adapter``, ``lift.pickle``, ``lift.no_weights``, ``lift.index``,
-            ``lift.tensor``, ``lift.not_finite``, and what ``blockcert.safetensors_file`` refuses of a header.
+            ``lift.tensor``, ``lift.not_finite``, ``name.unsafe``, and what ``blockcert.safetensors_file``
+            refuses of a header.
     """
     checkpoint = open_checkpoint(folder, prefix=prefix, digest=digest)
     build = ARCHITECTURES.get(checkpoint.model_type)

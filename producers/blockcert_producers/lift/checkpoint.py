@@ -10,6 +10,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 from blockcert.digest import FileDigests, digest_file
 from blockcert.errors import Refusal
+from blockcert.names import check_name
 from blockcert.program import FileRef, TensorRef
 from blockcert.safetensors_file import TensorInfo, read_header
 from blockcert_verifier.evaluate import WeightStore
@@ -130,6 +131,8 @@ def _open_shards(folder: Path) -> dict[str, dict[str, TensorInfo]]:
     for tensor, file in cast(dict[str, object], mapping).items():
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
             refuse("a shard must be the name of a safetensors file in this folder", f": {json.dumps(tensor)}")
+        if file not in listed:
+            check_name(file, str(place))
         listed.setdefault(file, set()).add(tensor)
     files: dict[str, dict[str, TensorInfo]] = {}
     for name, tensors in sorted(listed.items()):
