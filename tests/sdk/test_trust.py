@@ -204,7 +204,7 @@ BAD_POLICIES: dict[str, tuple[bytes, str, str]] = {
     ),
     "a negative drift": (limits_json(relative_drift="-0.5"), "trust.limit", "$.limits.relative_drift"),
     "a limit in another spelling": (limits_json(relative_drift="0.50"), "json.type", "$.limits.relative_drift"),
-    "minus zero": (limits_json(relative_drift="-0"), "number.grammar", "$.limits.relative_drift"),
+    "minus zero": (limits_json(relative_drift="-0"), "json.type", "$.limits.relative_drift"),
     "an audit of no rows": (limits_json(least_audit_rows=0), "json.type", "$.limits.least_audit_rows"),
     "an unknown basis": (limits_json(least_basis="faith"), "json.type", "$.limits.least_basis"),
     "too long": (policy_json(keys=[key_json(0)] * 20_000), "json.limit", ""),
