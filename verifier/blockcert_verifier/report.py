@@ -10,7 +10,7 @@ from typing import Literal
 
 from blockcert import strict_json
 from blockcert.findings import Finding, Status, StepName, Verdict, exit_code
-from blockcert.statement import Claims, Fidelity, Kept
+from blockcert.statement import Claims, Fidelity, Kept, Statement
 from msgspec import Struct
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Signer",
     "StepReport",
     "Unchecked",
+    "describe",
     "to_json",
 ]
 
@@ -126,6 +127,32 @@ class Report(Struct, frozen=True):
     def exit_code(self) -> int:
         """0 accepted, 1 rejected, 3 indeterminate."""
         return exit_code(self.verdict)
+
+
+def describe(statement: Statement, authenticated: bool) -> Certificate:
+    """What a statement says, for a report."""
+    p = statement.predicate
+    frame = p.prompts.frame
+    return Certificate(
+        authenticated=authenticated,
+        producer=f"{p.producer.name} {p.producer.version}",
+        kind=p.producer.kind,
+        issued_at=p.issued_at,
+        not_after=p.not_after,
+        architecture=p.reference.architecture,
+        blocks=p.reference.blocks,
+        hidden_size=p.reference.hidden_size,
+        vocabulary=p.reference.vocabulary,
+        prompts=frame.certification,
+        prompt_length=frame.length,
+        windows=frame.windows,
+        relative_thresholds=p.thresholds.relative,
+        loss_thresholds=p.thresholds.loss,
+        post_hoc=p.thresholds.post_hoc,
+        kept=p.surrogate.kept,
+        fidelity=p.reference.fidelity,
+        claims=p.claims,
+    )
 
 
 def to_json(report: Report) -> bytes:

@@ -1,0 +1,39 @@
+"""Signing a bundle: one more signature in its envelope, after a look at whether the bundle is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blockcert.bundle import STATEMENT, Bundle, replace_statement
+from blockcert.digest import digest_file
+from blockcert.dsse import LIMITS, add_signature, certificate_id, encode_envelope, parse_envelope
+from blockcert.errors import Refusal
+from blockcert.keys import PrivateKey
+from blockcert_verifier.steps import integrity, structure
+from blockcert_verifier.steps.outcome import failures
+
+__all__ = ["sign_bundle"]
+
+
+def sign_bundle(folder: Path, key: PrivateKey) -> str:
+    """The certificate id of the bundle in `folder`, whose envelope now carries `key`'s signature too.
+
+    The files are compared with the statement first: nobody should put their name to a bundle that every verifier
+    will reject.
+
+    Raises:
+        Refusal: what a bundle is refused for, `signature.exists` where this key has signed already.
+    """
+    bundle = Bundle(folder)
+    envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
+    statement, findings = structure.statement(envelope.payload)
+    if statement is not None:
+        findings += integrity.listing(statement, bundle.sizes, STATEMENT)
+        if not failures(findings):
+            findings += integrity.bundle_files(statement, bundle.path, digest_file)
+    wrong = next((f for f in findings if f.status in ("failed", "inconclusive")), None)
+    if wrong is not None:
+        raise Refusal(wrong.code, wrong.place, f"{wrong.message}; it was not signed")
+    signed = add_signature(envelope, key, STATEMENT)
+    replace_statement(folder, encode_envelope(signed))
+    return certificate_id(envelope.payload)

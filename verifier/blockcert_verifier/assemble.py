@@ -1,0 +1,123 @@
+"""From findings to a report: the verdict, one sentence, each step, and what was not checked."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, verdict_of
+from blockcert.statement import Statement
+from blockcert.times import format_time
+from blockcert.trust import TrustPolicy
+from msgspec import Struct
+
+from blockcert_verifier.report import Audit, Report, Signer, StepReport, Unchecked, describe
+from blockcert_verifier.version import VERSION
+
+__all__ = ["Seen", "assemble"]
+
+
+class Seen(Struct, frozen=True):
+    """What a verification saw; the statement only where it is authentic."""
+
+    findings: tuple[Finding, ...]
+    certificate_id: str | None
+    signers: tuple[Signer, ...]
+    statement: Statement | None
+    audit: Audit | None
+
+
+def assemble(trust: TrustPolicy, now: datetime, seen: Seen, digests: tuple[Literal["blake3", "sha256"], ...]) -> Report:
+    """The report on what was seen, for the steps that `trust` requires."""
+    verdict = verdict_of(seen.findings, trust.require)
+    return Report(
+        type="blockcert-report",
+        version="1.0",
+        verdict=verdict,
+        sentence=_sentence(verdict, seen, trust),
+        checked_at=format_time(now),
+        verifier=VERSION,
+        certificate_id=seen.certificate_id,
+        signers=seen.signers,
+        steps=tuple(_step(step, seen.findings, step in trust.require) for step in STEPS),
+        certificate=None if seen.statement is None else describe(seen.statement, authenticated=True),
+        audit=seen.audit,
+        digests=digests,
+        unchecked=_unchecked(seen, digests) if verdict != "rejected" else (),
+        findings=seen.findings,
+    )
+
+
+def _step(step: StepName, findings: tuple[Finding, ...], required: bool) -> StepReport:
+    mine = [finding for finding in findings if finding.step == step]
+    status = step_status(findings, step)
+    if status is None:
+        return StepReport(step, "skipped", required, "", _not_reached(step, findings))
+    if status == "passed":
+        return StepReport(step, status, required, "; ".join(finding.message for finding in mine), None)
+    worst = [finding for finding in mine if finding.status == status]
+    more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
+    return StepReport(step, status, required, "", f"{worst[0].place}: {worst[0].message}{more}")
+
+
+def _not_reached(step: StepName, findings: tuple[Finding, ...]) -> str:
+    before = [finding for finding in findings if finding.status in ("failed", "inconclusive")]
+    return f"not reached, because {before[0].step} did not pass" if before else f"{step} did not run"
+
+
+def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
+    if verdict == "rejected":
+        wrong = next(finding for finding in seen.findings if finding.status == "failed")
+        return f"REJECTED: {wrong.place}: {wrong.message} [{wrong.code}]."
+    by = " and ".join(signer.name for signer in seen.signers)
+    if verdict == "accepted":
+        return f"ACCEPTED: signed by {by}, every claim follows from the evidence, {_replayed(seen.audit)}."
+    if step_status(seen.findings, "recompute") == "passed" and seen.audit is None and "replay" in trust.require:
+        return "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
+    open_ = next((finding for finding in seen.findings if finding.status == "inconclusive"), None)
+    if open_ is not None:
+        return f"INDETERMINATE: {open_.place}: {open_.message} [{open_.code}]."
+    missing = [step for step in trust.require if step_status(seen.findings, step) != "passed"]
+    return f"INDETERMINATE: the policy requires {', '.join(missing) or 'no step at all'}, which did not run."
+
+
+def _replayed(audit: Audit | None) -> str:
+    if audit is None:
+        return "and nothing was re-run"
+    rows = "all" if audit.sampled == audit.rows else f"{audit.confirmed} of"
+    chosen = " (chosen by a given seed)" if audit.repeatable and audit.sampled < audit.rows else ""
+    return f"and {rows} {audit.rows} rows were measured again and agree{chosen}"
+
+
+def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
+    if seen.statement is None:
+        return ()
+    found: list[Unchecked] = []
+    audit, reference = seen.audit, seen.statement.predicate.reference
+
+    def add(what: str, how: str) -> None:
+        found.append(Unchecked(what, how))
+
+    if audit is None:
+        add("whether the numbers were really measured", "give the original model, --reference MODEL")
+    elif audit.sampled < audit.rows:
+        add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row")
+        if audit.repeatable:
+            add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit")
+    add(
+        "whether the prompts are the corpus' windows (frame unverified)",
+        "it takes the corpus files, whose digests the statement names",
+    )
+    add(
+        "whether the producer tried several surrogates or corpora and shows the best",
+        "prompts that it has never seen would show it",
+    )
+    against = reference.fidelity.against if reference.fidelity is not None else "the software that runs the model"
+    add(
+        f"whether the reference program computes what {against} computes",
+        "the producer's figure is an estimate; lift the checkpoint and compare, with blockcert[produce]",
+    )
+    add("a bfloat16 runtime, a KV cache or a sampler", "the claims are about the two exact programs")
+    if "sha256" not in digests:
+        add("SHA-256 digests", "--all-digests compares them beside BLAKE3")
+    return tuple(found)

@@ -1,0 +1,180 @@
+"""Claims for a terminal: each table with its control beside it, scope and basis above it (BC-CLM-09, 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+
+from blockcert.statement import Cost, StageClaim
+
+from blockcert_verifier.report import Certificate
+from blockcert_verifier.steps.consequences import predicate_name
+
+__all__ = ["claims_lines", "short"]
+
+MOST_BLOCKS = 16
+"""Blocks listed one by one; of a deeper model only the worst are."""
+_UP = Context(prec=3, rounding=ROUND_CEILING)
+_NEAREST = Context(prec=4, rounding=ROUND_HALF_EVEN)
+
+
+def short(text: str, *, nearest: bool = False) -> str:
+    """A decimal string with few digits: a bound rounded up, a mean to nearest. For reading; the claim is the string."""
+    if len(text) <= 7:
+        return text
+    value = (_NEAREST if nearest else _UP).create_decimal(Decimal(text))
+    if value == 0 or -5 <= value.adjusted() <= 5:
+        return format(value, "f")
+    digits, exponent = f"{value:e}".split("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def claims_lines(certificate: Certificate) -> list[list[str]]:
+    """The claims as paragraphs of lines."""
+    return [
+        _end_to_end(certificate),
+        _blocks(certificate),
+        _composition(certificate),
+        _population(certificate),
+        _kept(certificate),
+        _estimates(certificate),
+    ]
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def share(part: int, whole: int) -> str:
+    """A share in per cent, never rounded up: 99.99 is not shown as 100."""
+    return f"{part * 10000 // whole / 100:.2f} %" if whole else "-"
+
+
+def _end_to_end(certificate: Certificate) -> list[str]:
+    end, control = certificate.claims.end_to_end, certificate.claims.control.identity
+    rows = [
+        ("", "surrogate", "blocks removed"),
+        ("top-1 agrees", share(end.top1_agree, end.tokens), share(control.top1_agree, end.tokens)),
+        ("decided", share(end.decided, end.tokens), share(control.decided, end.tokens)),
+        ("largest logit difference", short(end.logit_difference), short(control.logit_difference)),
+        ("largest drift after the last block", short(end.drift), short(control.drift)),
+        ("  relative to the hidden state", short(end.relative_drift), short(control.relative_drift)),
+        ("mean KL, nats", short(end.kl_mean, nearest=True), ""),
+        ("largest KL, nats", short(end.kl_max), ""),
+        ("mean loss difference, nats", short(end.loss_difference, nearest=True), ""),
+    ]
+    losses = f"{short(end.loss_reference, nearest=True)} and {short(end.loss_surrogate, nearest=True)} nats"
+    return [
+        f"End to end [{end.scope}, {end.basis}]",
+        *_columns(rows),
+        f"  mean loss of reference and surrogate: {losses}",
+    ]
+
+
+def _blocks(certificate: Certificate) -> list[str]:
+    blocks = certificate.claims.stages[1:-1]
+    if not blocks:
+        return []
+    shown: list[StageClaim] = list(blocks)
+    note: list[str] = []
+    if len(shown) > MOST_BLOCKS:
+        shown = sorted(shown, key=lambda stage: Decimal(stage.relative_error), reverse=True)[:MOST_BLOCKS]
+        shown.sort(key=lambda stage: stage.index)
+        note = [f"  the {MOST_BLOCKS} worst of {len(blocks)} blocks; --json FILE has them all"]
+    control = certificate.claims.control.identity
+    head = (
+        "block",
+        "error",
+        "relative",
+        "of update",
+        *(f"<={threshold}" for threshold in certificate.relative_thresholds),
+        "control",
+    )
+    rows = [
+        (
+            f"{stage.index}{' (same)' if stage.same_program else ''}",
+            short(stage.error),
+            short(stage.relative_error),
+            short(stage.relative_update_error or "0"),
+            *(share(covered, stage.tokens).removesuffix(" %") for covered in stage.covered),
+            short(control.relative_error[stage.index]),
+        )
+        for stage in shown
+    ]
+    late = ", thresholds chosen after the fact" if certificate.post_hoc else ""
+    return [
+        f"Blocks, at the reference's own input [{blocks[0].scope}, {blocks[0].basis}]",
+        f"  largest errors; tokens within each relative error in %{late}",
+        *_columns([head, *rows]),
+        *note,
+    ]
+
+
+def _composition(certificate: Certificate) -> list[str]:
+    lines: list[str] = []
+    for claim in certificate.claims.composition:
+        kind = f"{claim.method} bound {short(claim.bound)}, measured {short(claim.measured)}"
+        ratio = "" if claim.ratio is None else f", ratio {short(claim.ratio)}"
+        lines += [f"  {'VACUOUS: ' if claim.vacuous else ''}{kind}{ratio}", f"    [{claim.scope}, {claim.basis}]"]
+    return ["Drift after the last block, composed from stages", *lines] if lines else []
+
+
+def _population(certificate: Certificate) -> list[str]:
+    population = certificate.claims.population
+    if not population.claims:
+        return []
+    rows = [
+        (predicate_name(claim.predicate), f"{claim.successes}/{population.trials}", f"{claim.at_least}")
+        for claim in population.claims
+    ]
+    sure = format((1 - Decimal(population.alpha)) * 100, "f").rstrip("0").rstrip(".")
+    return [
+        f"Population of {population.windows} windows [{population.scope}, {population.basis}]",
+        f"  jointly at {sure} % confidence; frame unverified without the corpus",
+        *_columns([("prompts of which", "listed", "at least"), *rows]),
+    ]
+
+
+def _kept(certificate: Certificate) -> list[str]:
+    f, g = certificate.kept.reference, certificate.kept.surrogate
+
+    def of(name: str, costs: tuple[Cost, ...]) -> int:
+        return sum(getattr(cost, name) for cost in costs)
+
+    rows = [
+        (what, str(of(name, f)), str(of(name, g)), share(of(name, g), of(name, f)))
+        for what, name in (
+            ("nonzero parameters", "parameters"),
+            ("bits stored", "bits"),
+            ("multiply-adds per prompt", "multiply_adds"),
+        )
+    ]
+    return ["Kept", *_columns([("", "reference", "surrogate", ""), *rows])]
+
+
+def _estimates(certificate: Certificate) -> list[str]:
+    floor = max(map(Decimal, certificate.claims.control.float32_floor.relative_error))
+    lines = [
+        "Estimates, no guarantees",
+        f"  float32 rounding alone: relative error up to {short(str(floor) if floor else '0')} per stage",
+    ]
+    if certificate.fidelity is not None:
+        most = short(certificate.fidelity.max_logit_difference)
+        lines += [
+            f"  the reference program against {certificate.fidelity.against}:",
+            f"    logits differ by up to {most}, by the producer's own measurement",
+        ]
+    lines += [
+        f"  stage {stage.index}: Lipschitz constant {stage.lipschitz.constant}"
+        for stage in certificate.claims.stages
+        if stage.lipschitz is not None and stage.lipschitz.basis == "estimate"
+    ]
+    return lines

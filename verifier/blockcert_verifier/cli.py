@@ -1,0 +1,158 @@
+"""The bodies of `blockcert verify` and `blockcert show`: paths and words in, text and an exit code out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from blockcert.errors import Refusal
+
+if TYPE_CHECKING:
+    from blockcert.findings import StepName
+
+    from blockcert_verifier.verification import Progress
+
+__all__ = ["show", "verify"]
+
+BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
+
+
+def verify(
+    *,
+    bundle: BundleArgument,
+    trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust policy (blockcert trust new).")],
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", metavar="MODEL", help="The original model's folder; rows are measured again."),
+    ] = None,
+    replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
+    seed: Annotated[
+        str | None,
+        typer.Option("--seed", metavar="S", help="Choose the rows by this seed: repeatable, but not an audit."),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Verify as of this time, e.g. 2026-01-31T23:59:59Z."),
+    ] = None,
+    all_digests: Annotated[bool, typer.Option("--all-digests", help="Compare SHA-256 digests too.")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report there ('-': standard output).")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict's sentence only.")] = False,
+) -> None:
+    """Check a certificate: signatures, files, arithmetic and, with --reference, the measurements. Offline.
+
+    Exit code 0: accepted. 1: rejected. 3: indeterminate. 2: wrong usage, nothing was decided.
+    """
+    from blockcert_verifier.report import to_json
+    from blockcert_verifier.verification import verify as run
+
+    report = run(
+        bundle,
+        trust,
+        reference=reference,
+        replay=_rows(replay),
+        seed=None if seed is None else _seed(seed),
+        at=None if at is None else _time(at),
+        all_digests=all_digests,
+        progress=_progress(),
+    )
+    if json is not None:
+        _write(json, to_json(report))
+    if str(json) != "-":
+        from blockcert_verifier.text import render
+
+        text = report.sentence + "\n" if quiet else render(report, colour=_colour())
+        _print(text.encode())
+    raise typer.Exit(report.exit_code)
+
+
+def show(
+    *,
+    bundle: BundleArgument,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the statement itself, JSON, exactly as it stands.")] = False,
+) -> None:
+    """Print what a certificate says, signed or not. Nothing is checked."""
+    from blockcert.bundle import STATEMENT, Bundle
+    from blockcert.dsse import LIMITS, certificate_id, parse_envelope
+
+    opened = Bundle(bundle)
+    envelope = parse_envelope(opened.read(STATEMENT, LIMITS.bytes), STATEMENT)
+    if raw:
+        _print(envelope.payload + b"\n")
+        return
+    from blockcert_verifier.report import describe
+    from blockcert_verifier.steps import structure
+    from blockcert_verifier.text import render_certificate
+
+    statement, findings = structure.statement(envelope.payload)
+    if statement is None:
+        first = findings[0]
+        raise Refusal(first.code, first.place, first.message)
+    certificate = describe(statement, authenticated=False)
+    text = render_certificate(certificate, certificate_id(envelope.payload), len(envelope.signatures))
+    _print(text.encode())
+
+
+def _rows(text: str) -> int | Literal["all"]:
+    if text == "all":
+        return "all"
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise Refusal("usage.replay", "--replay", f"{text!r} is not a number of rows; give one, or the word all")
+    return int(text)
+
+
+def _seed(text: str) -> bytes:
+    """32 bytes: 64 hexadecimal digits as they are, any other text by its BLAKE3 digest."""
+    if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
+        return bytes.fromhex(text)
+    from blockcert.digest import blake3_bytes
+
+    return bytes.fromhex(blake3_bytes(text.encode()))
+
+
+def _time(text: str) -> datetime:
+    from blockcert.times import parse_time
+
+    return parse_time(text, "--at")
+
+
+def _write(path: Path, data: bytes) -> None:
+    if str(path) == "-":
+        _print(data)
+        return
+    try:
+        path.write_bytes(data)
+    except OSError as fault:
+        raise Refusal("output.unwritable", str(path), f"the report cannot be written: {fault.strerror}") from None
+
+
+def _print(data: bytes) -> None:
+    """Write to standard output; a reader that goes away (`| head`) must not turn a verdict into another exit code."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # at exit Python flushes again, and would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def _progress() -> Progress | None:
+    """A line on standard error that rewrites itself while rows are measured, if a person is there to see it."""
+    if not sys.stderr.isatty():
+        return None
+
+    def tell(step: StepName, done: int, total: int) -> None:
+        sys.stderr.write(f"\r{step}: {done} of {total}\x1b[K" if done < total else "\r\x1b[K")
+        sys.stderr.flush()
+
+    return tell

@@ -1,0 +1,65 @@
+"""Authenticity: enough trusted keys signed these very bytes, and both clocks allow it.
+
+The signatures are checked before the payload is read; the times that the payload states, after. Only the trust policy
+chooses keys and algorithms. Normative text: `spec/11-trust.md`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from blockcert.dsse import Envelope
+from blockcert.findings import Finding
+from blockcert.statement import Statement
+from blockcert.times import format_time, parse_time
+from blockcert.trust import Authority, TrustPolicy, authorised
+
+from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed
+
+__all__ = ["signatures", "times"]
+
+PLACE = "statement.dsse.json"
+
+
+def signatures(policy: TrustPolicy, envelope: Envelope, now: datetime) -> tuple[Authority, list[Finding]]:
+    """Who signed the payload, unread; a failed finding where the policy's threshold is not met."""
+    if not envelope.signatures:
+        sentence = "the certificate is not signed, so nobody answers for it"
+        return Authority((), ()), [failed("authenticity", "signature.none", f"{PLACE}: $.signatures", sentence)]
+    authority = authorised(policy, envelope, now, None, PLACE)
+    return authority, _threshold(policy, authority)
+
+
+def _threshold(policy: TrustPolicy, authority: Authority) -> list[Finding]:
+    found, needed = authority.count("producer"), policy.thresholds.producer
+    if found >= needed:
+        names = ", ".join(signer.name for signer in authority.signers if "producer" in signer.roles)
+        sentence = f"signed by {names}" + (f" ({needed} needed)" if needed > 1 else "")
+        # a signature that does not count, beside enough that do, changes nothing
+        rest = [from_refusal("authenticity", refusal, "skipped") for refusal in authority.discounted]
+        return [passed("authenticity", "authenticity.signatures", f"{PLACE}: $.signatures", sentence), *rest]
+    sentence = f"{found} of the {needed} trusted producer keys that the policy asks for signed this"
+    return [
+        *(from_refusal("authenticity", refusal) for refusal in authority.discounted),
+        failed("authenticity", "signature.threshold_not_met", f"{PLACE}: $.signatures", sentence),
+    ]
+
+
+def times(
+    policy: TrustPolicy, envelope: Envelope, statement: Statement, now: datetime
+) -> tuple[Authority, list[Finding]]:
+    """Who signed within the windows of their keys at the time that the statement gives, and whether it holds `now`."""
+    p = statement.predicate
+    issued, end = parse_time(p.issued_at), parse_time(p.not_after)
+    authority = authorised(policy, envelope, now, issued, PLACE)
+    findings = [finding for finding in _threshold(policy, authority) if finding.status == "failed"]
+    if now < issued:
+        sentence = f"the certificate says it was issued at {p.issued_at}, and the clock here says {format_time(now)}"
+        findings.append(failed("authenticity", "statement.not_yet_valid", f"{PLACE}: $.predicate.issued_at", sentence))
+    if now > end:
+        sentence = f"the certificate was valid until {p.not_after}, and the clock here says {format_time(now)}"
+        findings.append(failed("authenticity", "statement.expired", f"{PLACE}: $.predicate.not_after", sentence))
+    if failures(findings):
+        return authority, findings
+    sentence = f"issued {p.issued_at}, valid until {p.not_after}"
+    return authority, [passed("authenticity", "authenticity.times", f"{PLACE}: $.predicate", sentence)]

@@ -1,0 +1,122 @@
+"""Policy: what the buyer asks of a certificate beyond that it holds (`spec/11-trust.md`, "Limits")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from blockcert.findings import Finding
+from blockcert.numbers import parse_decimal
+from blockcert.statement import Basis, Statement
+from blockcert.times import parse_time
+from blockcert.trust import Coverage, TrustPolicy
+
+from blockcert_verifier.report import Audit
+from blockcert_verifier.steps.outcome import failed, inconclusive, passed
+
+__all__ = ["policy"]
+
+PLACE = "statement.dsse.json"
+_BASES: tuple[Basis, ...] = ("proof", "enclosure", "measurement", "estimate")
+
+
+def policy(trust: TrustPolicy, statement: Statement, audit: Audit | None, now: datetime) -> list[Finding]:
+    """Whether the certificate meets every limit of the trust policy; `audit` is what was re-run."""
+    findings = [
+        *_accepted(trust, statement),
+        *_coverage(trust.limits.coverage, statement),
+        *_end_to_end(trust, statement),
+        *_basis(trust.limits.least_basis, statement),
+        *_age(trust.limits.greatest_age_days, statement, now),
+        *_audited(trust.limits.least_audit_rows, audit),
+    ]
+    if findings:
+        return findings
+    asked = sum(value is not None for value in (getattr(trust.limits, name) for name in trust.limits.__struct_fields__))
+    sentence = f"all {asked} limits of the policy are met" if asked else "the policy sets no limits"
+    return [passed("policy", "policy.limits", "policy", sentence)]
+
+
+def _accepted(trust: TrustPolicy, statement: Statement) -> Iterator[Finding]:
+    if statement.predicate_type not in trust.accept.predicate_types:
+        sentence = f"the policy does not accept certificates of type {statement.predicate_type}"
+        yield failed("policy", "policy.predicate_type", f"{PLACE}: $.predicateType", sentence)
+    version = statement.predicate.version
+    if version not in trust.accept.versions:
+        accepted = ", ".join(trust.accept.versions)
+        sentence = f"the certificate is of version {version}, and the policy accepts {accepted}"
+        yield failed("policy", "policy.version", f"{PLACE}: $.predicate.version", sentence)
+
+
+def _coverage(limit: Coverage | None, statement: Statement) -> Iterator[Finding]:
+    if limit is None:
+        return
+    listed = statement.predicate.thresholds.relative
+    if limit.threshold not in listed:
+        sentence = (
+            f"the policy asks for coverage at {limit.threshold}, and the certificate counts at {', '.join(listed)}"
+        )
+        yield failed("policy", "policy.coverage", f"{PLACE}: $.predicate.thresholds.relative", sentence)
+        return
+    r, share = listed.index(limit.threshold), parse_decimal(limit.share)
+    for stage in statement.predicate.claims.stages[1:-1]:
+        if Fraction(stage.covered[r], stage.tokens) < share:
+            sentence = (
+                f"block {stage.index} keeps {stage.covered[r]} of {stage.tokens} tokens within {limit.threshold}, "
+                f"and the policy asks for a share of {limit.share}"
+            )
+            yield failed("policy", "policy.coverage", f"{PLACE}: $.predicate.claims.stages[{stage.index}]", sentence)
+
+
+def _end_to_end(trust: TrustPolicy, statement: Statement) -> Iterator[Finding]:
+    end, limits = statement.predicate.claims.end_to_end, trust.limits
+    place = f"{PLACE}: $.predicate.claims.end_to_end"
+    if limits.relative_drift is not None and parse_decimal(end.relative_drift) > parse_decimal(limits.relative_drift):
+        sentence = f"the relative drift is {end.relative_drift}, and the policy allows {limits.relative_drift}"
+        yield failed("policy", "policy.relative_drift", f"{place}.relative_drift", sentence)
+    if limits.top1_share is not None and Fraction(end.top1_agree, end.tokens) < parse_decimal(limits.top1_share):
+        sentence = (
+            f"top-1 agrees at {end.top1_agree} of {end.tokens} positions, and the policy asks for {limits.top1_share}"
+        )
+        yield failed("policy", "policy.top1_share", f"{place}.top1_agree", sentence)
+
+
+def _basis(least: Basis | None, statement: Statement) -> Iterator[Finding]:
+    if least is None:
+        return
+    claims = statement.predicate.claims
+    stated: list[tuple[str, Basis]] = [
+        *((f"stages[{stage.index}]", stage.basis) for stage in claims.stages),
+        *((f"composition[{i}]", claim.basis) for i, claim in enumerate(claims.composition)),
+        ("end_to_end", claims.end_to_end.basis),
+        ("population", claims.population.basis),
+    ]
+    for path, basis in stated:
+        if _BASES.index(basis) > _BASES.index(least):
+            sentence = f"the claim is of basis {basis}, and the policy asks for {least} or stronger"
+            yield failed("policy", "policy.basis", f"{PLACE}: $.predicate.claims.{path}.basis", sentence)
+
+
+def _age(days: int | None, statement: Statement, now: datetime) -> Iterator[Finding]:
+    if days is None:
+        return
+    issued = statement.predicate.issued_at
+    # in whole days, so that a limit of any size is compared without overflow
+    if (now - parse_time(issued)) // timedelta(days=1) >= days:
+        sentence = f"the certificate was issued at {issued}, and the policy allows {days} days"
+        yield failed("policy", "policy.age", f"{PLACE}: $.predicate.issued_at", sentence)
+
+
+def _audited(least: int | None, audit: Audit | None) -> Iterator[Finding]:
+    if least is None:
+        return
+    if audit is None:
+        sentence = f"the policy asks for {least} audited rows, and nothing was re-run"
+        yield inconclusive("policy", "policy.audit_rows", "replay", sentence)
+    elif audit.repeatable and audit.sampled < audit.rows:
+        sentence = f"the policy asks for {least} audited rows, and rows chosen by a given seed are not an audit"
+        yield inconclusive("policy", "policy.audit_rows", "replay", sentence)
+    elif audit.confirmed < min(least, audit.rows):
+        sentence = f"the policy asks for {least} audited rows, and {audit.confirmed} were confirmed"
+        yield inconclusive("policy", "policy.audit_rows", "replay", sentence)

@@ -1,0 +1,141 @@
+"""A report for a terminal: 80 columns, the verdict first, readable without colour."""
+
+from __future__ import annotations
+
+import textwrap
+
+from blockcert.findings import Status
+
+from blockcert_verifier.claims_text import claims_lines
+from blockcert_verifier.report import Audit, Certificate, Report
+
+__all__ = ["WIDTH", "render", "render_certificate"]
+
+WIDTH = 80
+_MARK: dict[Status, str] = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "inconclusive": "undecided"}
+_COLOUR = {"accepted": "32", "rejected": "31", "indeterminate": "33"}
+MOST_FINDINGS = 12
+
+
+def render(report: Report, *, colour: bool = False) -> str:
+    """The report as lines of at most 80 columns, ending in a newline; `colour` marks the verdict's word too."""
+    first = _wrap(report.sentence)
+    if colour:
+        word, _, rest = first[0].partition(" ")
+        first[0] = f"\x1b[1;{_COLOUR[report.verdict]}m{word}\x1b[0m {rest}"
+    blocks = [first, _identity(report), _steps(report)]
+    # claims that nobody's signature or arithmetic stands behind are not shown as if they were
+    recomputed = any(s.step == "recompute" and s.status == "passed" for s in report.steps)
+    if report.certificate is not None and recomputed and report.verdict != "rejected":
+        blocks += claims_lines(report.certificate)
+    if report.audit is not None:
+        blocks.append(_audit(report.audit))
+    blocks += [_problems(report), _unchecked(report)]
+    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+
+
+def render_certificate(certificate: Certificate, certificate_id: str, signatures: int) -> str:
+    """What a certificate says, for `show`: the first sentence says that nothing of it was checked."""
+    signed = "carries no signature" if not signatures else f"carries {signatures} signature{'s' * (signatures > 1)}"
+    first = f"UNVERIFIED: this is what the bundle says of itself; nothing was checked. It {signed}."
+    blocks = [_wrap(first), [*_field("Certificate", certificate_id), *_about(certificate)], *claims_lines(certificate)]
+    blocks.append(_wrap("To check it: blockcert verify BUNDLE --trust trust.json --reference MODEL"))
+    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+
+
+def _wrap(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
+    following = indent if hanging is None else hanging
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=following, break_on_hyphens=False) or [
+        ""
+    ]
+
+
+def _field(name: str, text: str) -> list[str]:
+    return _wrap(text, f"{name:<13}", " " * 13)
+
+
+def _identity(report: Report) -> list[str]:
+    lines: list[str] = []
+    if report.certificate_id is not None:
+        lines += _field("Certificate", report.certificate_id)
+    for signer in report.signers:
+        lines += _field("Signed by", f"{signer.name} ({signer.fingerprint})")
+    if report.certificate is not None:
+        lines += _about(report.certificate)
+    return [*lines, *_field("Checked", f"{report.checked_at} by blockcert {report.verifier}, offline")]
+
+
+def _about(certificate: Certificate) -> list[str]:
+    c = certificate
+    how = "extracted from it" if c.kind == "extract" else "a copy of it"
+    return [
+        *_field("Reference", f"{c.architecture}, {c.blocks} blocks, width {c.hidden_size}, {c.vocabulary} tokens"),
+        *_field("Surrogate", f"{how} ({c.producer}), stated {c.issued_at}, valid to {c.not_after}"),
+        *_field("Prompts", f"{c.prompts} of {c.prompt_length} tokens, out of {c.windows} windows"),
+    ]
+
+
+def _steps(report: Report) -> list[str]:
+    lines = ["Steps"]
+    for step in report.steps:
+        text = step.establishes if step.status == "passed" else step.reason or ""
+        needed = "" if step.required else " (not required)"
+        head = f"  {step.step:<13}{_MARK[step.status]:<10}"
+        lines += _wrap(text + needed, head, " " * len(head))
+    return lines
+
+
+def _audit(audit: Audit) -> list[str]:
+    lines = ["Replay"]
+    seed = (
+        "with the seed you gave: repeatable, but not an audit"
+        if audit.repeatable
+        else "with a seed the producer could not know"
+    )
+    text = f"{audit.confirmed} of {audit.sampled} sampled rows confirmed, out of {audit.rows}, drawn {seed}:"
+    lines += [*_wrap(text, "  ", "  "), f"  {audit.seed}"]
+    if audit.false_rows_below is not None and not audit.repeatable:
+        lines += _wrap(_bound(audit), "  ", "  ")
+    if audit.largest_disagreement is not None:
+        where = f" (in {audit.largest_disagreement_at})" if audit.largest_disagreement_at else ""
+        text = f"Largest disagreement: {audit.largest_disagreement} of the tolerance{where}."
+        lines += _wrap(text, "  ", "  ")
+    if audit.repeatable or audit.sampled == audit.rows:
+        return lines
+    for consequence in audit.consequences:
+        least = f"{consequence.claim}: at least {consequence.at_least} of {consequence.of}"
+        text = f"{least} (stated {consequence.stated}, confidence {consequence.confidence})"
+        lines += _wrap(text, "  - ", "    ")
+    if audit.consequences:
+        lines += _wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
+    return lines
+
+
+def _bound(audit: Audit) -> str:
+    if audit.false_rows_below == 1:
+        return f"All {audit.rows} rows were measured again: none is false."
+    percent = audit.confidence.removeprefix("0.").ljust(2, "0")
+    return (
+        f"At {percent} % confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are false; "
+        "what then still holds, within the replay's tolerance:"
+    )
+
+
+def _problems(report: Report) -> list[str]:
+    wrong = [f for f in report.findings if f.status in ("failed", "inconclusive")]
+    if not wrong:
+        return []
+    lines = ["What is wrong"] if any(f.status == "failed" for f in wrong) else ["What could not be decided"]
+    for finding in wrong[:MOST_FINDINGS]:
+        lines += _wrap(f"{finding.code}  {finding.place}", "  ", "    ")
+        lines += _wrap(finding.message, "      ", "      ")
+    if len(wrong) > MOST_FINDINGS:
+        lines.append(f"  and {len(wrong) - MOST_FINDINGS} more; --json FILE has them all")
+    return lines
+
+
+def _unchecked(report: Report) -> list[str]:
+    lines: list[str] = ["Not checked"] if report.unchecked else []
+    for item in report.unchecked:
+        lines += _wrap(f"{item.what}: {item.how}", "  - ", "    ")
+    return lines

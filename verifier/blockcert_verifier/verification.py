@@ -1,0 +1,277 @@
+"""Verification: open > authenticate > digest > recompute > replay > apply policy > report.
+
+The order is a rule, not a habit (`spec/10-verification.md`):
+
+1. The container is opened and its envelope parsed; nothing else in it is looked at.
+2. Signatures are checked over the payload's bytes. Where they fail, nothing of the payload is read.
+3. The payload is parsed: version, critical extensions, names, then the times it states.
+4. Every file is compared with its size and digest before any of it is parsed.
+5. Programs, prompts and evidence are parsed; every claim is recomputed.
+6. Rows are measured again, if the reference model is at hand.
+7. The policy's limits are applied.
+
+A step that fails ends the verification; what was not reached is reported as skipped. The clock and the seed are read
+once, here, and can both be given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from blockcert.bundle import STATEMENT, Bundle
+from blockcert.digest import FileDigests, digest_file
+from blockcert.dsse import LIMITS, certificate_digest, certificate_id, parse_envelope
+from blockcert.errors import Refusal
+from blockcert.evidence_file import EvidenceTable, table_from_bytes
+from blockcert.findings import Finding, StepName
+from blockcert.keys import fingerprint
+from blockcert.program import Program
+from blockcert.statement import Statement
+from blockcert.trust import Authority, TrustPolicy, parse_policy
+from blockcert.wellformed import REFERENCE_PREFIX
+
+from blockcert_verifier.assemble import Seen, assemble
+from blockcert_verifier.report import Audit, Report, Signer
+from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
+from blockcert_verifier.steps.outcome import failures, from_refusal, passed, skipped
+from blockcert_verifier.steps.policy import policy as apply_policy
+
+__all__ = ["Progress", "read_policy", "verify"]
+
+Progress: TypeAlias = Callable[[StepName, int, int], None]
+"""Called with a step, how much of it is done, and how much there is."""
+MOST_BYTES = 4 << 30
+"""Cap on a document that is held in memory whole: programs, prompts, evidence."""
+_WRONG_PATH = frozenset({"bundle.not_found", "bundle.not_a_folder", "bundle.no_statement", "bundle.unreadable"})
+
+
+def verify(
+    bundle: Path | str,
+    policy: TrustPolicy | bytes | Path | str,
+    *,
+    reference: Path | str | None = None,
+    replay: int | Literal["all"] = 16,
+    seed: bytes | None = None,
+    at: datetime | None = None,
+    all_digests: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """The report on a bundle: a verdict, what was checked, what was not, and why.
+
+    Nothing is printed and nothing is fetched. Whatever is wrong with the bundle is a finding in the report.
+
+    Args:
+        bundle: the bundle's folder.
+        policy: the trust policy, as a value, as JSON, or as the path of its file.
+        reference: the folder of the reference model; without it nothing is measured again.
+        replay: how many rows to measure again, or `all`.
+        seed: 32 bytes that choose the rows; fresh randomness if None. A known seed makes the run repeatable, and no
+            audit, since a producer could have known it too.
+        at: the time to verify at, aware; the clock is read once if None.
+        all_digests: compare SHA-256 digests too.
+        progress: called as the work advances.
+
+    Raises:
+        Refusal: a wrong path (`bundle.not_found`, `bundle.no_statement`, `reference.not_found` ...), or a policy that
+            is none. Nothing else that is wrong with a bundle is raised.
+        ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
+    """
+    now = datetime.now(UTC) if at is None else at
+    if now.tzinfo is None or (seed is not None and len(seed) != 32) or (replay != "all" and replay < 0):
+        raise ValueError("the time must be aware, the seed 32 bytes long, and the number of rows not negative")
+    trust = policy if isinstance(policy, TrustPolicy) else read_policy(policy)
+    run = _Run(
+        trust=trust,
+        now=now,
+        reference=_folder(reference),
+        replay=replay,
+        seed=seed,
+        digest=lambda path: digest_file(path, all_digests),
+        progress=progress or (lambda _step, _done, _total: None),
+    )
+    seen = run.all(Path(bundle))
+    digests = () if seen.certificate_id is None else ("blake3", "sha256") if all_digests else ("blake3",)
+    return assemble(trust, now, seen, digests)
+
+
+def read_policy(policy: bytes | Path | str) -> TrustPolicy:
+    """The trust policy in a document, or in the file at a path; refuses as `blockcert.trust.parse_policy`."""
+    if isinstance(policy, bytes):
+        return parse_policy(policy, "policy")
+    path = Path(policy)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        sentence = "there is no such file; make a policy with: blockcert trust new --producer KEY.pub --out trust.json"
+        raise Refusal("trust.not_found", str(path), sentence) from None
+    except OSError as fault:
+        raise Refusal("trust.unreadable", str(path), f"the policy cannot be read: {fault.strerror}") from None
+    return parse_policy(data, str(path))
+
+
+def _folder(reference: Path | str | None) -> Path | None:
+    if reference is None:
+        return None
+    folder = Path(reference)
+    if not folder.is_dir():
+        sentence = "there is no such folder; --reference names the folder of the original model"
+        raise Refusal("reference.not_found", str(folder), sentence)
+    return folder
+
+
+class _Stop(Exception):  # noqa: N818 - not an error: a step failed and the report says so
+    """What follows cannot be checked."""
+
+
+class _Run:
+    """One verification: what is given, and what has been seen so far."""
+
+    def __init__(
+        self,
+        *,
+        trust: TrustPolicy,
+        now: datetime,
+        reference: Path | None,
+        replay: int | Literal["all"],
+        seed: bytes | None,
+        digest: Callable[[Path], FileDigests],
+        progress: Progress,
+    ) -> None:
+        self._trust, self._now, self._reference = trust, now, reference
+        self._replay, self._seed, self._digest, self._progress = replay, seed, digest, progress
+        self._findings: list[Finding] = []
+        self._signers: tuple[Signer, ...] = ()
+        self._statement: Statement | None = None
+        self._audit: Audit | None = None
+        self._id: str | None = None
+
+    def all(self, folder: Path) -> Seen:
+        """Every step, in order, as far as they hold."""
+        with contextlib.suppress(_Stop):
+            self._steps(folder)
+        return Seen(tuple(self._findings), self._id, self._signers, self._statement, self._audit)
+
+    def _add(self, findings: list[Finding]) -> None:
+        self._findings += findings
+        if failures(findings):
+            raise _Stop
+
+    def _refused(self, step: StepName, refusal: Refusal) -> _Stop:
+        self._findings.append(from_refusal(step, refusal))
+        return _Stop()
+
+    def _steps(self, folder: Path) -> None:
+        try:
+            bundle = Bundle(folder)
+            envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
+        except Refusal as refusal:
+            if refusal.code in _WRONG_PATH:
+                raise
+            raise self._refused("structure", refusal) from None
+        self._findings.append(
+            passed("structure", "structure.bundle", "bundle", f"a safe folder of {len(bundle.sizes)} files")
+        )
+        authority, findings = authenticity.signatures(self._trust, envelope, self._now)
+        self._id = certificate_id(envelope.payload)
+        self._signed(authority)
+        self._add(findings)
+
+        statement, findings = structure.statement(envelope.payload)
+        self._add(findings)
+        if statement is None:
+            raise _Stop
+        authority, findings = authenticity.times(self._trust, envelope, statement, self._now)
+        self._signed(authority)
+        self._add(findings)
+        self._statement = statement
+
+        self._add(integrity.listing(statement, bundle.sizes, STATEMENT))
+        self._progress("integrity", 0, 2)
+        self._add(integrity.bundle_files(statement, bundle.path, self._digest))
+        self._progress("integrity", 1, 2)
+        self._add(integrity.reference_files(statement, self._reference, self._digest))
+        self._progress("integrity", 2, 2)
+
+        programs = self._programs(statement, bundle)
+        table, listed = self._recompute(statement, bundle, programs)
+        self._replay_rows(statement, bundle, programs, table, listed, certificate_digest(envelope.payload))
+        self._add(apply_policy(self._trust, statement, self._audit, self._now))
+
+    def _signed(self, authority: Authority) -> None:
+        self._signers = tuple(Signer(s.name, fingerprint(s.key), s.key.raw.hex()) for s in authority.signers)
+
+    def _programs(self, statement: Statement, bundle: Bundle) -> tuple[Program, Program]:
+        names = (statement.predicate.reference.program, statement.predicate.surrogate.program)
+        try:
+            first, second = ((name, bundle.read(name, MOST_BYTES)) for name in names)
+        except Refusal as refusal:
+            raise self._refused("integrity", refusal) from None
+        programs, findings = structure.programs(statement, first, second)
+        self._add(findings)
+        if programs is None:
+            raise _Stop
+        return programs
+
+    def _recompute(
+        self, statement: Statement, bundle: Bundle, programs: tuple[Program, Program]
+    ) -> tuple[EvidenceTable, prompts.PromptTable]:
+        p = statement.predicate
+        self._progress("recompute", 0, 1)
+        try:
+            listed = prompts.read_prompts(bundle.read(p.prompts.file, MOST_BYTES), p.prompts.frame, p.prompts.file)
+            evidence = bundle.read(p.evidence.file, MOST_BYTES)
+            table = table_from_bytes(evidence, recompute.evidence_shape(statement), p.evidence.file)
+            findings = prompts.prompts(statement, listed, programs[0].vocabulary)
+            findings += recompute.recompute(statement, programs, table)
+        except Refusal as refusal:
+            raise self._refused("recompute", refusal) from None
+        self._add(findings)
+        self._progress("recompute", 1, 1)
+        return table, listed
+
+    def _replay_rows(
+        self,
+        statement: Statement,
+        bundle: Bundle,
+        programs: tuple[Program, Program],
+        table: EvidenceTable,
+        listed: prompts.PromptTable,
+        certificate: bytes,
+    ) -> None:
+        rows = table.shape.rows
+        sampled = min(rows if isinstance(self._replay, str) else self._replay, rows)
+        if self._reference is None or sampled == 0:
+            why = "no reference model was given" if self._reference is None else "no rows were asked for"
+            self._findings.append(
+                skipped("replay", "replay.not_run", "evidence.safetensors", f"{why}; nothing was re-run")
+            )
+            return
+        from blockcert_verifier.steps.replay import ReplayInputs, replay
+
+        folder = self._reference
+        weights = {
+            file.name: folder / file.name.removeprefix(REFERENCE_PREFIX)
+            if file.name.startswith(REFERENCE_PREFIX)
+            else bundle.path(file.name)
+            for program in programs
+            for file in program.files
+        }
+        inputs = ReplayInputs(
+            statement=statement,
+            certificate=certificate,
+            reference=programs[0],
+            surrogate=programs[1],
+            table=table,
+            tokens=listed.certification(),
+            weights=weights,
+            sampled=sampled,
+            seed=secrets.token_bytes(32) if self._seed is None else self._seed,
+            repeatable=self._seed is not None,
+        )
+        self._audit, findings = replay(inputs, lambda done, total: self._progress("replay", done, total))
+        self._add(findings)
