@@ -34,6 +34,10 @@ from blockcert.statistics import population_bound
 __all__ = ["ClaimTerms", "exact_sum", "successes", "summarise"]
 
 
+LARGEST_RATIO = 10**30
+"""A ratio above it says nothing and is stated as null."""
+
+
 class ClaimTerms(Struct, frozen=True):
     """What the claims depend on beside the evidence.
 
@@ -140,7 +144,7 @@ def _composition(
                 method="lipschitz",
                 bound=round_bound(bound, same),
                 measured=round_bound(measured, same),
-                ratio=round_up(bound / measured) if measured else None,
+                ratio=_ratio(bound, measured),
                 rows=table.shape.rows,
                 vacuous=bound >= limit,
                 scope="listed-prompts",
@@ -156,7 +160,7 @@ def _composition(
                 method="telescoping",
                 bound=round_bound(bound, same),
                 measured=round_bound(measured, same),
-                ratio=round_up(bound / measured) if measured else None,
+                ratio=_ratio(bound, measured),
                 rows=rows,
                 vacuous=bound >= limit,
                 scope="listed-prompts",
@@ -164,6 +168,13 @@ def _composition(
             )
         )
     return tuple(found)
+
+
+def _ratio(bound: Fraction, measured: Fraction) -> str | None:
+    """Bound over measured; ``None`` where that is undefined or has more digits than a decimal string may."""
+    if not measured or bound / measured > LARGEST_RATIO:
+        return None
+    return round_up(bound / measured)
 
 
 def _end_to_end(table: EvidenceTable, terms: ClaimTerms) -> EndToEnd:

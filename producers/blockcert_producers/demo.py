@@ -1,0 +1,132 @@
+"""The demonstration: the whole way on the two embedded models, then one changed byte and the refusal.
+
+What it leaves, for each model: ``model/``, ``corpus.txt``, ``bundle/``, ``trust.json`` and ``report.json``. The signing
+key lives only while the demonstration runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from blockcert.errors import Refusal
+from blockcert.keys import NamedKey, generate
+from blockcert.trust import encode_policy, new_policy
+
+from blockcert_producers import embedded
+from blockcert_producers.embedded.text import generate as generate_text
+from blockcert_producers.produce import Job, extract_bundle
+from blockcert_producers.progress import progress_bar
+from blockcert_producers.sign import sign_bundle
+
+__all__ = ["GUARD", "run_demo"]
+
+Say = Callable[[str], None]
+BUDGET = "0.05"
+CORPUS_SEED = 20261122
+"""Neither the training nor the held-out seed of the embedded models: text they have not seen."""
+CORPUS_CHARACTERS = 600_000
+_MARK = ".blockcert-demo"
+
+GUARD = """
+import sys
+def refuse(event, arguments):
+    if event.startswith("socket."):
+        raise OSError("the demonstration blocks the network: " + event)
+    if event == "import" and arguments[0].partition(".")[0] in ("torch", "transformers"):
+        raise ImportError("the demonstration verifies without " + arguments[0])
+sys.addaudithook(refuse)
+from blockcert_producers.cli import main
+main()
+"""
+"""Runs the command line with every socket, torch and transformers refused by an audit hook that nothing can remove."""
+
+
+def run_demo(out: Path, *, device: str, verifier: Path | None, say: Say) -> None:
+    """Run the demonstration into ``out``; ``verifier`` is the Python of a second environment.
+
+    Raises:
+        Refusal: ``output.exists`` where ``out`` holds something else, ``demo.verdict`` where a step did not come out
+            as it must.
+    """
+    _prepare(out)
+    for name in embedded.NAMES:
+        _one_model(out / name, name, device, verifier, say)
+    _tamper(out / embedded.NAMES[-1], verifier, say)
+    _farewell(out, say)
+
+
+def _prepare(out: Path) -> None:
+    """An empty folder for the demonstration; an earlier demonstration's is cleared, anything else is refused."""
+    if out.exists() and not (out / _MARK).is_file():
+        raise Refusal("output.exists", str(out), "something else is here already; name another folder with --out")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / _MARK).write_text("made by blockcert demo; the next demonstration clears this folder\n")
+
+
+def _one_model(folder: Path, name: embedded.Name, device: str, verifier: Path | None, say: Say) -> None:
+    say(f"\n== {name}: extract, measure, write, sign\n")
+    model, bundle, corpus = folder / "model", folder / "bundle", folder / "corpus.txt"
+    shutil.copytree(embedded.path(name), model)
+    corpus.write_text(generate_text(CORPUS_SEED, CORPUS_CHARACTERS), encoding="utf-8")
+    job = Job(prompts=(corpus,), out=bundle, device=device)
+    now = datetime.now(UTC).replace(microsecond=0)
+    with progress_bar() as progress:
+        produced = extract_bundle(model, job, budget=BUDGET, now=now, progress=progress)
+
+    from blockcert_producers.cli.produced import summary
+
+    for line in summary(produced)[:-2]:
+        say(line)
+    key = generate()
+    certificate = sign_bundle(bundle, key)
+    say(f"\n  signed: {certificate}")
+    (folder / "trust.json").write_bytes(encode_policy(new_policy([NamedKey("demo", key.public)], replay=True)))
+
+    where = "a second environment: base install" if verifier is not None else "a fresh process of this environment"
+    say(f"\n== {name}: verify in {where}, no torch, no network\n")
+    code, text = _verify(folder, verifier, bundle, "--json", str(folder / "report.json"))
+    say(text)
+    if code != 0:
+        raise Refusal("demo.verdict", str(bundle), f"the bundle must be accepted, and verify left with code {code}")
+
+
+def _verify(folder: Path, verifier: Path | None, bundle: Path, *more: str) -> tuple[int, str]:
+    """Exit code and output of ``blockcert verify`` in its own process, guarded."""
+    words = ["verify", str(bundle), "--trust", str(folder / "trust.json"), "--reference", str(folder / "model"), *more]
+    python = str(verifier) if verifier is not None else sys.executable
+    done = subprocess.run([python, "-c", GUARD, *words], capture_output=True, text=True, check=False)
+    return done.returncode, (done.stdout + done.stderr).rstrip()
+
+
+def _tamper(folder: Path, verifier: Path | None, say: Say) -> None:
+    """Change one byte of a copy of the bundle and show that it is refused."""
+    say("\n== change one byte of the evidence, and verify again\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch) / "bundle"
+        shutil.copytree(folder / "bundle", copy)
+        target = copy / "evidence.safetensors"
+        data = bytearray(target.read_bytes())
+        data[len(data) // 2] ^= 1
+        target.write_bytes(data)
+        code, text = _verify(folder, verifier, copy)
+    say(text.replace(str(copy), "bundle (one byte changed)"))
+    if code != 1:
+        raise Refusal("demo.verdict", str(copy), f"a changed byte must be rejected, and verify left with code {code}")
+
+
+def _farewell(out: Path, say: Say) -> None:
+    last = out / embedded.NAMES[-1]
+    say(
+        f"\nBoth bundles were accepted, and the changed one was refused. They are in {out}. Try next:\n\n"
+        f"  blockcert show {last}/bundle\n"
+        f"  blockcert verify {last}/bundle --trust {last}/trust.json --reference {last}/model --replay all\n"
+        f"  blockcert extract {last}/model --prompts {last}/corpus.txt --budget 0.02 --out {out}/tighter"
+    )
