@@ -1,0 +1,26 @@
+"""Run every benchmark and print its ratios."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.benchmarks import hashing, measuring, processes
+from tests.benchmarks.materials import certificate
+
+
+def main() -> None:
+    """Print all reports."""
+    today = datetime.now(UTC).date()
+    print(f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
+    with tempfile.TemporaryDirectory() as scratch:
+        materials = certificate(Path(scratch))
+        for lines in (processes.report(materials), measuring.report(materials), hashing.report()):
+            print("\n" + "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
