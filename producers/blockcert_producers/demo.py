@@ -122,11 +122,20 @@ def _tamper(folder: Path, verifier: Path | None, say: Say) -> None:
         raise Refusal("demo.verdict", str(copy), f"a changed byte must be rejected, and verify left with code {code}")
 
 
+def _command() -> str:
+    """How to call ``blockcert`` from here: by name where it is on the path, else by where it is installed."""
+    if shutil.which("blockcert"):
+        return "blockcert"
+    installed = Path(sys.executable).with_name("blockcert")
+    here = Path.cwd()
+    return str(installed.relative_to(here)) if installed.is_relative_to(here) else str(installed)
+
+
 def _farewell(out: Path, say: Say) -> None:
-    last = out / embedded.NAMES[-1]
+    last, command = out / embedded.NAMES[-1], _command()
     say(
         f"\nBoth bundles were accepted, and the changed one was refused. They are in {out}. Try next:\n\n"
-        f"  blockcert show {last}/bundle\n"
-        f"  blockcert verify {last}/bundle --trust {last}/trust.json --reference {last}/model --replay all\n"
-        f"  blockcert extract {last}/model --prompts {last}/corpus.txt --budget 0.02 --out {out}/tighter"
+        f"  {command} show {last}/bundle\n"
+        f"  {command} verify {last}/bundle --trust {last}/trust.json --reference {last}/model --replay all\n"
+        f"  {command} extract {last}/model --prompts {last}/corpus.txt --budget 0.02 --out {out}/tighter"
     )

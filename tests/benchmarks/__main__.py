@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.benchmarks import hashing, measuring, processes
-from tests.benchmarks.materials import certificate
+from tests.benchmarks.materials import materials
 
 
 def main() -> None:
@@ -17,8 +17,8 @@ def main() -> None:
     today = datetime.now(UTC).date()
     print(f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as scratch:
-        materials = certificate(Path(scratch))
-        for lines in (processes.report(materials), measuring.report(materials), hashing.report()):
+        found = materials(Path(scratch))
+        for lines in (processes.report(found), measuring.report(found), hashing.report()):
             print("\n" + "\n".join(lines))
 
 

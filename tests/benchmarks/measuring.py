@@ -12,7 +12,7 @@ from blockcert_producers.lift import lift
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.measure import Pair, Settings, measure
 
-from tests.benchmarks.materials import Certificate
+from tests.benchmarks.materials import Materials
 from tests.benchmarks.timing import side_by_side
 
 __all__ = ["report"]
@@ -24,9 +24,9 @@ def _files(folder: Path, prefix: str) -> dict[str, Path]:
     return {prefix + path.name: path for path in folder.glob("*.safetensors")}
 
 
-def report(materials: Certificate) -> list[str]:
+def report(found: Materials) -> list[str]:
     """Lines: measuring time with what it is made of, as ratios to a float32 forward pass of transformers."""
-    _, _, model, copy = materials
+    _, _, model, copy = found
     reference, surrogate = lift(model), lift(copy, prefix="surrogate/")
     store = WeightStore({**_files(model, "reference/"), **_files(copy, "surrogate/")})
     pair = Pair(reference, surrogate, same_stages(reference, surrogate), store)

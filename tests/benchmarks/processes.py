@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmarks.materials import Certificate
+from tests.benchmarks.materials import Materials
 from tests.benchmarks.timing import side_by_side
 
 __all__ = ["report"]
@@ -24,9 +24,9 @@ def _process(python: str, *words: str) -> None:
     subprocess.run([python, *words], check=False, capture_output=True, env=environment)
 
 
-def report(materials: Certificate) -> list[str]:
+def report(found: Materials) -> list[str]:
     """Lines: whole-process times and their ratios to a bare interpreter."""
-    bundle, trust, model, _ = materials
+    bundle, trust, model, _ = found
     python, where = _interpreter()
     command = "from blockcert_producers.cli import main; main()"
     verify = ("verify", str(bundle), "--trust", str(trust))

@@ -69,9 +69,7 @@ def plain_row(
         }.items():
             found.setdefault(name, []).append(value)
         if 1 <= i <= n:
-            found.setdefault("relative_update_error", []).append(
-                max(_ratios(xs[i], at_reference, xs[i] - before))
-            )
+            found.setdefault("relative_update_error", []).append(max(_ratios(xs[i], at_reference, xs[i] - before)))
     row = {name: np.array(value) for name, value in found.items()}
 
     norms = sorted(float(np.linalg.norm(x)) for x in xs[n])
