@@ -10,7 +10,7 @@ from blockcert.statement import Cost, StageClaim
 from blockcert_verifier.report import Certificate
 from blockcert_verifier.steps.consequences import predicate_name
 
-__all__ = ["claims_lines", "short"]
+__all__ = ["claims_lines", "columns", "share", "short"]
 
 MOST_BLOCKS = 16
 """Blocks listed one by one; of a deeper model only the worst are."""
@@ -41,7 +41,8 @@ def claims_lines(certificate: Certificate) -> list[list[str]]:
     ]
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as aligned lines: the first cell to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  "
@@ -74,7 +75,7 @@ def _end_to_end(certificate: Certificate) -> list[str]:
     losses = f"{short(end.loss_reference, nearest=True)} and {short(end.loss_surrogate, nearest=True)} nats"
     return [
         f"End to end [{end.scope}, {end.basis}]",
-        *_columns(rows),
+        *columns(rows),
         f"  mean loss of reference and surrogate: {losses}",
     ]
 
@@ -113,7 +114,7 @@ def _blocks(certificate: Certificate) -> list[str]:
     return [
         f"Blocks, at the reference's own input [{blocks[0].scope}, {blocks[0].basis}]",
         f"  largest errors; tokens within each relative error in %{late}",
-        *_columns([head, *rows]),
+        *columns([head, *rows]),
         *note,
     ]
 
@@ -121,9 +122,13 @@ def _blocks(certificate: Certificate) -> list[str]:
 def _composition(certificate: Certificate) -> list[str]:
     lines: list[str] = []
     for claim in certificate.claims.composition:
-        kind = f"{claim.method} bound {short(claim.bound)}, measured {short(claim.measured)}"
-        ratio = "" if claim.ratio is None else f", ratio {short(claim.ratio)}"
-        lines += [f"  {'VACUOUS: ' if claim.vacuous else ''}{kind}{ratio}", f"    [{claim.scope}, {claim.basis}]"]
+        ratio = "" if claim.ratio is None else f", {short(claim.ratio)} times what was measured"
+        bound = f"{claim.method}: at most {short(claim.bound)}{ratio}, on {claim.rows} prompts"
+        estimate = "; an estimate, no guarantee" if claim.basis == "estimate" else ""
+        lines += [
+            f"  {'VACUOUS: ' if claim.vacuous else ''}{bound}",
+            f"    [{claim.scope}, {claim.basis}{estimate}]",
+        ]
     return ["Drift after the last block, composed from stages", *lines] if lines else []
 
 
@@ -139,7 +144,7 @@ def _population(certificate: Certificate) -> list[str]:
     return [
         f"Population of {population.windows} windows [{population.scope}, {population.basis}]",
         f"  jointly at {sure} % confidence; frame unverified without the corpus",
-        *_columns([("prompts of which", "listed", "at least"), *rows]),
+        *columns([("prompts of which", "listed", "at least"), *rows]),
     ]
 
 
@@ -157,7 +162,7 @@ def _kept(certificate: Certificate) -> list[str]:
             ("multiply-adds per prompt", "multiply_adds"),
         )
     ]
-    return ["Kept", *_columns([("", "reference", "surrogate", ""), *rows])]
+    return ["Kept", *columns([("", "reference", "surrogate", ""), *rows])]
 
 
 def _estimates(certificate: Certificate) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from blockcert import strict_json
 from blockcert.findings import Finding, Status, StepName, Verdict, exit_code
-from blockcert.statement import Claims, Fidelity, Kept, Statement
+from blockcert.statement import Claims, Fidelity, Kept, Scope, Statement
 from msgspec import Struct
 
 __all__ = [
@@ -71,6 +71,7 @@ class Consequence(Struct, frozen=True):
     """A claim as the audit leaves it: what still holds if as many rows are false as the sample could have missed."""
 
     claim: str
+    scope: Scope
     stated: int
     at_least: int
     of: int

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from decimal import Decimal
 
 from blockcert.findings import Status
 
-from blockcert_verifier.claims_text import claims_lines
+from blockcert_verifier.claims_text import claims_lines, columns
 from blockcert_verifier.report import Audit, Certificate, Report
 
 __all__ = ["WIDTH", "render", "render_certificate"]
@@ -38,7 +39,7 @@ def render_certificate(certificate: Certificate, certificate_id: str, signatures
     """What a certificate says, for `show`: the first sentence says that nothing of it was checked."""
     signed = "carries no signature" if not signatures else f"carries {signatures} signature{'s' * (signatures > 1)}"
     first = f"UNVERIFIED: this is what the bundle says of itself; nothing was checked. It {signed}."
-    blocks = [_wrap(first), [*_field("Certificate", certificate_id), *_about(certificate)], *claims_lines(certificate)]
+    blocks = [_wrap(first), ["Certificate", f"  {certificate_id}", *_about(certificate)], *claims_lines(certificate)]
     blocks.append(_wrap("To check it: blockcert verify BUNDLE --trust trust.json --reference MODEL"))
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
 
@@ -57,7 +58,7 @@ def _field(name: str, text: str) -> list[str]:
 def _identity(report: Report) -> list[str]:
     lines: list[str] = []
     if report.certificate_id is not None:
-        lines += _field("Certificate", report.certificate_id)
+        lines += ["Certificate", f"  {report.certificate_id}"]
     for signer in report.signers:
         lines += _field("Signed by", f"{signer.name} ({signer.fingerprint})")
     if report.certificate is not None:
@@ -94,30 +95,32 @@ def _audit(audit: Audit) -> list[str]:
     )
     text = f"{audit.confirmed} of {audit.sampled} sampled rows confirmed, out of {audit.rows}, drawn {seed}:"
     lines += [*_wrap(text, "  ", "  "), f"  {audit.seed}"]
-    if audit.false_rows_below is not None and not audit.repeatable:
-        lines += _wrap(_bound(audit), "  ", "  ")
     if audit.largest_disagreement is not None:
         where = f" (in {audit.largest_disagreement_at})" if audit.largest_disagreement_at else ""
         text = f"Largest disagreement: {audit.largest_disagreement} of the tolerance{where}."
         lines += _wrap(text, "  ", "  ")
-    if audit.repeatable or audit.sampled == audit.rows:
+    if audit.false_rows_below is None or (audit.repeatable and audit.sampled < audit.rows):
         return lines
-    for consequence in audit.consequences:
-        least = f"{consequence.claim}: at least {consequence.at_least} of {consequence.of}"
-        text = f"{least} (stated {consequence.stated}, confidence {consequence.confidence})"
-        lines += _wrap(text, "  - ", "    ")
-    if audit.consequences:
+    lines += _wrap(_bound(audit), "  ", "  ")
+    if audit.sampled < audit.rows:
+        rows = [
+            (c.claim, f"{c.stated}", f"{c.at_least}", f"{c.of}", _percent(c.confidence)) for c in audit.consequences
+        ]
+        lines += columns([("", "stated", "at least", "of", "confidence"), *rows])
         lines += _wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
     return lines
+
+
+def _percent(confidence: str) -> str:
+    return f"{format((Decimal(confidence) * 100).normalize(), 'f')} %"
 
 
 def _bound(audit: Audit) -> str:
     if audit.false_rows_below == 1:
         return f"All {audit.rows} rows were measured again: none is false."
-    percent = audit.confidence.removeprefix("0.").ljust(2, "0")
     return (
-        f"At {percent} % confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are false; "
-        "what then still holds, within the replay's tolerance:"
+        f"At {_percent(audit.confidence)} confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are "
+        "false. What holds even so, within the replay's tolerance:"
     )
 
 

@@ -17,7 +17,7 @@ once, here, and can both be given.
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -270,7 +270,7 @@ class _Run:
             tokens=listed.certification(),
             weights=weights,
             sampled=sampled,
-            seed=secrets.token_bytes(32) if self._seed is None else self._seed,
+            seed=os.urandom(32) if self._seed is None else self._seed,
             repeatable=self._seed is not None,
         )
         self._audit, findings = replay(inputs, lambda done, total: self._progress("replay", done, total))

@@ -14,12 +14,8 @@ __all__ = ["compare"]
 
 def compare(
     *,
-    reference: Annotated[
-        Path, typer.Argument(metavar="REFERENCE", help="The original, in Hugging Face form.")
-    ],
-    candidate: Annotated[
-        Path, typer.Argument(metavar="CANDIDATE", help="Its copy: rounded, pruned, fine-tuned.")
-    ],
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", help="The original, in Hugging Face form.")],
+    candidate: Annotated[Path, typer.Argument(metavar="CANDIDATE", help="Its copy: rounded, pruned, fine-tuned.")],
     prompts: options.Prompts,
     out: options.Out,
     count: options.Count = 200,

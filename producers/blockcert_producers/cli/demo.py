@@ -13,9 +13,9 @@ __all__ = ["demo"]
 
 
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="Where the demonstration is left.")
-    ] = Path("build/demo"),
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Where the demonstration is left.")] = Path(
+        "build/demo"
+    ),
     device: options.Device = "cpu",
     verifier: Annotated[
         Path | None,

@@ -19,9 +19,7 @@ def extract(
     out: options.Out,
     budget: Annotated[
         str,
-        typer.Option(
-            "--budget", help="Relative error that 95 % of calibration tokens must meet in every block."
-        ),
+        typer.Option("--budget", help="Relative error that 95 % of calibration tokens must meet in every block."),
     ] = "0.05",
     count: options.Count = 200,
     calibration: options.Calibration = 50,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, cast, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -38,8 +39,36 @@ def spread(arguments: list[str], options: tuple[str, ...] = SPREAD) -> list[str]
     return result
 
 
+def _plain(parameter: Any) -> Any:
+    """`parameter`, which takes strings, paths and absent values as they are, without typer's coercion.
+
+    Recent versions of typer coerce every value with pydantic, whose import takes longer than a whole verification.
+    Anything else, and everything that is wrong or missing, goes the usual way.
+    """
+    annotation: Any = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
+    many = get_origin(annotation) is list
+    kind: Any = get_args(annotation)[0] if many else annotation
+    usual = parameter.process_value
+
+    def process(ctx: Any, value: Any) -> Any:
+        if value is None and not parameter.required and not many:
+            return None if parameter.callback is None else parameter.callback(ctx, parameter, None)
+        if kind not in (str, Path) or parameter.callback is not None or not value:
+            return usual(ctx, value)
+        if many and isinstance(value, list | tuple):
+            return [kind(word) for word in cast(list[str], value)]
+        return kind(value) if isinstance(value, str) and not many else usual(ctx, value)
+
+    if annotation is not None:
+        parameter.process_value = process
+    return parameter
+
+
 class SpreadCommand(TyperCommand):
     """A command whose options in `SPREAD` take several values after one mention."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [_plain(parameter) for parameter in super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, spread(args))
@@ -53,15 +82,16 @@ def _leaf(name: str, entry: Entry) -> Any:
 
 
 def _app(**settings: Any) -> typer.Typer:
-    return typer.Typer(
-        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **settings
-    )
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
 
 
 def group(table: dict[str, Entry], callback: Any, name: str, *, completion: bool = False) -> Any:
     """The command group of `table`; `callback` carries its help text and its own options."""
 
     class Group(TyperGroup):
+        def get_params(self, ctx: Any) -> list[Any]:
+            return [_plain(parameter) for parameter in super().get_params(ctx)]
+
         def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
             return list(table)
 

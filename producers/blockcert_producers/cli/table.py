@@ -24,17 +24,13 @@ TRUST: dict[str, Entry] = {
 }
 
 COMMANDS: dict[str, Entry] = {
-    "verify": Entry(
-        "Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"
-    ),
+    "verify": Entry("Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"),
     "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.cli", "show"),
     "trust": Entry("Write down whose certificates you accept.", table=TRUST),
     "extract": Entry(
         "Make an explicit surrogate of a model and certify it.", "blockcert_producers.cli.extract", "extract"
     ),
-    "compare": Entry(
-        "Certify how far a copy of a model drifts from it.", "blockcert_producers.cli.compare", "compare"
-    ),
+    "compare": Entry("Certify how far a copy of a model drifts from it.", "blockcert_producers.cli.compare", "compare"),
     "keygen": Entry("Make a signing key.", "blockcert_producers.cli.keygen", "keygen"),
     "sign": Entry("Sign a bundle.", "blockcert_producers.cli.sign", "sign"),
     "demo": Entry(

@@ -46,35 +46,34 @@ def consequences(statement: Statement, bound: int, attributed: bool, beta: Fract
     claims, length, missed = p.claims, p.prompts.frame.length, bound - 1
     rows = p.evidence.rows
     sure = format_decimal(1 - beta)
-    found = [Consequence("prompts that stay within every stated maximum", rows, rows - missed, rows, sure)]
+    found: list[Consequence] = []
+
+    def listed(claim: str, stated: int, lost: int, of: int) -> None:
+        found.append(Consequence(claim, "listed-prompts", stated, _less(stated, lost), of, sure))
+
+    listed("prompts within every stated maximum", rows, missed, rows)
     blocks = claims.stages[1:-1]
     for r, threshold in enumerate(p.thresholds.relative):
         if blocks:
             worst = min(stage.covered[r] for stage in blocks)
-            what = f"tokens within {threshold} in the worst block"
-            found.append(Consequence(what, worst, max(0, worst - missed * length), blocks[0].tokens, sure))
+            listed(f"tokens within {threshold}, worst block", worst, missed * length, blocks[0].tokens)
     end = claims.end_to_end
-    found.append(
-        Consequence(
-            "positions where top-1 agrees", end.top1_agree, _less(end.top1_agree, missed * length), end.tokens, sure
-        )
-    )
+    listed("positions where top-1 agrees", end.top1_agree, missed * length, end.tokens)
     if attributed:
         for q, threshold in enumerate(p.thresholds.loss):
             counted = [(s.loss_covered[q], s.loss_tokens) for s in blocks if s.loss_covered and s.loss_tokens]
             if counted:
                 worst, total = min(counted)
-                what = f"positions whose loss moves at most {threshold} nats in the worst block"
-                found.append(Consequence(what, worst, _less(worst, missed * (length - 1)), total, sure))
+                listed(f"loss within {threshold} nats, worst block", worst, missed * (length - 1), total)
     population = claims.population
     alpha = parse_decimal(population.alpha)
+    joint = format_decimal(max(Fraction(0), 1 - alpha - beta))
     for claim in population.claims:
         level = alpha / len(population.claims)
         successes = _less(claim.successes, missed)
         at_least = population_bound(population.windows, population.trials, successes, level)
-        what = f"windows of the population: {predicate_name(claim.predicate)}"
-        joint = format_decimal(max(Fraction(0), 1 - alpha - beta))
-        found.append(Consequence(what, claim.at_least, at_least, population.windows, joint))
+        name = predicate_name(claim.predicate)
+        found.append(Consequence(name, "population", claim.at_least, at_least, population.windows, joint))
     return tuple(found)
 
 
