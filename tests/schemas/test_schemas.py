@@ -215,4 +215,4 @@ def test_a_report_has_exactly_the_fields_of_the_type() -> None:
 
     for example in load(ROOT / "schemas" / "report.schema.json")["examples"]:
         report = msgspec.convert(example, Report)
-        assert msgspec.to_builtins(report, builtin_types=()) == example
+        assert json.loads(msgspec.json.encode(report)) == example

@@ -162,3 +162,13 @@ def test_a_document_is_short_and_plain(path: Path) -> None:
     prose = len([line for line in lines if not line.startswith("|")])
     assert prose <= 160, "long documents are not read"
     assert all(len(line) <= 132 for line in lines if not line.startswith(("|", "  |")))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_table_row_has_the_cells_of_its_head(path: Path) -> None:
+    """A bar inside a cell, as in a norm, would split it when the document is rendered."""
+    cells: int | None = None
+    for number, line in enumerate(text_of(path).splitlines(), 1):
+        row = line.strip()
+        cells = (cells or row.count("|")) if row.startswith("|") else None
+        assert cells is None or row.count("|") == cells, f"{path.name}:{number}"
