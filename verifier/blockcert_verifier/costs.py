@@ -17,6 +17,7 @@ from blockcert.program import (
     Rows,
     Sparse,
     Stage,
+    Take,
     TensorRef,
     WindowPattern,
     step_references,
@@ -111,7 +112,8 @@ def stage_cost(stage: Stage, store: WeightStore, length: int) -> Cost:
         if isinstance(step, Attention):
             multiply_adds += 2 * step.head_size * _attended(step, length)
         for reference in references:
-            parameters += _nonzero(store.raw(reference)[1])
+            # indices say where weights are; they are stored, but are no weights
+            parameters += 0 if isinstance(step, Take) else _nonzero(store.raw(reference)[1])
             bits += _stored_bits(store, reference)
     return Cost(parameters, bits, multiply_adds)
 

@@ -1,0 +1,68 @@
+"""What was kept, counted by hand on small stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from blockcert.program import Attention, Constant, DensePattern, MeanPattern, Stage, Take, TensorRef, WindowPattern
+from blockcert_verifier.costs import program_costs, stage_cost
+from blockcert_verifier.evaluate import WeightStore
+
+from tests.support.oracle import _sees
+from tests.support.tiny import D, FF, HEAD, HEADS, KV, SURROGATE, save, tiny_pair
+
+LENGTH = 16
+
+
+def test_a_dense_block_costs_its_matrices_and_its_attention(tmp_path: Path) -> None:
+    reference, _, paths = tiny_pair(tmp_path)
+    cost = program_costs(reference, WeightStore(paths), LENGTH)[1]
+    matrices = HEADS * HEAD * D * 2 + KV * HEAD * D * 2 + 3 * FF * D
+    assert cost.parameters == matrices + 2 * D
+    assert cost.bits == 32 * (matrices + 2 * D)
+    assert cost.multiply_adds == LENGTH * matrices + 2 * HEAD * HEADS * LENGTH * (LENGTH + 1) // 2
+
+
+def test_a_replaced_block_counts_what_each_map_stores(tmp_path: Path) -> None:
+    _, surrogate, paths = tiny_pair(tmp_path)
+    store = WeightStore(paths)
+    cost = stage_cost(surrogate.stages[1], store, LENGTH)
+
+    def raw(name: str) -> np.ndarray:
+        return store.raw(TensorRef(SURROGATE, name))[1]
+
+    q, gate, up = raw("q.values"), raw("gate.values"), raw("up.weight")
+    dense = KV * HEAD * D + D * HEADS * HEAD + D * FF  # k, o, down
+    low_rank = KV * HEAD * 5 + 5 * D
+    maps = np.count_nonzero(q) + dense + low_rank + np.count_nonzero(gate) + np.count_nonzero(up)
+    means = raw("means")
+    assert cost.parameters == maps + 2 * D + np.count_nonzero(means)
+    bits = 8 * q.size + 32 * HEADS * HEAD + 32 * (dense + low_rank) + (16 + 16) * gate.size + 32 * (FF + 1)
+    bits += 32 * (up.size + up.shape[0]) + 32 * 2 * D + 32 * means.size
+    assert cost.bits == bits
+    attended = sum(
+        _sees(pattern, t, s)
+        for pattern in (DensePattern(), WindowPattern(4, 1), WindowPattern(2))
+        for t in range(LENGTH)
+        for s in range(t + 1)
+    )
+    assert cost.multiply_adds == LENGTH * maps + 2 * HEAD * attended
+
+
+def test_attention_counts_each_pattern_by_enumeration(tmp_path: Path) -> None:
+    for width in (1, 3, 16, 40):
+        for sinks in (0, 1, 5, 30):
+            pattern = WindowPattern(width, sinks)
+            step = Attention("o", "q", "k", "v", 2, 1, 4, "4", (pattern, MeanPattern()))
+            cost = stage_cost(Stage("block", (step,), "o"), WeightStore({}), LENGTH)
+            seen = sum(_sees(pattern, t, s) for t in range(LENGTH) for s in range(t + 1))
+            assert cost.multiply_adds == 2 * 4 * seen
+
+
+def test_indices_are_stored_but_are_no_parameters(tmp_path: Path) -> None:
+    tensors = {"indices": np.array([1, 3], np.int32), "constant": np.array([0.5, 0, 2], np.float32)}
+    save(tmp_path / "f", "f", tensors)
+    steps = (Take("taken", "hidden", TensorRef("f", "indices")), Constant("c", TensorRef("f", "constant")))
+    cost = stage_cost(Stage("block", steps, "c"), WeightStore({"f": tmp_path / "f"}), LENGTH)
+    assert (cost.parameters, cost.bits, cost.multiply_adds) == (2, 64 + 96, 0)
