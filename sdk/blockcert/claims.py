@@ -6,6 +6,7 @@ rational numbers they are, summed exactly, and rounded once by the spec's rule.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -225,7 +226,9 @@ def _predicate(table: EvidenceTable, terms: ClaimTerms, predicate: PopulationPre
         )
     share = parse_decimal(predicate.share) if predicate.share is not None else Fraction(0)
     threshold = parse_decimal(predicate.threshold) if predicate.threshold is not None else Fraction(0)
-    positions = terms.length - 1
+    # counts are integers, so a share of the tokens is met from its ceiling on
+    needed = math.ceil(share * terms.length)
+    sum_limit = threshold * (terms.length - 1)
     match predicate.kind:
         case "covered":
             if predicate.threshold not in terms.thresholds.relative:
@@ -236,16 +239,16 @@ def _predicate(table: EvidenceTable, terms: ClaimTerms, predicate: PopulationPre
                 )
             r = terms.thresholds.relative.index(predicate.threshold)
             counts = [table.at("covered", i, r) for i in range(1, table.shape.blocks + 1)]
-            return lambda row: all(column[row] >= share * terms.length for column in counts)
+            return lambda row: all(column[row] >= needed for column in counts)
         case "top1":
             agree = table.flat("top1_agree")
-            return lambda row: agree[row] >= share * terms.length
+            return lambda row: agree[row] >= needed
         case "kl":
             kl = table.flat("kl_sum")
-            return lambda row: exact(kl[row]) <= threshold * positions
+            return lambda row: exact(kl[row]) <= sum_limit
         case "loss_difference":
             difference = table.flat("loss_difference")
-            return lambda row: abs(exact(difference[row])) <= threshold * positions
+            return lambda row: abs(exact(difference[row])) <= sum_limit
         case "logit_difference":
             logits = table.flat("logit_difference")
             return lambda row: exact(logits[row]) <= threshold

@@ -10,7 +10,7 @@ from blockcert_verifier.costs import program_costs, stage_cost
 from blockcert_verifier.evaluate import WeightStore
 
 from tests.support.oracle import _sees
-from tests.support.tiny import D, FF, HEAD, HEADS, KV, SURROGATE, save, tiny_pair
+from tests.support.tiny import FF, HEAD, HEADS, KV, SURROGATE, D, save, tiny_pair
 
 LENGTH = 16
 
