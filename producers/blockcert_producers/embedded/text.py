@@ -1,13 +1,15 @@
 """The synthetic corpus the embedded models are trained on: a pure generator that knows its own entropy.
 
-A document is one line. Its first word says which of six kinds it is:
+A document is one line. Its first word says which of seven kinds it is:
 
 - ``Story`` two people with first name and surname and one thing, all of them named again and again;
-- ``List`` a shopping list, then the same list in the same order;
+- ``List`` a shopping list, then the same goods in another order;
 - ``Count`` a header (how many, which way, from where) and then the numbers it asks for;
 - ``Brackets`` nested brackets of four kinds with words between, each closer matching its opener;
-- ``Echo`` a random sequence of words (or of made-up codes), then the same sequence again;
-- ``Key`` random pairs, then the same pairs asked for in another order.
+- ``Echo`` a random sequence of words, then pieces of it from anywhere within, so that what follows a word has
+  to be looked up by that word and not by its distance; or a sequence of made-up codes, then the same again;
+- ``Key`` random pairs, then the same pairs asked for in another order;
+- ``Loop`` a few words in a random cycle, walked round and round with jumps.
 
 No document is longer than about seventy tokens, so that a context of that length holds all that the rest of
 the document depends on.
@@ -25,29 +27,31 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-FIRST = (
-    "Ada Bela Cleo Dov Edda Finn Gita Hugo Ines Jona Kira Lev Mara Nils Olga Pavel Rosa Sven Tove Uma".split()
+
+def _words(line: str) -> tuple[str, ...]:
+    return tuple(line.split())
+
+
+FIRST = _words("Ada Bela Cleo Dov Edda Finn Gita Hugo Ines Jona Kira Lev Mara Nils Olga Pavel Rosa Sven Tove Uma")
+LAST = _words(
+    "Ash Birch Crane Dale Elm Frost Grove Hale Ivory Judd Knoll Lark Moss North Oakes Pike Reed Stone Thorne Vale"
 )
-LAST = (
-    "Ash Birch Crane Dale Elm Frost Grove Hale Ivory Judd Knoll Lark Moss North Oakes Pike Reed Stone "
-    "Thorne Vale"
-).split()
-THINGS = (
+THINGS = _words(
     "lamp drum fox apple ladder kite shell bell ring boat candle mirror basket feather hammer pearl "
-    "button spoon clock flute needle pebble ribbon saddle teapot violin wheel anchor barrel carrot "
-    "dragon engine falcon garlic helmet island jacket kettle lemon marble nutmeg orange pencil quilt "
-    "rocket salt thimble urchin velvet walnut"
-).split()
-ADJECTIVES = "red blue green old new small heavy bright quiet broken round golden".split()
-PLACES = "market harbour station garden library mill bridge castle school forest bakery tower".split()
-NUMBERS = (
+    "button spoon clock flute needle pebble ribbon saddle teapot violin wheel anchor barrel carrot dragon "
+    "engine falcon garlic helmet island jacket kettle lemon marble nutmeg orange pencil quilt rocket salt "
+    "thimble urchin velvet walnut"
+)
+ADJECTIVES = _words("red blue green tall new small heavy bright quiet broken round golden")
+PLACES = _words("market harbour station garden library mill bridge castle school forest bakery tower")
+NUMBERS = _words(
     "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty"
-).split()
+)
 OPENERS = "([{<"
 CLOSERS = ")]}>"
-KINDS = {"Story": 0.2, "List": 0.14, "Count": 0.1, "Brackets": 0.26, "Echo": 0.18, "Key": 0.12}
-_GLUE = "met at the had a gave to went saw said that is bought and home by up down from".split()
+KINDS = {"Story": 0.18, "List": 0.12, "Count": 0.1, "Brackets": 0.25, "Echo": 0.15, "Key": 0.1, "Loop": 0.1}
+_GLUE = _words("met at the had a gave to went saw said that is bought and home by up down from")
 
 WORDS: tuple[str, ...] = (
     *KINDS,
@@ -103,9 +107,7 @@ class _Draw:
 
 
 def _story(draw: _Draw) -> str:
-    people = [
-        f"{first} {last}" for first, last in zip(draw.some(FIRST, 2), draw.some(LAST, 2), strict=True)
-    ]
+    people = [f"{first} {last}" for first, last in zip(draw.some(FIRST, 2), draw.some(LAST, 2), strict=True)]
     thing = f"{draw.one(ADJECTIVES)} {draw.one(THINGS)}"
     place = draw.one(PLACES)
     parts = [f"{people[0]} met {people[1]} at the {place}.", f"{people[0]} had a {thing}."]
@@ -129,8 +131,9 @@ def _story(draw: _Draw) -> str:
 def _list(draw: _Draw) -> str:
     name = f"{draw.one(FIRST)} {draw.one(LAST)}"
     items = draw.some(THINGS, draw.between(2, 5))
-    goods = ", ".join(f"{draw.one(NUMBERS[:10])} {item}" for item in items)
-    return f"{name} went to the {draw.one(PLACES)} and bought {goods}. at home {name} had {goods}."
+    goods = [f"{draw.one(NUMBERS[:10])} {item}" for item in items]
+    line = f"{name} went to the {draw.one(PLACES)} and bought {', '.join(goods)}."
+    return f"{line} at home {name} had {', '.join(draw.some(goods, len(goods)))}."
 
 
 def _count(draw: _Draw) -> str:
@@ -170,11 +173,27 @@ def _brackets(draw: _Draw) -> str:
 
 
 def _echo(draw: _Draw) -> str:
-    if draw.weighted({"things": 0.85, "codes": 0.15}) == "things":
-        sequence = draw.some(THINGS, draw.between(4, 12))
-    else:
-        sequence = ["".join(draw.one(_LETTERS) for _ in range(3)) for _ in range(draw.between(2, 4))]
-    return "; ".join([" ".join(sequence)] * draw.between(2, 3)) + "."
+    if draw.weighted({"things": 0.85, "codes": 0.15}) == "codes":
+        codes = ["".join(draw.one(_LETTERS) for _ in range(3)) for _ in range(draw.between(2, 4))]
+        return "; ".join([" ".join(codes)] * draw.between(2, 3)) + "."
+    sequence = draw.some(THINGS, draw.between(5, 12))
+    parts = [sequence]
+    for _ in range(draw.between(2, 3)):
+        start = draw.between(0, len(sequence) - 3)
+        parts.append(sequence[start : draw.between(start + 3, len(sequence))])
+    return "; ".join(map(" ".join, parts)) + "."
+
+
+def _loop(draw: _Draw) -> str:
+    things = draw.some(THINGS, draw.between(3, 8))
+    at = len(things) - 1
+    walk = list(things)
+    for _ in range(draw.between(20, 36)):
+        ahead = (at + 1) % len(things)
+        others = [place for place in range(len(things)) if place not in (at, ahead)]
+        at = ahead if draw.weighted({"on": 0.8, "jump": 0.2}) == "on" else draw.one(others)
+        walk.append(things[at])
+    return " ".join(walk) + "."
 
 
 def _key(draw: _Draw) -> str:
@@ -190,11 +209,12 @@ _WRITERS = {
     "Brackets": _brackets,
     "Echo": _echo,
     "Key": _key,
+    "Loop": _loop,
 }
 
 
-def documents(seed: int) -> Iterator[tuple[str, float]]:
-    """Endless documents of that seed: (one line of text with its line end, nats).
+def documents(seed: int, kinds: Mapping[str, float] = KINDS) -> Iterator[tuple[str, float]]:
+    """Endless documents of that seed, in that mixture of kinds: (one line of text with its line end, nats).
 
     ``nats`` is the sum of -log(probability) of every random choice made for the document, the choice of its
     kind included. It is an upper bound on -log p(text) under this generator, and equal to it where only one
@@ -206,7 +226,7 @@ def documents(seed: int) -> Iterator[tuple[str, float]]:
     source = random.Random(seed)  # noqa: S311 - a reproducible corpus, nothing secret
     while True:
         draw = _Draw(source)
-        kind = draw.weighted(KINDS)
+        kind = draw.weighted(kinds)
         yield f"{kind}: {_WRITERS[kind](draw)}\n", draw.nats
 
 
