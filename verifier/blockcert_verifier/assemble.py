@@ -112,11 +112,12 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
         "whether the producer tried several surrogates or corpora and shows the best",
         "prompts that it has never seen would show it",
     )
-    against = reference.fidelity.against if reference.fidelity is not None else "the software that runs the model"
-    add(
-        f"whether the reference program computes what {against} computes",
-        "the producer's figure is an estimate; lift the checkpoint and compare, with blockcert[produce]",
-    )
+    if reference.fidelity is not None:
+        what = f"whether the reference program computes what {reference.fidelity.against} computes"
+        add(what, "the producer's figure is an estimate; lift the checkpoint and compare, with blockcert[produce]")
+    else:
+        what = "whether the reference program computes what the model's own software computes"
+        add(what, "the producer gives no figure; lift the checkpoint and compare, with blockcert[produce]")
     add("a bfloat16 runtime, a KV cache or a sampler", "the claims are about the two exact programs")
     if "sha256" not in digests:
         add("SHA-256 digests", "--all-digests compares them beside BLAKE3")

@@ -20,7 +20,7 @@ _NEAREST = Context(prec=4, rounding=ROUND_HALF_EVEN)
 
 def short(text: str, *, nearest: bool = False) -> str:
     """A decimal string with few digits: a bound rounded up, a mean to nearest. For reading; the claim is the string."""
-    if len(text) <= 7:
+    if len(text) <= 5:
         return text
     value = (_NEAREST if nearest else _UP).create_decimal(Decimal(text))
     if value == 0 or -5 <= value.adjusted() <= 5:

@@ -6,6 +6,7 @@ import textwrap
 from decimal import Decimal
 
 from blockcert.findings import Status
+from blockcert.statement import Scope
 
 from blockcert_verifier.claims_text import claims_lines, columns
 from blockcert_verifier.report import Audit, Certificate, Report
@@ -16,6 +17,7 @@ WIDTH = 80
 _MARK: dict[Status, str] = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "inconclusive": "undecided"}
 _COLOUR = {"accepted": "32", "rejected": "31", "indeterminate": "33"}
 MOST_FINDINGS = 12
+_HELD: dict[Scope, str] = {"listed-prompts": "of the listed prompts", "population": "of the population's windows"}
 
 
 def render(report: Report, *, colour: bool = False) -> str:
@@ -88,13 +90,11 @@ def _steps(report: Report) -> list[str]:
 
 def _audit(audit: Audit) -> list[str]:
     lines = ["Replay"]
-    seed = (
-        "with the seed you gave: repeatable, but not an audit"
-        if audit.repeatable
-        else "with a seed the producer could not know"
-    )
-    text = f"{audit.confirmed} of {audit.sampled} sampled rows confirmed, out of {audit.rows}, drawn {seed}:"
-    lines += [*_wrap(text, "  ", "  "), f"  {audit.seed}"]
+    text = f"{audit.confirmed} of {audit.sampled} sampled rows confirmed, out of {audit.rows}"
+    if audit.sampled < audit.rows:
+        known = "the seed you gave: repeatable, but not an audit"
+        text += f", drawn with {known if audit.repeatable else 'a seed the producer could not know'}"
+    lines += [*_wrap(f"{text}; seed:", "  ", "  "), f"  {audit.seed}"]
     if audit.largest_disagreement is not None:
         where = f" (in {audit.largest_disagreement_at})" if audit.largest_disagreement_at else ""
         text = f"Largest disagreement: {audit.largest_disagreement} of the tolerance{where}."
@@ -103,9 +103,11 @@ def _audit(audit: Audit) -> list[str]:
         return lines
     lines += _wrap(_bound(audit), "  ", "  ")
     if audit.sampled < audit.rows:
-        rows = [
-            (c.claim, f"{c.stated}", f"{c.at_least}", f"{c.of}", _percent(c.confidence)) for c in audit.consequences
-        ]
+        rows: list[tuple[str, str, str, str, str]] = []
+        for scope, title in _HELD.items():
+            held = [c for c in audit.consequences if c.scope == scope]
+            rows += [(title, "", "", "", "")] if held else []
+            rows += [(f"  {c.claim}", f"{c.stated}", f"{c.at_least}", f"{c.of}", _percent(c.confidence)) for c in held]
         lines += columns([("", "stated", "at least", "of", "confidence"), *rows])
         lines += _wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
     return lines
@@ -116,7 +118,7 @@ def _percent(confidence: str) -> str:
 
 
 def _bound(audit: Audit) -> str:
-    if audit.false_rows_below == 1:
+    if audit.sampled == audit.rows:
         return f"All {audit.rows} rows were measured again: none is false."
     return (
         f"At {_percent(audit.confidence)} confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are "

@@ -19,7 +19,7 @@ from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims, PopulationPredicate, Statement
 
-from blockcert_verifier.steps.outcome import failed, failures, from_refusal, inconclusive, passed, skipped
+from blockcert_verifier.steps.outcome import failed, failures, inconclusive, passed, skipped
 
 __all__ = ["claims", "evidence_shape", "recompute", "terms", "thresholds"]
 
@@ -188,7 +188,7 @@ def _claims(statement: Statement, same: tuple[bool, ...], table: EvidenceTable) 
     try:
         found = summarise(table, terms(statement, same))
     except Refusal as refusal:
-        return [from_refusal("recompute", refusal)]
+        return [failed("recompute", refusal.code, f"{place}: {refusal.place}", refusal.sentence)]
     return claims(stated, found)
 
 

@@ -1,0 +1,245 @@
+"""What a verification says of an honest bundle, and what it needs to say it."""
+
+from __future__ import annotations
+
+import socket
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from blockcert import strict_json
+from blockcert.errors import Refusal
+from blockcert.findings import STEPS, exit_code
+from blockcert.keys import NamedKey, generate
+from blockcert.trust import Coverage, Limits, encode_policy, new_policy
+from blockcert_verifier import Report, render, to_json, verify
+
+from tests.support.bundles import NOW, Made, change_statement, make_bundle, sign_again
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+def statuses(report: Report) -> dict[str, str]:
+    return {step.step: step.status for step in report.steps}
+
+
+def codes(report: Report, status: str) -> set[str]:
+    return {finding.code for finding in report.findings if finding.status == status}
+
+
+def test_an_honest_bundle_is_accepted_when_its_rows_are_measured_again(made: Made) -> None:
+    report = verify(made.bundle, made.policy, reference=made.model, at=NOW, replay=4)
+    assert report.verdict == "accepted"
+    assert exit_code(report.verdict) == report.exit_code == 0
+    assert set(statuses(report).values()) == {"passed"}
+    assert [signer.name for signer in report.signers] == ["acme"]
+    assert report.audit is not None
+    assert (report.audit.sampled, report.audit.confirmed, report.audit.repeatable) == (4, 4, False)
+    assert report.audit.largest_disagreement is not None
+
+
+def test_without_the_reference_nothing_is_re_run_and_the_report_says_so(made: Made) -> None:
+    report = verify(made.bundle, made.policy, at=NOW)
+    assert report.verdict == "indeterminate"
+    assert report.sentence == "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
+    assert report.exit_code == 3
+    assert statuses(report)["replay"] == "skipped"
+    assert report.audit is None
+    assert "nothing was re-run" in (report.steps[STEPS.index("replay")].reason or "")
+    assert any("--reference" in item.how for item in report.unchecked)
+
+
+def test_a_policy_that_does_not_ask_for_replay_accepts_the_arithmetic(made: Made) -> None:
+    report = verify(made.bundle, made.without_replay, at=NOW)
+    assert report.verdict == "accepted"
+    assert "nothing was re-run" in report.sentence
+
+
+def test_no_rows_asked_for_is_no_replay(made: Made) -> None:
+    report = verify(made.bundle, made.policy, reference=made.model, at=NOW, replay=0)
+    assert (report.verdict, statuses(report)["replay"]) == ("indeterminate", "skipped")
+
+
+def test_a_given_seed_gives_the_same_rows_and_is_not_called_an_audit(made: Made) -> None:
+    first, second = (
+        verify(made.bundle, made.policy, reference=made.model, at=NOW, replay=3, seed=bytes(32)) for _ in range(2)
+    )
+    assert first == second
+    assert first.audit is not None
+    assert first.audit.repeatable
+    assert "not an audit" in render(first)
+
+
+def test_all_rows_leave_nothing_to_chance(made: Made) -> None:
+    report = verify(made.bundle, made.policy, reference=made.model, at=NOW, replay="all")
+    assert report.audit is not None
+    assert report.audit.false_rows_below == 1
+    assert all(consequence.at_least == consequence.stated for consequence in report.audit.consequences[:3])
+
+
+def test_sha256_is_compared_when_asked_for(made: Made) -> None:
+    report = verify(made.bundle, made.without_replay, reference=made.model, at=NOW, replay=0, all_digests=True)
+    assert report.digests == ("blake3", "sha256")
+    assert verify(made.bundle, made.without_replay, at=NOW).digests == ("blake3",)
+
+
+def test_verification_opens_no_socket(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    assert verify(made.bundle, made.policy, reference=made.model, at=NOW).verdict == "accepted"
+
+
+def test_a_policy_can_be_a_value_its_json_or_its_path(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "trust.json"
+    path.write_bytes(encode_policy(made.without_replay))
+    reports = [
+        verify(made.bundle, policy, at=NOW) for policy in (made.without_replay, path.read_bytes(), path, str(path))
+    ]
+    assert all(report == reports[0] for report in reports)
+
+
+def test_the_report_reads_back_from_its_own_json(made: Made) -> None:
+    report = verify(made.bundle, made.policy, reference=made.model, at=NOW, replay=2)
+    assert strict_json.decode(to_json(report), Report, "report.json") == report
+
+
+@pytest.mark.parametrize("replay", [0, 2, "all"])
+def test_the_text_fits_a_terminal_and_begins_with_the_verdict(made: Made, replay: int) -> None:
+    report = verify(made.bundle, made.policy, reference=made.model, at=NOW, replay=replay)
+    lines = render(report).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(("ACCEPTED: ", "INDETERMINATE: "))
+    assert "\x1b" not in render(report)
+    assert render(report, colour=True).startswith("\x1b[1;3")
+
+
+def test_every_table_of_claims_names_scope_and_basis(made: Made) -> None:
+    text = render(verify(made.bundle, made.policy, reference=made.model, at=NOW))
+    assert text.count("[listed-prompts, measurement]") == 3
+    assert "[population, measurement]" in text
+    assert "Estimates, no guarantees" in text
+
+
+@pytest.mark.parametrize(
+    ("moment", "code"),
+    [(NOW - timedelta(seconds=1), "statement.not_yet_valid"), (NOW + timedelta(days=366), "statement.expired")],
+)
+def test_the_clock_counts(made: Made, moment: object, code: str) -> None:
+    report = verify(made.bundle, made.policy, at=moment)  # type: ignore[arg-type]
+    assert report.verdict == "rejected"
+    assert code in codes(report, "failed")
+
+
+def test_a_key_that_the_policy_does_not_name_counts_for_nothing(made: Made) -> None:
+    stranger = new_policy([NamedKey("other", generate().public)], replay=True)
+    report = verify(made.bundle, stranger, reference=made.model, at=NOW)
+    assert report.verdict == "rejected"
+    assert codes(report, "failed") == {"signature.unknown_key", "signature.threshold_not_met"}
+    assert report.certificate is None
+    assert set(statuses(report).values()) == {"passed", "failed", "skipped"}
+    assert "not reached" in (report.steps[2].reason or "")
+
+
+def test_an_unsigned_bundle_is_rejected_and_says_why(made: Made, tmp_path: Path) -> None:
+    copy = made.copy(tmp_path)
+    path = copy.bundle / "statement.dsse.json"
+    envelope = msgspec.json.decode(path.read_bytes())
+    path.write_bytes(msgspec.json.encode({**envelope, "signatures": []}))
+    report = verify(copy.bundle, copy.policy, at=NOW)
+    assert codes(report, "failed") == {"signature.none"}
+
+
+def test_two_keys_are_needed_where_the_policy_says_so(made: Made, tmp_path: Path) -> None:
+    keys = [NamedKey("acme", made.key.public), NamedKey("second", generate().public)]
+    report = verify(made.bundle, new_policy(keys, replay=False, threshold=2), at=NOW)
+    assert "signature.threshold_not_met" in codes(report, "failed")
+    copy = made.copy(tmp_path)
+    sign_again(copy.bundle, copy.key)
+    assert verify(copy.bundle, new_policy(keys, replay=False, threshold=1), at=NOW).verdict == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("limits", "code", "verdict"),
+    [
+        (Limits(None, Coverage("0.05", "0.95"), None, None, None, None), "policy.coverage", "rejected"),
+        (Limits(None, Coverage("0.3", "0.95"), None, None, None, None), "policy.coverage", "rejected"),
+        (Limits(None, None, "0.001", None, None, None), "policy.relative_drift", "rejected"),
+        (Limits(None, None, None, "1", None, None), "policy.top1_share", "rejected"),
+        (Limits(None, None, None, None, "enclosure", None), "policy.basis", "rejected"),
+        (Limits(6, None, None, None, None, None), "policy.audit_rows", "indeterminate"),
+    ],
+)
+def test_the_buyers_limits(made: Made, limits: Limits, code: str, verdict: str) -> None:
+    policy = new_policy([NamedKey("acme", made.key.public)], replay=True, limits=limits)
+    report = verify(made.bundle, policy, reference=made.model, at=NOW, replay=4)
+    assert report.verdict == verdict
+    assert code in codes(report, "failed") | codes(report, "inconclusive")
+
+
+def test_limits_that_are_met_pass(made: Made) -> None:
+    limits = Limits(4, Coverage("0.05", "0"), "1000", "0", "measurement", 3)
+    policy = new_policy([NamedKey("acme", made.key.public)], replay=True, limits=limits)
+    report = verify(made.bundle, policy, reference=made.model, at=NOW + timedelta(days=2), replay=4)
+    assert report.verdict == "accepted"
+    assert "all 6 limits" in report.steps[-1].establishes
+    late = verify(made.bundle, policy, reference=made.model, at=NOW + timedelta(days=3), replay=4)
+    assert "policy.age" in codes(late, "failed")
+
+
+def test_rows_of_a_known_seed_do_not_count_as_audited(made: Made) -> None:
+    policy = new_policy(
+        [NamedKey("acme", made.key.public)], replay=True, limits=Limits(2, None, None, None, None, None)
+    )
+    report = verify(made.bundle, policy, reference=made.model, at=NOW, replay=3, seed=bytes(32))
+    assert report.verdict == "indeterminate"
+    whole = verify(made.bundle, policy, reference=made.model, at=NOW, replay="all", seed=bytes(32))
+    assert whole.verdict == "accepted"
+
+
+def test_a_newer_version_is_indeterminate_whatever_else_it_holds(made: Made, tmp_path: Path) -> None:
+    copy = made.copy(tmp_path)
+    change_statement(copy, lambda s: s["predicate"].update(version="1.7", novelty={"a": 1}))
+    report = verify(copy.bundle, copy.policy, reference=copy.model, at=NOW)
+    assert report.verdict == "indeterminate"
+    assert codes(report, "inconclusive") == {"statement.version_unsupported"}
+    assert "1.7" in report.sentence
+
+
+def test_an_unknown_critical_extension_is_indeterminate_and_an_uncritical_one_changes_nothing(
+    made: Made, tmp_path: Path
+) -> None:
+    copy = made.copy(tmp_path)
+    change_statement(copy, lambda s: s["predicate"].update(extensions={"vendor.x": [1]}))
+    assert verify(copy.bundle, copy.without_replay, at=NOW).verdict == "accepted"
+    change_statement(copy, lambda s: s["predicate"].update(critical=["vendor.x"]))
+    report = verify(copy.bundle, copy.without_replay, at=NOW)
+    assert report.verdict == "indeterminate"
+    assert codes(report, "inconclusive") == {"statement.extension_unknown"}
+
+
+@pytest.mark.parametrize(
+    ("bundle", "reference", "code"),
+    [
+        ("nowhere", None, "bundle.not_found"),
+        (".", None, "bundle.no_statement"),
+        (None, "nowhere", "reference.not_found"),
+    ],
+)
+def test_a_wrong_path_is_the_callers_fault_and_no_verdict(
+    made: Made, tmp_path: Path, bundle: str | None, reference: str | None, code: str
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        verify(
+            made.bundle if bundle is None else tmp_path / bundle,
+            made.policy,
+            reference=None if reference is None else tmp_path / reference,
+            at=NOW,
+        )
+    assert caught.value.code == code
