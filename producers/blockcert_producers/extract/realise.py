@@ -1,0 +1,125 @@
+"""A block at one level of its plan, made real: refitted, rounded, stored, run.
+
+The block is walked step by step. Where the walk meets a linear map it fits a new one to the values that the simplified
+steps before it really give; it rounds it to its stored format; and it goes on with the rounded map. So each map makes
+up for the errors of those before it, and what is measured is what is stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from blockcert.program import Attention, Linear, MeanPattern, Stage, Step, TensorRef
+from blockcert_verifier.evaluate import Array
+from msgspec import Struct
+
+from blockcert_producers.extract.formats import Format, store
+from blockcert_producers.extract.moments import moments, refit
+from blockcert_producers.extract.patterns import mean_outputs
+from blockcert_producers.extract.plan import RIDGE, Structure
+from blockcert_producers.extract.study import Study, relative_errors
+from blockcert_producers.extract.tensors import Host, MemoryStore, Tensor, ref, tensor
+
+__all__ = ["Realised", "realise"]
+
+
+class Realised(Struct, frozen=True):
+    """A simplified block: its steps, its new tensors, and the relative error of every calibration token."""
+
+    stage: Stage
+    tensors: dict[str, Tensor]
+    errors: Host
+
+
+def realise(study: Study, structure: Structure | None, form: Format, prefix: str, tokens: dict[int, Host]) -> Realised:
+    """The block with a structure and a number format.
+
+    Args:
+        study: the block on the calibration prompts.
+        structure: what is kept; None keeps everything, and then nothing is refitted, only rounded.
+        form: the number format of every linear map.
+        prefix: of the new tensors' names.
+        tokens: token weights of the refit for each linear map, by position.
+    """
+    walk = _Walk(study, structure, form, prefix, tokens)
+    for i in range(len(study.stage.steps)):
+        walk.take(i)
+    stage = msgspec.structs.replace(study.stage, steps=tuple(walk.steps))
+    errors = relative_errors(study.output, study.flat(walk.values[stage.output]))
+    return Realised(stage, walk.tensors, errors)
+
+
+class _Walk:
+    def __init__(
+        self, study: Study, structure: Structure | None, form: Format, prefix: str, tokens: dict[int, Host]
+    ) -> None:
+        self.study, self.structure, self.prefix, self.tokens = study, structure, prefix, tokens
+        self.form: Format = form
+        self.steps: list[Step] = []
+        self.tensors: dict[str, Tensor] = {}
+        self.store = MemoryStore(study.store, self.tensors)
+        self.values: dict[str, Array] = {"hidden": study.values["hidden"]}
+
+    def take(self, index: int) -> None:
+        """Replace step ``index`` and run what replaces it."""
+        step = self.study.stage.steps[index]
+        match step:
+            case Linear():
+                step = self._rounded(index) if self.structure is None else self._refitted(index, self.structure)
+            case Attention() if self.structure is not None and self.structure.patterns is not None:
+                step = self._patterned(step, self.structure)
+            case _:
+                pass
+        self.steps.append(step)
+        self.values[step.out] = self.study.run_step(step, self.values, self.store, self.study.prompts)
+
+    def _rounded(self, index: int) -> Step:
+        study = self.study
+        step, weight = study.linear(index), study.matrix(index)
+        gram = None
+        if self.form == "int8":
+            x = study.flat(self.values[step.input])
+            gram = moments(x, x[:, :1], self.tokens[index], np.zeros((1, x.shape[1])), RIDGE).gram
+        linear, tensors, _ = store(f"{self.prefix}.{step.out}", weight, None, self.form, gram)
+        self.tensors.update(tensors)
+        return msgspec.structs.replace(step, map=linear)
+
+    def _target(self, index: int) -> Host:
+        """What the map should give: its reference value, or what its residual sum still lacks."""
+        study = self.study
+        found = study.anatomy.sums.get(index)
+        if found is None:
+            return study.flat(study.values[study.linear(index).out])
+        total, other = study.stage.steps[found[0]].out, found[1]
+        return study.flat(study.values[total]) - study.flat(self.values[other])
+
+    def _refitted(self, index: int, structure: Structure) -> Step:
+        study, neurons, kept = self.study, self.study.anatomy.neurons, structure.neurons
+        step, weight, support = study.linear(index), study.matrix(index), structure.supports[index]
+        target = self._target(index)
+        tokens = self.tokens[index]
+        if neurons is not None and kept is not None:
+            if index in neurons.inputs:
+                weight, support, target = weight[kept], support[kept], target[:, kept]
+            elif index == neurons.output:
+                weight, support = weight[:, kept], support[:, kept]
+        x = study.flat(self.values[step.input])
+        fit = moments(x, target, tokens, weight, RIDGE)
+        fitted = refit(fit, support, weight)
+        name = f"{self.prefix}.{step.out}"
+        linear, tensors, rounded = store(name, fitted, support, self.form, fit.gram)
+        self.tensors.update(tensors)
+        self.tensors[f"{name}.bias"] = tensor(fit.bias(rounded).astype(np.float32))
+        return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))
+
+    def _patterned(self, step: Attention, structure: Structure) -> Step:
+        assert structure.patterns is not None  # noqa: S101 - checked by the caller
+        heads = self.study.anatomy.heads
+        means: TensorRef | None = None
+        silent = np.array([isinstance(pattern, MeanPattern) for pattern in structure.patterns])
+        if heads is not None and silent.any():
+            name = f"{self.prefix}.means"
+            averages = np.where(silent[:, None], mean_outputs(self.study, heads), 0.0)
+            self.tensors[name] = tensor(averages.astype(np.float32))
+            means = ref(name)
+        return msgspec.structs.replace(step, patterns=structure.patterns, means=means)

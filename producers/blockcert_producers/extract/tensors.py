@@ -1,0 +1,72 @@
+"""New tensors while they are only in memory, beside the reference's weight files."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from blockcert.program import TensorRef
+from blockcert.safetensors_file import TensorInfo
+from blockcert_verifier.evaluate import WeightStore
+from msgspec import Struct
+
+__all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "ref", "tensor"]
+
+Host: TypeAlias = np.ndarray[Any, Any]
+
+SURROGATE_FILE = "programs/surrogate.safetensors"
+"""The one file of the bundle in which an extracted program's new tensors stand."""
+
+_NAMES = {"<f4": "F32", "<f2": "F16", "|i1": "I8", "<i4": "I32", "<u2": "U16", "<u4": "U32"}
+
+
+class Tensor(Struct, frozen=True):
+    """A tensor as stored: the name of its dtype, and its values (bfloat16 as its 16 bits)."""
+
+    dtype: str
+    values: Host
+
+    def stored(self) -> tuple[str, tuple[int, ...], bytes]:
+        """Dtype, shape and bytes, as ``blockcert.safetensors_file.write`` takes them."""
+        return self.dtype, self.values.shape, self.values.tobytes()
+
+
+def tensor(values: Host) -> Tensor:
+    """``values`` as a stored tensor of their own dtype, little-endian."""
+    held = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
+    return Tensor(_NAMES[held.dtype.str], held)
+
+
+def bfloat16(values: Host) -> tuple[Tensor, Host]:
+    """``values`` rounded to bfloat16, nearest with ties to even: the stored tensor and what it stands for."""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
+    return Tensor("BF16", rounded), (rounded.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+
+
+def ref(name: str) -> TensorRef:
+    """A reference to a new tensor."""
+    return TensorRef(SURROGATE_FILE, name)
+
+
+class MemoryStore(WeightStore):
+    """The weights of ``base`` and, under ``SURROGATE_FILE``, tensors held in memory."""
+
+    def __init__(self, base: WeightStore, tensors: dict[str, Tensor]) -> None:
+        super().__init__({})
+        self._base = base
+        self._tensors = tensors
+
+    def info(self, reference: TensorRef) -> TensorInfo:
+        """Dtype and stored shape of a tensor; the offsets of a tensor in memory are 0."""
+        if reference.file != SURROGATE_FILE:
+            return self._base.info(reference)
+        held = self._tensors[reference.tensor]
+        return TensorInfo(held.dtype, held.values.shape, 0, 0)
+
+    def raw(self, reference: TensorRef) -> tuple[str, Host]:
+        """The dtype's name and the tensor as stored."""
+        if reference.file != SURROGATE_FILE:
+            return self._base.raw(reference)
+        held = self._tensors[reference.tensor]
+        return held.dtype, held.values

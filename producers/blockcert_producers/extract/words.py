@@ -1,0 +1,48 @@
+"""What became of a block, in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from blockcert.program import DensePattern, MeanPattern, Pattern, WindowPattern
+from blockcert.statement import Cost
+
+from blockcert_producers.extract.formats import Format
+from blockcert_producers.extract.plan import Structure
+from blockcert_producers.extract.study import Study
+
+__all__ = ["describe"]
+
+
+def describe(study: Study, structure: Structure | None, form: Format | None, before: Cost, after: Cost) -> str:
+    """One line for a person: what was kept, of what kind, in which number format."""
+    if form is None:
+        return "unchanged: nothing cheaper is within the budget"
+    if structure is None:
+        return f"all weights kept, in {form}"
+    share = 100 * after.multiply_adds / before.multiply_adds
+    parts = [f"{share:.1f} % of the multiply-adds in {form}"]
+    size = sum(support.size for support in structure.supports.values())
+    kept = sum(int(support.sum()) for support in structure.supports.values())
+    parts.append(f"{100 * kept / size:.1f} % of the weights, refitted")
+    if structure.patterns is not None:
+        parts.extend(_heads(structure.patterns))
+    if structure.neurons is not None and study.anatomy.neurons is not None:
+        count = study.matrix(study.anatomy.neurons.output).shape[1]
+        parts.append(f"{len(structure.neurons)} of {count} neurons")
+    return ", ".join(parts)
+
+
+def _heads(patterns: tuple[Pattern, ...]) -> list[str]:
+    kinds = Counter(_pattern(pattern) for pattern in patterns if not isinstance(pattern, DensePattern))
+    return [f"{count} of {len(patterns)} heads {kind}" for kind, count in kinds.items()]
+
+
+def _pattern(pattern: Pattern) -> str:
+    match pattern:
+        case WindowPattern(width=width, sinks=sinks):
+            return f"see {width} back" + (f" and {sinks} sink" if sinks else "")
+        case MeanPattern():
+            return "replaced by their mean"
+        case DensePattern():
+            return "whole"
