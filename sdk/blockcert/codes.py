@@ -184,6 +184,7 @@ CODES: dict[str, str] = {
     "tensor.header": "A safetensors header is missing, cut off, too long or no object.",
     "tensor.layout": "Tensors overlap, leave gaps, reach past the end, or leave trailing bytes.",
     "tensor.missing": "A file has no tensor of that name.",
+    "tensor.not_finite": "A weight is a NaN or an infinity.",
     "tensor.range": "A stored integer lies outside its number of bits.",
     "tensor.rows": "Row numbers are not strictly increasing, or reach past the end.",
     "tensor.shape": "A tensor does not have the shape that the program needs.",

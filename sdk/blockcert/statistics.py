@@ -1,4 +1,4 @@
-"""Exact bounds from samples drawn without replacement (``spec/08-claims.md``, ``spec/10-replay.md``).
+"""Exact bounds from samples drawn without replacement (``spec/08-claims.md``, ``spec/10-verification.md``).
 
 Every decision is made in integers: confidence levels are fractions, probabilities are compared, never
 computed in floating point.

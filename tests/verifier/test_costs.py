@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+from blockcert.errors import Refusal
 from blockcert.program import Attention, Constant, DensePattern, MeanPattern, Stage, Take, TensorRef, WindowPattern
+from blockcert.safetensors_file import write
 from blockcert_verifier.costs import program_costs, stage_cost
 from blockcert_verifier.evaluate import WeightStore
 
@@ -66,3 +69,17 @@ def test_indices_are_stored_but_are_no_parameters(tmp_path: Path) -> None:
     steps = (Take("taken", "hidden", TensorRef("f", "indices")), Constant("c", TensorRef("f", "constant")))
     cost = stage_cost(Stage("block", steps, "c"), WeightStore({"f": tmp_path / "f"}), LENGTH)
     assert (cost.parameters, cost.bits, cost.multiply_adds) == (2, 64 + 96, 0)
+
+
+def test_minus_zero_is_a_zero_in_bfloat16_too(tmp_path: Path) -> None:
+    write(tmp_path / "f", {"bias": ("BF16", (3,), np.array([0x8000, 0, 0x3F80], "<u2").tobytes())})
+    stage = Stage("block", (Constant("c", TensorRef("f", "bias")),), "c")
+    assert stage_cost(stage, WeightStore({"f": tmp_path / "f"}), LENGTH).parameters == 1
+
+
+@pytest.mark.parametrize("bits", [0x7F80, 0xFF80, 0x7FC0])
+def test_a_weight_that_is_not_finite_is_refused_where_it_is_read(tmp_path: Path, bits: int) -> None:
+    write(tmp_path / "f", {"w": ("BF16", (3,), np.array([bits, 0, 0x3F80], "<u2").tobytes())})
+    with pytest.raises(Refusal) as refusal:
+        WeightStore({"f": tmp_path / "f"}).floats(TensorRef("f", "w"))
+    assert refusal.value.code == "tensor.not_finite"

@@ -98,7 +98,11 @@ def test_every_cell_that_is_moved_out_of_its_bracket_is_refuted(tmp_path: Path) 
     for name, cells in measured.items():
         for index in np.ndindex(cells.value.shape):
             moved = {key: value.copy() for key, value in recorded.items()}
-            outside = cells.high[index] + abs(cells.high[index]) * 1e-9 + 1e-12 if cells.value.dtype.kind == "f" else cells.high[index] + 1
+            outside = (
+                cells.high[index] + abs(cells.high[index]) * 1e-9 + 1e-12
+                if cells.value.dtype.kind == "f"
+                else cells.high[index] + 1
+            )
             moved[name][index] = outside
             found = confirm(moved, measured)
             assert [(d.column, d.index) for d in found.disagreements] == [(name, index)]

@@ -54,21 +54,26 @@ def _nonzero(tensor: np.ndarray[Any, Any]) -> int:
     return int(np.count_nonzero(tensor))
 
 
+def _nonzero_values(store: WeightStore, reference: TensorRef) -> int:
+    """Values that are not 0; bfloat16 is kept as its bits, and its minus zero is a zero too."""
+    dtype, tensor = store.raw(reference)
+    return _nonzero(tensor & 0x7FFF if dtype == "BF16" else tensor)
+
+
 def _map_cost(store: WeightStore, linear: LinearMap) -> tuple[int, int]:
     """Nonzero weights and stored bits of a linear map."""
     match linear:
         case Dense():
-            return _nonzero(store.floats(linear.weight)), _stored_bits(store, linear.weight)
+            return _nonzero_values(store, linear.weight), _stored_bits(store, linear.weight)
         case Sparse():
-            _, values = store.raw(linear.values)
             parts = (linear.values, linear.columns, linear.row_starts, linear.scale)
-            return _nonzero(values), sum(_stored_bits(store, part) for part in parts)
+            return _nonzero_values(store, linear.values), sum(_stored_bits(store, part) for part in parts)
         case LowRank():
             factors = (linear.left, linear.right)
-            return sum(_nonzero(store.floats(f)) for f in factors), sum(_stored_bits(store, f) for f in factors)
+            return sum(_nonzero_values(store, f) for f in factors), sum(_stored_bits(store, f) for f in factors)
         case Rows():
             parts = (linear.indices, linear.weight)
-            return _nonzero(store.floats(linear.weight)), sum(_stored_bits(store, part) for part in parts)
+            return _nonzero_values(store, linear.weight), sum(_stored_bits(store, part) for part in parts)
         case Integer():
             values, _ = integer_matrix(store, linear)
             parts = (linear.scale, linear.zero_point)
@@ -113,7 +118,7 @@ def stage_cost(stage: Stage, store: WeightStore, length: int) -> Cost:
             multiply_adds += 2 * step.head_size * _attended(step, length)
         for reference in references:
             # indices say where weights are; they are stored, but are no weights
-            parameters += 0 if isinstance(step, Take) else _nonzero(store.raw(reference)[1])
+            parameters += 0 if isinstance(step, Take) else _nonzero_values(store, reference)
             bits += _stored_bits(store, reference)
     return Cost(parameters, bits, multiply_adds)
 

@@ -85,11 +85,18 @@ class WeightStore:
         """A tensor's values as float32 or float64 (whichever holds them exactly); ``None`` in ``shape`` fits any."""
         dtype, tensor = self.raw(reference)
         _expect(reference, tensor, shape)
+        place = f"{reference.file}: {reference.tensor}"
+        if dtype not in ("F64", "F32", "F16", "BF16"):
+            raise Refusal("tensor.dtype", place, f"{dtype} where floats are needed")
         if dtype == "BF16":
-            return (tensor.astype(np.uint32) << 16).view(np.float32)
-        if dtype not in ("F64", "F32", "F16"):
-            raise Refusal("tensor.dtype", f"{reference.file}: {reference.tensor}", f"{dtype} where floats are needed")
-        return tensor.astype(np.float32) if dtype == "F16" else tensor
+            tensor = (tensor.astype(np.uint32) << 16).view(np.float32)
+        elif dtype == "F16":
+            tensor = tensor.astype(np.float32)
+        if not np.isfinite(tensor).all():
+            raise Refusal(
+                "tensor.not_finite", place, "a weight is a NaN or an infinity, and has no meaning in a program"
+            )
+        return tensor
 
     def integers(self, reference: TensorRef, shape: tuple[int | None, ...] | None = None) -> Host:
         """A tensor of integers as int64."""
