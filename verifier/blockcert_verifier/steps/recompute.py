@@ -79,6 +79,10 @@ def thresholds(statement: Statement) -> list[Finding]:
                 failed("recompute", "thresholds.order", f"{PLACE}: $.predicate.thresholds.{name}", sentence)
             )
     outside = [t for t in stated.relative if t not in SPEC_RELATIVE] + [t for t in stated.loss if t not in SPEC_LOSS]
+    # the spec lists no threshold for logits: whoever names one has chosen it
+    for claim in statement.predicate.claims.population.claims:
+        if claim.predicate.kind == "logit_difference":
+            outside.append(f"a logit difference of {claim.predicate.threshold}")
     if bool(outside) != stated.post_hoc:
         why = f"{outside[0]} is not in the spec's list" if outside else "all thresholds are in the spec's list"
         sentence = f"post_hoc is {_json(stated.post_hoc)}, but {why}"
@@ -106,6 +110,9 @@ def _predicates(statement: Statement) -> list[Finding]:
         if share is not None and share not in SHARES:
             findings.append(failed("recompute", "population.share", at, f"the share is {share} and must be 0.95 or 1"))
         threshold = claim.predicate.threshold
+        if claim.predicate.kind in ("kl", "loss_difference") and threshold not in statement.predicate.thresholds.loss:
+            sentence = f"the threshold {threshold} is not among the certificate's loss thresholds"
+            findings.append(failed("recompute", "population.threshold", at, sentence))
         if threshold is not None and parse_decimal(threshold) < 0:
             sentence = f"the threshold is {threshold}: nothing is below 0"
             findings.append(failed("recompute", "population.threshold", at, sentence))
