@@ -63,11 +63,12 @@ def verify(
     )
     if json is not None:
         _write(json, to_json(report))
-    if str(json) != "-":
+    if quiet:
+        _print(report.sentence.encode() + b"\n")
+    elif str(json) != "-":
         from blockcert_verifier.text import render
 
-        text = report.sentence + "\n" if quiet else render(report, colour=_colour())
-        _print(text.encode())
+        _print(render(report, colour=_colour()).encode())
     raise typer.Exit(report.exit_code)
 
 
