@@ -302,7 +302,7 @@ def test_an_evidence_cell_changed_alone(copy: Made) -> None:
     assert "recompute.claim.mismatch" in failed(check(copy))
 
 
-def _restate(made: Made) -> None:
+def restate(made: Made) -> None:
     """Claims put right for the evidence as it stands now, signed again: a lie without a contradiction."""
     reseal(made)
     payload = json.dumps(_payload(made)).encode()
@@ -340,7 +340,7 @@ def _restate(made: Made) -> None:
 )
 def test_a_measured_cell_made_smaller_with_every_claim_put_right(copy: Made, column: str, index: Any) -> None:
     rewrite_column(copy.bundle / "evidence.safetensors", column, lambda c: c.__setitem__(index, c[index] / 32))
-    _restate(copy)
+    restate(copy)
     assert verify(copy.bundle, copy.without_replay, at=NOW).verdict == "accepted"
     report = check(copy)
     assert failed(report) == {"replay.cell.refuted"}
@@ -368,7 +368,7 @@ def test_a_count_changed_by_one_with_every_claim_put_right(copy: Made, column: s
         cells[index] += 1 if cells[index] < 5 else -1
 
     rewrite_column(copy.bundle / "evidence.safetensors", column, change)
-    _restate(copy)
+    restate(copy)
     assert verify(copy.bundle, copy.without_replay, at=NOW).verdict == "accepted"
     report = check(copy)
     assert failed(report) == {"replay.cell.refuted"}
@@ -379,7 +379,7 @@ def test_a_float32_floor_that_no_build_would_measure(copy: Made) -> None:
     rewrite_column(
         copy.bundle / "evidence.safetensors", "float32.relative_error", lambda c: c.__setitem__((3, 1), 1e-3)
     )
-    _restate(copy)
+    restate(copy)
     assert failed(check(copy)) == {"replay.cell.refuted"}
 
 
@@ -413,7 +413,7 @@ def test_another_surrogate_with_prompts_and_claims_put_right(copy: Made) -> None
     path.write_text(json.dumps(program))
     reseal(copy)
     _redraw(copy)
-    _restate(copy)
+    restate(copy)
     assert verify(copy.bundle, copy.without_replay, at=NOW).verdict == "accepted"
     assert failed(check(copy)) == {"replay.cell.refuted"}
 
@@ -455,7 +455,7 @@ def test_other_weights_with_programs_and_prompts_put_right(copy: Made) -> None:
     _repoint(copy.bundle / "programs" / "surrogate.json", "programs/surrogate.safetensors", path)
     reseal(copy)
     _redraw(copy)
-    _restate(copy)
+    restate(copy)
     assert verify(copy.bundle, copy.without_replay, at=NOW).verdict == "accepted"
     assert failed(check(copy)) == {"replay.cell.refuted"}
 
