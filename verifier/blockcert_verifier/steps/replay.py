@@ -179,10 +179,13 @@ def _confirm(
     inputs: ReplayInputs, pair: Pair, rows: Sequence[int], precision: Precision, progress: Progress | None
 ) -> Confirmation:
     """Recorded against measured cells of `rows`; indices in the result count the certificate's rows."""
+    import numpy as np
+
     from blockcert_verifier.measure import Confirmation, Disagreement, confirm
 
     order, measured = _measure(inputs, pair, rows, precision, progress)
-    found = confirm(_recorded(inputs, order), measured, most=sys.maxsize)
+    with np.errstate(all="ignore"):  # values that are not finite are judged, not warned about
+        found = confirm(_recorded(inputs, order), measured, most=sys.maxsize)
     named = tuple(
         Disagreement(d.column, (order[d.index[0]], *d.index[1:]), d.recorded, d.measured, d.low, d.high)
         for d in found.disagreements
