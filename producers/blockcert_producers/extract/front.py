@@ -45,13 +45,15 @@ _PROBES = LEVELS.bit_length() + 4
 class BlockSummary(Struct, frozen=True):
     """What became of one block.
 
-    ``error`` is the relative error that 95 % of all calibration tokens do not exceed; ``reference`` and ``kept`` are
+    ``error`` is the relative error that 95 % of all calibration tokens do not exceed, ``held_out`` that of the tokens
+    of the prompts that no fit had seen when the candidate was chosen; ``reference`` and ``kept`` are
     what the block cost and what it costs now; ``words`` say what was chosen.
     """
 
     block: int
     words: str
     error: float
+    held_out: float
     reference: Cost
     kept: Cost
 
@@ -81,6 +83,7 @@ class _Candidate(Struct, frozen=True):
     cost: Cost
     structure: Structure | None
     form: Format | None
+    held_out: float
 
 
 def quantile(errors: Host) -> float:
@@ -133,14 +136,14 @@ class Front:
                     progress(_CHOOSING, (at - 1) * _PROBES + min(step, _PROBES), total)
 
             choice = _Choice(study, plan, tokens, f"block{index}", limit, tick)
-            found = choice.cheapest()
+            with np.errstate(all="ignore"):
+                found = choice.cheapest()
             tick(_PROBES)
             stages[index] = found.realised.stage
             tensors.update(found.realised.tensors)
             words = describe(study, found.structure, found.form, choice.reference.cost, found.cost)
-            summaries.append(
-                BlockSummary(index, words, quantile(found.realised.errors), choice.reference.cost, found.cost)
-            )
+            error = quantile(found.realised.errors)
+            summaries.append(BlockSummary(index, words, error, found.held_out, choice.reference.cost, found.cost))
         # wide elements first: then every tensor of the file is aligned to its element
         order = sorted(tensors, key=lambda name: (-tensors[name].values.itemsize, name))
         held = {name: tensors[name].stored() for name in order}
@@ -158,7 +161,8 @@ class _Model:
         stages, length = self.reference.stages, int(self._tokens.shape[1])
         hidden: Array = LoadedStage(stages[0], self._store, self._backend, length)(self._backend.integers(self._tokens))
         for index in range(1, len(stages) - 1):
-            study = Study(stages[index], hidden, self._store, self._backend)
+            with np.errstate(all="ignore"):
+                study = Study(stages[index], hidden, self._store, self._backend)
             if not np.isfinite(study.output).all():
                 raise Refusal(
                     "extract.not_finite",
@@ -183,24 +187,25 @@ class _Choice:
     ) -> None:
         self._study, self._plan, self._prefix, self._limit, self._tick = study, plan, prefix, limit, tick
         self._tokens = tokens
-        self._held_out = {i: values * study.fitted for i, values in tokens.items()}
+        # maps that share token weights share the product too: their fits are then computed once
+        products = {id(values): values * study.fitted for values in tokens.values()}
+        self._held_out = {i: products[id(values)] for i, values in tokens.items()}
         self._done = 0
         nothing = Realised(study.stage, {}, np.zeros(study.output.shape[0]))
-        self.reference = _Candidate(nothing, stage_cost(study.stage, study.store, study.length), None, None)
+        self.reference = _Candidate(nothing, stage_cost(study.stage, study.store, study.length), None, None, 0.0)
 
     def cheapest(self) -> _Candidate:
         """The cheapest candidate within the limit."""
         found = [self.reference]
-        for form in ("float16", "bfloat16", "int8"):
+        last = self._last_level()
+        if last is not None:
+            smaller = self._try(last.structure, "int8")
+            found.append(self._final(smaller if self._within(smaller) else last))
+        # float16 or bfloat16 alone save no multiply-adds, so they matter only where nothing can be dropped; int8 may
+        for form in ("int8", "float16", "bfloat16") if last is None else ("int8",):
             candidate = self._try(None, form)
             if self._within(candidate):
                 found.append(candidate)
-        last = self._last_level()
-        if last is not None:
-            found.append(self._final(last))
-            smaller = self._try(last.structure, "int8")
-            if self._within(smaller):
-                found.append(self._final(smaller))
         return min(found, key=lambda c: (c.cost.multiply_adds, c.cost.bits, quantile(c.realised.errors)))
 
     def _last_level(self) -> _Candidate | None:
@@ -221,7 +226,9 @@ class _Choice:
             return candidate
         again = self._realise(candidate.structure, candidate.form, self._tokens)
         as_cheap = again.cost.multiply_adds == candidate.cost.multiply_adds and again.cost.bits <= candidate.cost.bits
-        return again if as_cheap and quantile(again.realised.errors) <= self._limit else candidate
+        if not as_cheap or quantile(again.realised.errors) > self._limit:
+            return candidate
+        return msgspec.structs.replace(again, held_out=candidate.held_out)
 
     def _try(self, structure: Structure | None, form: Format) -> _Candidate:
         self._done += 1
@@ -232,12 +239,10 @@ class _Choice:
         study = self._study
         realised = realise(study, structure, form, self._prefix, tokens)
         cost = stage_cost(realised.stage, MemoryStore(study.store, realised.tensors), study.length)
-        return _Candidate(realised, cost, structure, form)
+        return _Candidate(realised, cost, structure, form, quantile(realised.errors[study.fitted == 0]))
 
     def _within(self, candidate: _Candidate) -> bool:
-        errors = candidate.realised.errors
-        apart = errors[self._study.fitted == 0]
-        return quantile(errors) <= self._limit and quantile(apart) <= self._limit
+        return max(quantile(candidate.realised.errors), candidate.held_out) <= self._limit
 
 
 def front(
@@ -269,7 +274,7 @@ def front(
         )
     model = _Model(reference, WeightStore(files), calibration, Backend(backend_device))
     plans: list[tuple[Plan, dict[int, Host]]] = []
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(all="ignore"):
         for index, study in model.studies():
             sensitivities, amplification = measure_sensitivity(study)
             plan = make_plan(study, sensitivities, amplification)

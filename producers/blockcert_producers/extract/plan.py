@@ -14,7 +14,7 @@ import numpy as np
 from blockcert.program import Attention, DensePattern, MeanPattern, Pattern
 from msgspec import Struct
 
-from blockcert_producers.extract.moments import inverse, moments, refit
+from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import HeadOptions, head_options
 from blockcert_producers.extract.sensitivity import Sensitivity
 from blockcert_producers.extract.study import Study
@@ -102,7 +102,7 @@ def make_plan(study: Study, sensitivities: dict[int, Sensitivity], amplification
     held = _Held(prices, drops, levels, study.length)
     heads, neurons = study.anatomy.heads, study.anatomy.neurons
     patterns = None if heads is None else _patterns(study, head_options(study, heads, amplification), held)
-    dropped = None if neurons is None else _neurons(study, ledgers[neurons.output].fit.gram, held)
+    dropped = None if neurons is None else _neurons(study, ledgers[neurons.output].fit.inputs.gram, held)
     return Plan(drops, dropped, patterns)
 
 
@@ -125,16 +125,15 @@ class _Ledger:
         self._weight = study.matrix(index)
         x = study.flat(study.values[study.linear(index).input])
         y = study.flat(study.values[study.linear(index).out])
-        self.fit = moments(x, y, sensitivity.tokens * study.fitted, self._weight, RIDGE)
-        self._inverse = inverse(self.fit.gram)
+        self.fit = moments(inputs(x, sensitivity.tokens * study.fitted, RIDGE), y, self._weight)
         scale = float(sensitivity.tokens.mean()) / study.length
-        self._curvature = scale * sensitivity.rows[:, None] / np.diagonal(self._inverse)
+        self._curvature = scale * sensitivity.rows[:, None] / np.diagonal(self.fit.inputs.inverted)
         self.price = (self._weight**2 * self._curvature).astype(np.float32)
 
     def reprice(self, threshold: float) -> None:
         """Drop what costs at most ``threshold``, refit the rest and price it again, never below the threshold."""
         support = self.price > threshold
-        fitted = refit(self.fit, support, self._weight, inverted=self._inverse, iterations=_ITERATIONS)
+        fitted = refit(self.fit, support, self._weight, iterations=_ITERATIONS)
         above = np.nextafter(np.float32(threshold), np.float32(np.inf))
         again = np.maximum((fitted**2 * self._curvature).astype(np.float32), above)
         self.price = np.where(support, again, self.price)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from blockcert.program import Attention, Linear, MeanPattern, Stage, Step, TensorRef
+from blockcert.program import Attention, Linear, MeanPattern, Stage, Step, TensorRef, step_inputs
 from blockcert_verifier.evaluate import Array
 from msgspec import Struct
 
 from blockcert_producers.extract.formats import Format, store
-from blockcert_producers.extract.moments import moments, refit
+from blockcert_producers.extract.moments import Fits, Inputs, inputs, moments, refit
 from blockcert_producers.extract.patterns import mean_outputs
 from blockcert_producers.extract.plan import RIDGE, Structure
 from blockcert_producers.extract.study import Study, relative_errors
@@ -59,6 +59,7 @@ class _Walk:
         self.tensors: dict[str, Tensor] = {}
         self.store = MemoryStore(study.store, self.tensors)
         self.values: dict[str, Array] = {"hidden": study.values["hidden"]}
+        self._fits: Fits = {}
 
     def take(self, index: int) -> None:
         """Replace step ``index`` and run what replaces it."""
@@ -71,15 +72,29 @@ class _Walk:
             case _:
                 pass
         self.steps.append(step)
-        self.values[step.out] = self.study.run_step(step, self.values, self.store, self.study.prompts)
+        study = self.study
+        if step is study.stage.steps[index] and all(
+            self.values[name] is study.values[name] for name in step_inputs(step)
+        ):
+            self.values[step.out] = study.values[step.out]
+        else:
+            self.values[step.out] = study.run_step(step, self.values, self.store, study.prompts)
+
+    def _inputs(self, index: int) -> Inputs:
+        """The inputs' side of the fit of a map; maps that read one value under the same token weights share it, and
+        walks of one study too where the value is the reference's."""
+        name, tokens = self.study.linear(index).input, self.tokens[index]
+        value = self.values[name]
+        known = self.study.fits if value is self.study.values[name] else self._fits
+        key = (name, id(tokens))
+        if key not in known:
+            known[key] = (inputs(self.study.flat(value), tokens, RIDGE), tokens)
+        return known[key][0]
 
     def _rounded(self, index: int) -> Step:
         study = self.study
         step, weight = study.linear(index), study.matrix(index)
-        gram = None
-        if self.form == "int8":
-            x = study.flat(self.values[step.input])
-            gram = moments(x, x[:, :1], self.tokens[index], np.zeros((1, x.shape[1])), RIDGE).gram
+        gram = self._inputs(index).gram if self.form == "int8" else None
         linear, tensors, _ = store(f"{self.prefix}.{step.out}", weight, None, self.form, gram)
         self.tensors.update(tensors)
         return msgspec.structs.replace(step, map=linear)
@@ -97,17 +112,15 @@ class _Walk:
         study, neurons, kept = self.study, self.study.anatomy.neurons, structure.neurons
         step, weight, support = study.linear(index), study.matrix(index), structure.supports[index]
         target = self._target(index)
-        tokens = self.tokens[index]
         if neurons is not None and kept is not None:
             if index in neurons.inputs:
                 weight, support, target = weight[kept], support[kept], target[:, kept]
             elif index == neurons.output:
                 weight, support = weight[:, kept], support[:, kept]
-        x = study.flat(self.values[step.input])
-        fit = moments(x, target, tokens, weight, RIDGE)
+        fit = moments(self._inputs(index), target, weight)
         fitted = refit(fit, support, weight)
         name = f"{self.prefix}.{step.out}"
-        linear, tensors, rounded = store(name, fitted, support, self.form, fit.gram)
+        linear, tensors, rounded = store(name, fitted, support, self.form, fit.inputs.gram)
         self.tensors.update(tensors)
         self.tensors[f"{name}.bias"] = tensor(fit.bias(rounded).astype(np.float32))
         return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))

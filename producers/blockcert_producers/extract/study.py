@@ -14,6 +14,7 @@ from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
 from blockcert_verifier.evaluate.weights import dense_matrix
 
 from blockcert_producers.extract.anatomy import Anatomy, dissect
+from blockcert_producers.extract.moments import Fits
 from blockcert_producers.extract.tensors import Host
 
 __all__ = ["Steps", "Study", "relative_errors"]
@@ -50,6 +51,7 @@ class Study:
         output: the block's output, n x d on the host.
         token_weights: ``1 / ||output_t||^2``, n: under them squared errors of the output are squared relative errors.
         fitted: n, 1.0 for the tokens that maps are fitted to and 0.0 for those held out: every fourth prompt.
+        fits: what has been computed for fits to the reference's own values.
     """
 
     def __init__(self, stage: Stage, hidden: Array, store: WeightStore, backend: Backend) -> None:
@@ -66,6 +68,7 @@ class Study:
         self.fitted = np.ones((self.prompts, self.length))
         self.fitted[_HELD_OUT - 1 :: _HELD_OUT] = 0.0
         self.fitted = self.fitted.reshape(-1)
+        self.fits: Fits = {}
         norm = np.linalg.norm(self.output, axis=-1)
         floor = float(norm.max()) * 1e-12 or 1.0
         self.token_weights = 1 / np.maximum(norm, floor) ** 2
