@@ -355,6 +355,11 @@ def test_a_broken_bundle_is_not_signed(
     assert (copy.bundle / "statement.dsse.json").read_bytes() == statement
 
 
+def test_a_model_swallowed_by_the_prompts_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["extract", "--prompts", "a.txt", "model", "--out", "bundle"]) == 2
+    assert "Missing argument 'MODEL'. Put it before --prompts" in capsys.readouterr().err
+
+
 # --- words ------------------------------------------------------------------------------------------------------
 
 

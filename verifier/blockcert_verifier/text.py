@@ -119,7 +119,7 @@ def _percent(confidence: str) -> str:
 
 def _bound(audit: Audit) -> str:
     if audit.sampled == audit.rows:
-        return f"All {audit.rows} rows were measured again: none is false."
+        return f"All {audit.rows} rows were measured again: none is false, within the replay's tolerance."
     return (
         f"At {_percent(audit.confidence)} confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are "
         "false. What holds even so, within the replay's tolerance:"

@@ -71,7 +71,13 @@ class SpreadCommand(TyperCommand):
         return [_plain(parameter) for parameter in super().get_params(ctx)]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, spread(args))
+        taken = next((option for option in SPREAD if option in args), None)
+        try:
+            return super().parse_args(ctx, spread(args))
+        except typer.BadParameter as fault:
+            if taken is not None and getattr(getattr(fault, "param", None), "param_type_name", "") == "argument":
+                fault.message = f"Put it before {taken}, which takes every word up to the next option."
+            raise
 
 
 def _leaf(name: str, entry: Entry) -> Any:
