@@ -32,10 +32,11 @@ $(READY): pyproject.toml
 # what a third party has: the wheel without extras, no torch, no transformers
 $(BASE_READY): $(READY) $(SOURCES) README.md
 	@mkdir -p build
-	rm -rf build/wheel $(BASE)
+	rm -rf build/wheel
 	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel.log 2>&1 || (cat build/wheel.log; exit 1)
-	$(PYTHON) -m venv $(BASE)
+	test -d $(BASE) || $(PYTHON) -m venv $(BASE)
 	$(BASE)/bin/pip install --quiet build/wheel/*.whl
+	$(BASE)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
 	@touch $@
 
 demo: $(READY) $(BASE_READY)
