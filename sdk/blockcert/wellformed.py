@@ -119,13 +119,9 @@ def _steps(program: Program, stage: Stage, at: str, listed: set[str]) -> Iterato
     yield from _result(program, stage, at, widths, read)
 
 
-def _result(
-    program: Program, stage: Stage, at: str, widths: dict[str, Width], read: set[str]
-) -> Iterator[Refusal]:
+def _result(program: Program, stage: Stage, at: str, widths: dict[str, Width], read: set[str]) -> Iterator[Refusal]:
     if stage.output not in widths or stage.output == "tokens":
-        yield Refusal(
-            "program.value.undefined", at, f"the output {stage.output!r} is not defined by any step"
-        )
+        yield Refusal("program.value.undefined", at, f"the output {stage.output!r} is not defined by any step")
         return
     wanted = program.vocabulary if stage.kind == "head" else program.hidden_size
     found = widths[stage.output]
@@ -200,9 +196,7 @@ def _scaling(step: Rotary, here: str) -> Iterator[Refusal]:
 def _at_least(text: str, name: str, here: str, *, zero: bool = False) -> Iterator[Refusal]:
     value = Fraction(text)
     if value < 0 or (value == 0 and not zero):
-        yield Refusal(
-            "program.number.range", here, f"{name} is {text} and must be {'at least' if zero else 'above'} 0"
-        )
+        yield Refusal("program.number.range", here, f"{name} is {text} and must be {'at least' if zero else 'above'} 0")
 
 
 def _heads(step: Attention, here: str) -> Iterator[Refusal]:
@@ -274,9 +268,7 @@ def _width(step: Step, widths: dict[str, Width], program: Program) -> tuple[Widt
             return outputs, ""
         case Rotary():
             if inputs[0] is not None and inputs[0] % step.head_size:
-                return inputs[
-                    0
-                ], f"{step.input!r} has {inputs[0]} channels: not a multiple of {step.head_size}"
+                return inputs[0], f"{step.input!r} has {inputs[0]} channels: not a multiple of {step.head_size}"
             return inputs[0], ""
         case Attention():
             wide, narrow = step.heads * step.head_size, step.key_value_heads * step.head_size
