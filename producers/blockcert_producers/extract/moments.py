@@ -23,8 +23,9 @@ _RELATIVE_RESIDUAL = 1e-2
 class Inputs(Struct, frozen=True):
     """The inputs' side of a fit.
 
-    ``share`` (n) are token weights that sum to one, ``root`` their square roots (n x 1, float32), ``centred`` (n x p, float32) the inputs about ``mean`` times those roots, ``gram`` (p x p) their second moments with
-    ``pull``, the ridge, on its diagonal, ``inverted`` its inverse.
+    ``share`` (n) are token weights that sum to one, ``root`` their square roots (n x 1, float32), ``centred``
+    (n x p, float32) the inputs about ``mean`` times those roots, ``gram`` (p x p) their second moments with ``pull``,
+    the ridge, on its diagonal, ``inverted`` its inverse.
     """
 
     share: Host
