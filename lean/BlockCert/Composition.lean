@@ -23,6 +23,9 @@ reference's trajectory, this file derives a bound on the distance of the two end
 * `check_sound`: what the executable check `Certificate.check` accepts is true under the hypotheses.
 
 Distances live in any ordered commutative ring `R`, constants of a certificate in `Rat`.
+
+The recurrence is the `lipschitz` composition of BC-CLM-04, over the constants of BC-CLM-03; that it
+runs on the printed constants, rounded up by BC-NUM-03, is covered by `check_sound_rounded`.
 -/
 
 namespace BlockCert
@@ -110,7 +113,7 @@ variable {R : Type u} [CommRing R] [LE R]
 * the Lipschitz constant is nonnegative;
 * the two outputs at `x` are within the error;
 * for every `y` within the radius `e` of `x`, the surrogate's outputs at `x` and `y` are within the
-  Lipschitz constant times the distance of `x` and `y`. -/
+  Lipschitz constant times the distance of `x` and `y` (BC-CLM-03). -/
 def HoldsAlong (dist : α → α → R) : List (Block α) → List (Step R) → α → R → Prop
   | [], [], _, _ => True
   | b :: bs, c :: cs, x, e =>
@@ -212,7 +215,8 @@ theorem recurrenceRat_eq (cs : List (Step Rat)) (e : Rat) :
   | nil => rfl
   | cons c cs ih => exact ih _
 
-/-- The executable check: no negative number, and the composed bound is at most the claimed one. -/
+/-- The executable check: no negative number, and the composed bound is at most the claimed one.
+(BC-CLM-01 and 04 ask more of a claim: to be the composed bound rounded up.) -/
 def Certificate.check (c : Certificate) : Bool :=
   decide (0 ≤ c.start) && nonnegative c.steps && decide (recurrenceRat c.steps c.start ≤ c.bound)
 

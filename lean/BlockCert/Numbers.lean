@@ -8,13 +8,15 @@ module
 /-!
 # Decimal strings
 
-A number in a certificate is a string that matches `-?(0|[1-9][0-9]*)(\.[0-9]+)?` as a whole, with at
-most 40 digits before the point and at most 40 after it; a minus sign before a zero is refused.  Its
-value is an exact rational number.
+A number in a certificate is a string that matches `-?(0|[1-9][0-9]{0,39})(\.[0-9]{0,39}[1-9])?` as a
+whole and is not `-0` (BC-NUM-01).  Its value is an exact rational number.
 
 The grammar is stated by `Decimal`, `Decimal.WellFormed` and `Decimal.print`, the value by
-`Decimal.value`.  `decode_eq_some_iff` says that the decoder accepts exactly the strings of the
-grammar and gives exactly their value.
+`Decimal.value`.
+
+* `decode_eq_some_iff`: the decoder accepts exactly the strings of the grammar and gives exactly their
+  value;
+* `decode_inj`: two accepted strings of the same value are equal, so each value has one spelling.
 -/
 
 namespace BlockCert
@@ -76,16 +78,21 @@ theorem positional_lt (ds : List (Fin 10)) : positional ds < 10 ^ ds.length := b
     have := Nat.mul_le_mul_right (10 ^ ds.length) (Nat.le_of_lt_succ d.isLt)
     omega
 
+/-- A multiple of `m` and what is left are known by their sum. -/
+theorem digits_apart {a b x y m : Nat} (hx : x < m) (hy : y < m) (h : a * m + x = b * m + y) :
+    a = b ∧ x = y := by
+  have h1 : (a * m + x) / m = (b * m + y) / m := by rw [h]
+  rw [Nat.mul_comm a, Nat.mul_comm b, Nat.mul_add_div (by omega), Nat.mul_add_div (by omega),
+    Nat.div_eq_of_lt hx, Nat.div_eq_of_lt hy] at h1
+  have h1 : a = b := h1
+  subst h1
+  exact ⟨rfl, by omega⟩
+
 /-- The parts of a decimal string. -/
 structure Decimal where
   negative : Bool
   whole : List (Fin 10)
   fraction : List (Fin 10)
-
-/-- Every digit is zero. -/
-def allZero : List (Fin 10) → Bool
-  | [] => true
-  | d :: ds => d.val == 0 && allZero ds
 
 /-- No leading zero: the digits before the point are a single digit, or begin with another digit
 than zero. -/
@@ -94,11 +101,18 @@ def wholePart : List (Fin 10) → Bool
   | [_] => true
   | d :: _ => d.val != 0
 
-/-- What the grammar asks of the parts: no leading zero, at most 40 digits on either side of the
-point, and no minus sign before zero. -/
+/-- No trailing zero: the digits after the point, if there are any, end in another digit than zero. -/
+def fractionPart : List (Fin 10) → Bool
+  | [] => true
+  | [d] => d.val != 0
+  | _ :: d :: ds => fractionPart (d :: ds)
+
+/-- What the grammar of BC-NUM-01 asks of the parts: no leading zero, no trailing zero, at most 40
+digits on either side of the point, and not the parts of `-0`. -/
 def Decimal.WellFormed (d : Decimal) : Prop :=
-  wholePart d.whole = true ∧ d.whole.length ≤ 40 ∧ d.fraction.length ≤ 40 ∧
-    ¬(d.negative = true ∧ allZero d.whole = true ∧ allZero d.fraction = true)
+  wholePart d.whole = true ∧ d.whole.length ≤ 40 ∧
+    fractionPart d.fraction = true ∧ d.fraction.length ≤ 40 ∧
+    ¬(d.negative = true ∧ d.whole = [0] ∧ d.fraction = [])
 
 /-- The characters of a digit string. -/
 def printDigits : List (Fin 10) → List Char
@@ -154,10 +168,16 @@ def atMostDigits : Nat → List (Fin 10) → Bool
   | 0, _ :: _ => false
   | n + 1, _ :: ds => atMostDigits n ds
 
+/-- The parts of `-0`. -/
+def Decimal.isMinusZero (d : Decimal) : Bool :=
+  match d.negative, d.whole, d.fraction with
+  | true, [w], [] => w.val == 0
+  | _, _, _ => false
+
 /-- The decision of `Decimal.WellFormed`. -/
 def Decimal.isWellFormed (d : Decimal) : Bool :=
-  wholePart d.whole && atMostDigits 40 d.whole && atMostDigits 40 d.fraction &&
-    !(d.negative && allZero d.whole && allZero d.fraction)
+  wholePart d.whole && atMostDigits 40 d.whole && fractionPart d.fraction &&
+    atMostDigits 40 d.fraction && !d.isMinusZero
 
 /-- The parts of a string that matches the grammar. -/
 def parse (s : List Char) : Option Decimal :=
@@ -189,10 +209,28 @@ theorem atMostDigits_iff (n : Nat) (ds : List (Fin 10)) :
   | nil => simp [atMostDigits]
   | cons d ds ih => cases n <;> simp [atMostDigits, ih]
 
+theorem isMinusZero_iff (d : Decimal) :
+    d.isMinusZero = true ↔ d.negative = true ∧ d.whole = [0] ∧ d.fraction = [] := by
+  obtain ⟨negative, whole, fraction⟩ := d
+  unfold Decimal.isMinusZero
+  split
+  · rename_i w h1 h2 h3
+    rw [h1, h2, h3]
+    constructor
+    · intro h
+      rw [show w = 0 from Fin.ext (eq_of_beq h)]
+      exact ⟨rfl, rfl, rfl⟩
+    · rintro ⟨_, h, _⟩
+      cases h
+      rfl
+  · rename_i h
+    simp only [Bool.false_eq_true, false_iff]
+    rintro ⟨rfl, rfl, rfl⟩
+    exact h 0 rfl rfl rfl
+
 theorem isWellFormed_iff (d : Decimal) : d.isWellFormed = true ↔ d.WellFormed := by
   simp only [Decimal.isWellFormed, Decimal.WellFormed, Bool.and_eq_true, atMostDigits_iff,
-    and_assoc]
-  cases d.negative <;> cases allZero d.whole <;> cases allZero d.fraction <;> simp
+    and_assoc, Bool.not_eq_true', ← isMinusZero_iff, Bool.not_eq_true]
 
 theorem splitDigits_print (ds : List (Fin 10)) (rest : List Char)
     (stop : ∀ c s, rest = c :: s → charDigit c = none) :
@@ -257,7 +295,8 @@ theorem parseUnsigned_print (negative : Bool) (whole fraction : List (Fin 10)) :
 
 theorem digitChar_ne_minus (d : Fin 10) : digitChar d ≠ '-' := by revert d; decide
 
-/-- The parser accepts exactly the strings of the grammar, and reads them in the only way. -/
+/-- The parser accepts exactly the strings of the grammar (BC-NUM-01), and reads them in the only
+way. -/
 theorem parse_eq_some_iff (s : List Char) (d : Decimal) :
     parse s = some d ↔ d.WellFormed ∧ d.print = s := by
   constructor
@@ -312,7 +351,8 @@ theorem compute_eq_value (d : Decimal) : d.compute = d.value := by
   simp only [Decimal.compute, Decimal.value, h, scale_eq]
   cases d.negative <;> simp [Rat.neg_mkRat]
 
-/-- **The decoder.**  It accepts a string exactly if the grammar does, and gives exactly its value. -/
+/-- **The decoder.**  It accepts a string exactly if the grammar does, and gives exactly its value
+(BC-NUM-01). -/
 theorem decode_eq_some_iff (s : List Char) (q : Rat) :
     decode s = some q ↔ ∃ d : Decimal, d.WellFormed ∧ d.print = s ∧ d.value = q := by
   constructor
@@ -327,5 +367,150 @@ theorem decode_eq_some_iff (s : List Char) (q : Rat) :
   · rintro ⟨d, h1, h2, h3⟩
     have hp := (parse_eq_some_iff s d).mpr ⟨h1, h2⟩
     simp [decode, hp, compute_eq_value, h3]
+
+/-! ## One spelling for each value -/
+
+theorem positional_append (ds es : List (Fin 10)) :
+    positional (ds ++ es) = positional ds * 10 ^ es.length + positional es := by
+  rw [← horner_zero, horner_append, horner_eq, horner_zero]
+
+/-- Of two strings of the same number of digits, the value tells them apart. -/
+theorem positional_inj (ds es : List (Fin 10)) (length : ds.length = es.length)
+    (value : positional ds = positional es) : ds = es := by
+  induction ds generalizing es with
+  | nil => exact (List.length_eq_zero_iff.mp length.symm).symm
+  | cons d ds ih =>
+    cases es with
+    | nil => exact nomatch length
+    | cons e es =>
+      have length : ds.length = es.length := by simpa using length
+      obtain ⟨h1, h2⟩ := digits_apart (positional_lt ds) (length ▸ positional_lt es)
+        (by simpa only [positional, length] using value)
+      rw [Fin.ext h1, ih es length h2]
+
+/-- A fraction without trailing zero is not a multiple of ten. -/
+theorem last_digit (ds : List (Fin 10)) (nonempty : ds ≠ []) (h : fractionPart ds = true) :
+    positional ds % 10 ≠ 0 := by
+  induction ds with
+  | nil => exact absurd rfl nonempty
+  | cons d ds ih =>
+    cases ds with
+    | nil =>
+      have := d.isLt
+      simp only [fractionPart, bne_iff_ne] at h
+      simp only [positional, List.length_nil]
+      omega
+    | cons e es =>
+      have := ih (by simp) h
+      simp only [positional, List.length_cons, Nat.pow_succ, ← Nat.mul_assoc] at this ⊢
+      omega
+
+/-- More digits without leading zero are worth more. -/
+theorem positional_lt_of_length_lt (ds es : List (Fin 10)) (hd : ds ≠ []) (he : wholePart es = true)
+    (h : ds.length < es.length) : positional ds < positional es := by
+  match es, he with
+  | [_], _ =>
+    exact absurd (List.length_eq_zero_iff.mp (Nat.lt_one_iff.mp h)) hd
+  | e :: f :: es, he =>
+    have h1 := positional_lt ds
+    have h2 : 10 ^ ds.length ≤ 10 ^ (f :: es).length :=
+      Nat.pow_le_pow_right (by omega) (Nat.le_of_lt_succ h)
+    have h3 : e.val ≠ 0 := by simpa [wholePart] using he
+    have h4 := Nat.mul_le_mul_right (10 ^ (f :: es).length) (Nat.one_le_iff_ne_zero.mpr h3)
+    simp only [positional] at h4 ⊢
+    omega
+
+theorem ne_nil_of_wholePart {ds : List (Fin 10)} (h : wholePart ds = true) : ds ≠ [] := by
+  rintro rfl
+  exact nomatch h
+
+/-- Digits without leading zero are known by their value. -/
+theorem whole_inj (ds es : List (Fin 10)) (hd : wholePart ds = true) (he : wholePart es = true)
+    (h : positional ds = positional es) : ds = es := by
+  rcases Nat.lt_trichotomy ds.length es.length with hl | hl | hl
+  · have := positional_lt_of_length_lt ds es (ne_nil_of_wholePart hd) he hl
+    omega
+  · exact positional_inj ds es hl h
+  · have := positional_lt_of_length_lt es ds (ne_nil_of_wholePart he) hd hl
+    omega
+
+/-- The digits of a decimal as one whole number. -/
+noncomputable def Decimal.units (d : Decimal) : Nat := positional (d.whole ++ d.fraction)
+
+theorem value_eq (d : Decimal) :
+    d.value = mkRat (if d.negative then -(d.units : Int) else d.units) (10 ^ d.fraction.length) := by
+  unfold Decimal.value Decimal.units
+  cases d.negative <;> simp [Rat.neg_mkRat]
+
+/-- The value zero is written `0`, and a minus sign before it is refused. -/
+theorem not_negative_of_zero (d : Decimal) (hd : d.WellFormed) (h : d.units = 0) :
+    d.negative = false := by
+  obtain ⟨hw, _, hf, _, hz⟩ := hd
+  rw [Decimal.units, positional_append] at h
+  have hfraction : d.fraction = [] := by
+    cases hfr : d.fraction with
+    | nil => rfl
+    | cons e es =>
+      have := last_digit _ (by simp) (hfr ▸ hf)
+      rw [hfr] at h
+      omega
+  have hwhole : d.whole = [0] := by
+    refine whole_inj _ _ hw rfl ?_
+    rw [hfraction] at h
+    simpa [positional] using h
+  cases hn : d.negative with
+  | false => rfl
+  | true => exact absurd ⟨hn, hwhole, hfraction⟩ hz
+
+/-- The same number of units, each brought to the other's number of decimals: then the numbers of
+decimals are not in this order. -/
+theorem decimals_le (d e : Decimal) (he : e.WellFormed)
+    (h : d.units * 10 ^ e.fraction.length = e.units * 10 ^ d.fraction.length) :
+    e.fraction.length ≤ d.fraction.length := by
+  refine Nat.le_of_not_lt fun hlt => ?_
+  obtain ⟨k, hk⟩ := Nat.exists_eq_add_of_lt hlt
+  rw [hk, Nat.add_assoc, Nat.add_comm, Nat.pow_add, ← Nat.mul_assoc] at h
+  have h := Nat.eq_of_mul_eq_mul_right (Nat.pow_pos (by omega)) h
+  have hlast := last_digit e.fraction (by intro hf; simp [hf] at hk) he.2.2.1
+  rw [Decimal.units, Decimal.units, positional_append e.whole, hk] at h
+  simp only [Nat.pow_succ, ← Nat.mul_assoc] at h
+  omega
+
+/-- Well-formed parts are known by their value. -/
+theorem value_inj (d e : Decimal) (hd : d.WellFormed) (he : e.WellFormed)
+    (h : d.value = e.value) : d = e := by
+  rw [value_eq, value_eq, Rat.mkRat_eq_iff (by simp) (by simp)] at h
+  have hunits : d.units * 10 ^ e.fraction.length = e.units * 10 ^ d.fraction.length := by
+    have := congrArg Int.natAbs h
+    rw [Int.natAbs_mul, Int.natAbs_mul] at this
+    cases hn : d.negative <;> cases hm : e.negative <;> simpa [hn, hm, Int.natAbs_pow] using this
+  have hlength : d.fraction.length = e.fraction.length :=
+    Nat.le_antisymm (decimals_le e d hd hunits.symm) (decimals_le d e he hunits)
+  have hpos : 0 < 10 ^ e.fraction.length := Nat.pow_pos (by omega)
+  rw [hlength] at hunits
+  have hunits := Nat.eq_of_mul_eq_mul_right hpos hunits
+  have hsign : d.negative = e.negative := by
+    rw [hlength] at h
+    have h := Int.eq_of_mul_eq_mul_right (Int.ofNat_ne_zero.mpr (Nat.ne_of_gt hpos)) h
+    cases hn : d.negative <;> cases hm : e.negative <;> simp only [hn, hm] at h ⊢
+    · have := not_negative_of_zero e he (by simp at h; omega)
+      simp_all
+    · have := not_negative_of_zero d hd (by simp at h; omega)
+      simp_all
+  rw [Decimal.units, Decimal.units, positional_append, positional_append, hlength] at hunits
+  obtain ⟨h1, h2⟩ := digits_apart (hlength ▸ positional_lt d.fraction) (positional_lt e.fraction)
+    hunits
+  have hfraction := positional_inj _ _ hlength h2
+  have hwhole := whole_inj _ _ hd.1 he.1 h1
+  obtain ⟨negative, whole, fraction⟩ := d
+  obtain ⟨negative', whole', fraction'⟩ := e
+  simp_all
+
+/-- **One spelling for each value** (BC-NUM-01): two accepted strings of the same value are equal. -/
+theorem decode_inj (s t : List Char) (q : Rat) (hs : decode s = some q) (ht : decode t = some q) :
+    s = t := by
+  obtain ⟨d, hd, rfl, hq⟩ := (decode_eq_some_iff s q).mp hs
+  obtain ⟨e, he, rfl, hr⟩ := (decode_eq_some_iff t q).mp ht
+  rw [value_inj d e hd he (hq.trans hr.symm)]
 
 end BlockCert

@@ -17,6 +17,9 @@ at most the fraction `num / den` of the draws, whatever the true number of good 
 (`population_bound`).
 
 `length_exactly` and `length_atLeast` derive the hypergeometric numbers by counting samples.
+
+`K` is `at_least` of BC-CLM-07, with `M` for `windows`, `n` for `trials` (there `N`), `s` for `successes`
+and `num / den` for `alpha / k`.
 -/
 
 namespace BlockCert
@@ -260,7 +263,7 @@ theorem population_rule (good : α → Bool) (windows : List α) (n num den : Na
     simp [this]
 
 /-- **Population bound.**  Whatever the number of good windows, at most the fraction `num / den` of
-all equally likely draws of `n` windows makes the stated `K` exceed it. -/
+all equally likely draws of `n` windows makes the stated `K` exceed it (BC-CLM-07). -/
 theorem population_bound (good : α → Bool) (windows : List α) (n num den : Nat) :
     den * (samples n windows).countP (fun draw => decide
         (windows.countP good < statedBound windows.length n num den (draw.countP good))) ≤

@@ -18,7 +18,8 @@ A composition certificate is the JSON text
 This reader takes the part of JSON that such a text needs and refuses everything else: objects,
 arrays and strings only; strings of at most 82 printable ASCII characters, without escapes; every
 member named exactly once, in any order, and no other member; nothing but white space after the end.
-Every number is a decimal string of the standard (`decode`).
+Every number is a decimal string of the standard (BC-NUM-01, `decode`).  The text is the command's own;
+it is none of the documents of a bundle.
 -/
 
 namespace BlockCert

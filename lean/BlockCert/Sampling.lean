@@ -10,8 +10,8 @@ module
 
 A verifier re-measures `m` of `N` rows, all choices being equally likely.  If `q` or more rows are
 false, at most `C(N - q, m)` of the `C(N, m)` samples contain none of them (`missed_le`), so an audit
-that finds nothing is that unlikely (`audit_confidence`).  Probability is counting: there is no
-measure theory here.
+that finds nothing is that unlikely (`audit_confidence`); this is the confidence of BC-VER-13.
+Probability is counting: there is no measure theory here.
 -/
 
 namespace BlockCert
@@ -96,7 +96,7 @@ theorem missed_le {α : Type u} (isFalse : α → Bool) (m q : Nat) (rows : List
 
 /-- **Confidence of an audit.**  Let `β = num / den` and let `q` satisfy
 `C(N - q, m) / C(N, m) ≤ β`.  Whenever `q` or more of the `N` rows are false, at most the fraction `β`
-of the equally likely samples contains no false row. -/
+of the equally likely samples contains no false row (BC-VER-13). -/
 theorem audit_confidence {α : Type u} (isFalse : α → Bool) (m q num den : Nat) (rows : List α)
     (small : den * binom (rows.length - q) m ≤ num * binom rows.length m)
     (atLeast : q ≤ rows.countP isFalse) :

@@ -15,7 +15,8 @@ open Lean.Grind
 A hybrid runs the reference up to some stage and the surrogate from there on.  Neighbouring hybrids
 differ in one stage, so the drift at the end is at most the sum of the distances of neighbours:
 `drift_le_sum_of_hybrid_steps`.  The distances are measured, so the bound attributes the drift to the
-stages; it needs nothing but the triangle inequality.
+stages; it needs nothing but the triangle inequality.  This is the `telescoping` composition of
+BC-CLM-04, over the column `attribution.hybrid_step` of BC-EVD-01.
 -/
 
 namespace BlockCert
