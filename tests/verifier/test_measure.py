@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.same_program import same_stages
 from blockcert_verifier.evaluate import Backend, WeightStore, extended_is_wider
-from blockcert_verifier.measure import Pair, Settings, Tolerance, confirm, measure
-
+from blockcert_verifier.measure import Cells, Pair, Settings, Tolerance, confirm, measure
 from tests.support.plain_measure import plain_row
 from tests.support.tiny import VOCABULARY, tiny_pair
 
@@ -122,3 +122,9 @@ def test_computed_values_lie_in_their_own_brackets(tmp_path: Path) -> None:
     for name, cells in measure(pair, tokens, SETTINGS, Backend(), attribution=5).items():
         assert (cells.low <= cells.value).all(), name
         assert (cells.value <= cells.high).all(), name
+
+
+def test_infinite_measurements_are_refuted_quietly() -> None:
+    infinite = Cells.exactly(np.array([np.inf, 1.0]))
+    found = confirm({"error": np.array([np.inf, 1.0])}, {"error": infinite})
+    assert [d.index for d in found.disagreements] == [(0,)]

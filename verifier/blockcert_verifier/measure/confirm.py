@@ -38,9 +38,9 @@ class Confirmation(Struct, frozen=True):
 
 def _fraction(recorded: Host, cells: Cells) -> Host:
     """Disagreement as a fraction of the tolerance on the side it falls; 0 where nothing differs."""
-    over = recorded - cells.value
-    room = np.where(over > 0, cells.high - cells.value, cells.value - cells.low)
     with np.errstate(all="ignore"):
+        over = recorded - cells.value
+        room = np.where(over > 0, cells.high - cells.value, cells.value - cells.low)
         return np.where(over == 0, 0.0, np.abs(over) / room)
 
 
