@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from blockcert.program import Program
 
+from blockcert.program import Program
 from blockcert_producers.extract.front import BlockSummary, Extraction, Front, Progress, front, parse_budget
 
 __all__ = ["BlockSummary", "Extraction", "Front", "extract", "front"]

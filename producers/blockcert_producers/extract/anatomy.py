@@ -6,8 +6,9 @@ attention or no neurons of the shape described here, that part is absent and onl
 
 from __future__ import annotations
 
-from blockcert.program import Activation, Add, Attention, Linear, Multiply, Rotary, Stage, step_inputs
 from msgspec import Struct
+
+from blockcert.program import Activation, Add, Attention, Linear, Multiply, Rotary, Stage, step_inputs
 
 __all__ = ["Anatomy", "Heads", "Neurons", "dissect"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 import numpy as np
-from blockcert.program import Dense, Integer, LinearMap, Rows, Sparse
 
+from blockcert.program import Dense, Integer, LinearMap, Rows, Sparse
 from blockcert_producers.extract.moments import inverse
 from blockcert_producers.extract.tensors import Host, Tensor, bfloat16, ref, tensor
 

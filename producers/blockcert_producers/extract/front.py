@@ -19,14 +19,12 @@ from typing import TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec import Struct
+
 from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
 from blockcert.program import FileRef, Program, Stage, step_references
 from blockcert.statement import Cost
-from blockcert_verifier.costs import stage_cost
-from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
-from msgspec import Struct
-
 from blockcert_producers.extract.formats import Format
 from blockcert_producers.extract.plan import LEVELS, Plan, Structure, make_plan
 from blockcert_producers.extract.realise import Realised, realise
@@ -34,6 +32,8 @@ from blockcert_producers.extract.sensitivity import measure_sensitivity
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host, MemoryStore, Tensor
 from blockcert_producers.extract.words import describe
+from blockcert_verifier.costs import stage_cost
+from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
 
 __all__ = ["BlockSummary", "Extraction", "Front", "front", "parse_budget", "quantile"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from blockcert.program import Attention, DensePattern, MeanPattern, Pattern, WindowPattern
 from msgspec import Struct
 
+from blockcert.program import Attention, DensePattern, MeanPattern, Pattern, WindowPattern
 from blockcert_producers.extract.anatomy import Heads
 from blockcert_producers.extract.sensitivity import probe_part
 from blockcert_producers.extract.study import Study

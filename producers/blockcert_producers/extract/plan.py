@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import numpy as np
-from blockcert.program import Attention, DensePattern, MeanPattern, Pattern
 from msgspec import Struct
 
+from blockcert.program import Attention, DensePattern, MeanPattern, Pattern
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import HeadOptions, head_options
 from blockcert_producers.extract.sensitivity import Sensitivity

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-from blockcert.program import Attention, Linear, MeanPattern, Stage, Step, TensorRef, step_inputs
-from blockcert_verifier.evaluate import Array
 from msgspec import Struct
 
+from blockcert.program import Attention, Linear, MeanPattern, Stage, Step, TensorRef, step_inputs
 from blockcert_producers.extract.formats import Format, store
 from blockcert_producers.extract.moments import Fits, Inputs, inputs, moments, refit
 from blockcert_producers.extract.patterns import mean_outputs
 from blockcert_producers.extract.plan import RIDGE, Structure
 from blockcert_producers.extract.study import Study, relative_errors
 from blockcert_producers.extract.tensors import Host, MemoryStore, Tensor, ref, tensor
+from blockcert_verifier.evaluate import Array
 
 __all__ = ["Realised", "realise"]
 

@@ -6,13 +6,13 @@ These figures order the simplifications; what a simplified block really does is 
 from __future__ import annotations
 
 import numpy as np
-from blockcert.program import Attention
-from blockcert_verifier.evaluate import Array
 from msgspec import Struct
 
+from blockcert.program import Attention
 from blockcert_producers.extract.anatomy import Heads, Neurons
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host
+from blockcert_verifier.evaluate import Array
 
 __all__ = ["Sensitivity", "measure_sensitivity", "probe_part"]
 

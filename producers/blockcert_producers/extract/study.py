@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from blockcert.program import Linear, Stage, Step, step_inputs
-from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
-from blockcert_verifier.evaluate.weights import dense_matrix
 
+from blockcert.program import Linear, Stage, Step, step_inputs
 from blockcert_producers.extract.anatomy import Anatomy, dissect
 from blockcert_producers.extract.moments import Fits
 from blockcert_producers.extract.tensors import Host
+from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
+from blockcert_verifier.evaluate.weights import dense_matrix
 
 __all__ = ["Steps", "Study", "relative_errors"]
 

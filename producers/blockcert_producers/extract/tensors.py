@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
+
 from blockcert.program import TensorRef
 from blockcert.safetensors_file import TensorInfo
 from blockcert_verifier.evaluate import WeightStore
-from msgspec import Struct
 
 __all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "ref", "tensor"]
 

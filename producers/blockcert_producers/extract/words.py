@@ -6,7 +6,6 @@ from collections import Counter
 
 from blockcert.program import DensePattern, MeanPattern, Pattern, WindowPattern
 from blockcert.statement import Cost
-
 from blockcert_producers.extract.formats import Format
 from blockcert_producers.extract.plan import Structure
 from blockcert_producers.extract.study import Study
