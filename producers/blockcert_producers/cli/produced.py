@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import wrap
 
 from blockcert_producers.produce import Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
@@ -45,9 +46,11 @@ def summary(produced: Produced) -> list[str]:
     predicate = produced.statement.predicate
     claims, thresholds = predicate.claims, predicate.thresholds.relative
     kept = predicate.surrogate.kept
-    lines = [f"{len(produced.statement.subject)} files in {produced.out}", ""]
+    outside = sum(subject.name.startswith("reference/") for subject in produced.statement.subject)
+    inside = len(produced.statement.subject) - outside
+    lines = [f"Wrote {produced.out}: {inside} files, and the digests of {outside} files of the reference", ""]
     for number, words in enumerate(produced.notes, start=1):
-        lines.append(f"  block {number}  {words}")
+        lines += wrap(words, 79, initial_indent=f"  block {number:<3} ", subsequent_indent=" " * 12)
     if produced.notes:
         lines.append("")
     width = max(len(t) for t in thresholds)
