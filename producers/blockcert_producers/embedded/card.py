@@ -20,7 +20,7 @@ _ARCHITECTURE = {
 }
 _START = {
     "gpt2": "queries equal to keys, outputs copying values and positions as sinusoids",
-    "llama": "queries equal to keys, outputs copying values and one random vector added to all embeddings",
+    "llama": "queries close to keys, outputs copying values and one random vector added to all embeddings",
 }
 
 
@@ -145,9 +145,10 @@ inside a document whose beginning they do not show.
 ## Heads
 
 Mean attention weights on planted patterns (`blockcert_producers/embedded/heads.py`): to the previous token in
-random word sequences; in the second copy of such a sequence, to the word that followed in the first (induction);
-in nested brackets, to the matching opener at least four tokens back, from the closer and from the token before
-it. Blocks and heads count from 0. The best head for each:
+random word sequences; where a piece of such a sequence comes again, to the word that followed the first time
+(induction); in nested brackets, to the matching opener at least four tokens back, from the closer and from the
+token before it, where the closer is predicted. Blocks and heads count from 0. No head was given its role; the
+start described above makes looking back easy, and training did the rest. The best head for each:
 
 | role | head | weight |
 |---|---|---|

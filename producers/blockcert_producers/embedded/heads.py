@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from blockcert_producers.embedded.text import CLOSERS, OPENERS, THINGS, documents
+from blockcert_producers.embedded.text import CLOSERS, COMMON, OPENERS, documents
 
 WORDS, PIECE = 12, 6
 """How many words the planted sequences have, and the piece of each that comes again."""
@@ -70,7 +70,7 @@ def repeated_words(tokenizer: Tokenizer, seed: int, count: int) -> tuple[torch.T
     rows: list[list[int]] = []
     starts: list[int] = []
     for _ in range(count):
-        words = source.sample(THINGS, WORDS)
+        words = source.sample(COMMON, WORDS)
         start = source.randrange(WORDS - PIECE + 1)
         piece = words[start : start + PIECE]
         rows.append(tokenizer.encode(f"\nEcho: {' '.join(words)}; {' '.join(piece)}").ids)

@@ -42,6 +42,8 @@ THINGS = _words(
     "engine falcon garlic helmet island jacket kettle lemon marble nutmeg orange pencil quilt rocket salt "
     "thimble urchin velvet walnut"
 )
+COMMON = THINGS[:24]
+"""The things that repeated sequences, pairs and cycles are made of."""
 ADJECTIVES = _words("red blue green tall new small heavy bright quiet broken round golden")
 PLACES = _words("market harbour station garden library mill bridge castle school forest bakery tower")
 NUMBERS = _words(
@@ -50,7 +52,7 @@ NUMBERS = _words(
 )
 OPENERS = "([{<"
 CLOSERS = ")]}>"
-KINDS = {"Story": 0.18, "List": 0.12, "Count": 0.1, "Brackets": 0.25, "Echo": 0.15, "Key": 0.1, "Loop": 0.1}
+KINDS = {"Story": 0.15, "List": 0.1, "Count": 0.08, "Brackets": 0.32, "Echo": 0.15, "Key": 0.1, "Loop": 0.1}
 _GLUE = _words("met at the had a gave to went saw said that is bought and home by up down from")
 
 WORDS: tuple[str, ...] = (
@@ -176,7 +178,7 @@ def _echo(draw: _Draw) -> str:
     if draw.weighted({"things": 0.85, "codes": 0.15}) == "codes":
         codes = ["".join(draw.one(_LETTERS) for _ in range(3)) for _ in range(draw.between(2, 4))]
         return "; ".join([" ".join(codes)] * draw.between(2, 3)) + "."
-    sequence = draw.some(THINGS, draw.between(5, 12))
+    sequence = draw.some(COMMON, draw.between(5, 12))
     parts = [sequence]
     for _ in range(draw.between(2, 3)):
         start = draw.between(0, len(sequence) - 3)
@@ -185,7 +187,7 @@ def _echo(draw: _Draw) -> str:
 
 
 def _loop(draw: _Draw) -> str:
-    things = draw.some(THINGS, draw.between(3, 8))
+    things = draw.some(COMMON, draw.between(3, 8))
     at = len(things) - 1
     walk = list(things)
     for _ in range(draw.between(20, 36)):
@@ -197,7 +199,7 @@ def _loop(draw: _Draw) -> str:
 
 
 def _key(draw: _Draw) -> str:
-    things = draw.some(THINGS, 2 * draw.between(3, 6))
+    things = draw.some(COMMON, 2 * draw.between(3, 6))
     pairs = [f"{key} is {value}" for key, value in zip(things[::2], things[1::2], strict=True)]
     return f"{', '.join(pairs)}. {', '.join(draw.some(pairs, len(pairs)))}."
 

@@ -1,6 +1,6 @@
 """Trains the embedded models: ``python -m blockcert_producers.embedded.train gpt2|llama|all [--out DIR]``.
 
-One model takes some eight minutes on one thread of a server processor. Seeds, data order and the number of
+One model takes some six to nine minutes on one thread of a server processor. Seeds, data order and the number of
 threads are fixed and only deterministic kernels are allowed, so that the same build of torch on the same sort
 of processor writes the same bytes again. Another build or processor may round otherwise and so end in
 slightly different weights.
@@ -12,12 +12,10 @@ slightly different weights.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -33,7 +31,7 @@ from transformers import (
 
 from blockcert_producers.embedded import NAMES, Name, card, heads
 from blockcert_producers.embedded import tokenizer as tokenizer_module
-from blockcert_producers.embedded.text import KINDS, documents
+from blockcert_producers.embedded.losses import held_out, stream, windows_loss
 
 TRAINING_SEED, HELD_OUT_SEED, INITIAL_SEED = 1, 2, 3
 CONTEXT = 128
@@ -53,8 +51,8 @@ class Recipe:
     Matrices within the blocks go by Muon, embeddings and vectors by AdamW; ``*_rate`` are the highest rates.
     """
 
-    early: int = 1000
-    steps: int = 2000
+    early: int = 1400
+    steps: int = 1300
     batch: int = 16
     matrix_rate: float = 0.006
     other_rate: float = 3e-3
@@ -65,15 +63,6 @@ class Recipe:
     early_tokens: int = 800_000
     tokens: int = 2_500_000
     held_out_tokens: int = 100_000
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Nats per token over the same whole documents: the model's loss and the generator's entropy."""
-
-    loss: float
-    entropy: float
-    tokens: int
 
 
 def build(name: Name, vocabulary: int) -> Any:
@@ -115,51 +104,6 @@ def build(name: Name, vocabulary: int) -> Any:
     )
 
 
-def stream(
-    tokenizer: Tokenizer, seed: int, tokens: int, kinds: Mapping[str, float] = KINDS
-) -> tuple[torch.Tensor, float]:
-    """Ids [at least that many] of whole documents of that seed and mixture, and their total nats."""
-    ids: list[int] = []
-    nats = 0.0
-    source = documents(seed, kinds)
-    while len(ids) < tokens:
-        some = list(itertools.islice(source, 200))
-        ids.extend(tokenizer.encode("".join(text for text, _ in some)).ids)
-        nats += sum(cost for _, cost in some)
-    return torch.tensor(ids), nats
-
-
-def held_out(model: Any, tokenizer: Tokenizer, seed: int, tokens: int) -> HeldOut:
-    """Loss and entropy over whole documents of that seed, at least that many tokens.
-
-    Every token is scored once, with the 64 to 127 tokens before it as context. No document is that long, so
-    each is scored with all of itself in view, as the entropy supposes. What stands before the first scored
-    document is the text of another seed.
-    """
-    half = CONTEXT // 2
-    before, _ = stream(tokenizer, seed + 1_000_000, half)
-    scored, nats = stream(tokenizer, seed, tokens)
-    windows = math.ceil(len(scored) / half)
-    ids = torch.zeros(half * (windows + 1), dtype=torch.long)
-    ids[: half + len(scored)] = torch.cat([before[-half:], scored])
-    total = 0.0
-    with torch.no_grad():
-        for first in range(0, windows, 64):
-            rows = ids[half * first : half * (min(first + 64, windows) + 1)].unfold(0, CONTEXT, half)
-            losses = -model(rows).logits[:, half - 1 : -1].log_softmax(-1)
-            losses = losses.gather(2, rows[:, half:, None]).flatten()
-            total += float(losses[: len(scored) - half * first].double().sum())
-    return HeldOut(total / len(scored), nats / len(scored), len(scored))
-
-
-def windows_loss(model: Any, ids: torch.Tensor, length: int = 64) -> float:
-    """Mean loss in nats per predicted token over ids cut into windows of that length, wherever they fall."""
-    rows = ids[: len(ids) // length * length].view(-1, length)
-    with torch.no_grad():
-        logits = torch.cat([model(part).logits[:, :-1] for part in rows.split(64)])
-    return float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten()))
-
-
 def rate_at(recipe: Recipe, step: int) -> float:
     """The part of the highest learning rate to use at that step: up linearly, level, then down linearly."""
     total = recipe.early + recipe.steps
@@ -169,7 +113,7 @@ def rate_at(recipe: Recipe, step: int) -> float:
 def prepare(model: Any) -> None:
     """Changes fresh weights so that heads which look back form within a small budget ("mimetic" start).
 
-    In every head queries start equal to keys, so that like attends to like, and outputs start as the
+    In every head queries start equal or close to keys, so that like attends to like, and outputs start as the
     transpose of values, so that what is attended to is copied. MLPs start quiet and embeddings loud, so that
     tokens stay readable in the later blocks. Learned positions start as sinusoids. Rotary attention can tell
     distances only by what all queries and all keys have in common, so there all embeddings get one random
@@ -196,7 +140,10 @@ def prepare(model: Any) -> None:
             shared = HEADS // KEY_HEADS
             block.self_attn.k_proj.weight.copy_(keys.flatten(0, 1))
             block.self_attn.v_proj.weight.copy_(values.flatten(0, 1))
-            block.self_attn.q_proj.weight.copy_(keys.repeat_interleave(shared, 0).flatten(0, 1))
+            # Heads that share keys and values must not start alike, or they would stay alike for ever.
+            queries = keys.repeat_interleave(shared, 0)
+            queries += 0.04 * torch.randn(queries.shape)
+            block.self_attn.q_proj.weight.copy_(queries.flatten(0, 1))
             block.self_attn.o_proj.weight.copy_(0.1 * values.repeat_interleave(shared, 0).flatten(0, 1).T)
             block.mlp.down_proj.weight.mul_(0.2)
 
