@@ -17,7 +17,6 @@ from pathlib import Path
 from blockcert.errors import Refusal
 from blockcert.keys import NamedKey, generate
 from blockcert.trust import encode_policy, new_policy
-
 from blockcert_producers import embedded
 from blockcert_producers.embedded.text import generate as generate_text
 from blockcert_producers.produce import Job, extract_bundle

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+
 from blockcert.errors import Refusal
 from blockcert.numbers import exact, round_up
 from blockcert.program import Program

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import Struct
+
 from blockcert.digest import blake3_bytes
 from blockcert.draw import calibration_windows, draw_windows, frame_key
 from blockcert.errors import Refusal
 from blockcert.safetensors_file import write
 from blockcert.statement import CorpusFile, Frame, Tokenizer
-from msgspec import Struct
 
 __all__ = ["Population", "Sample", "read_population", "starting_token", "write_prompts"]
 

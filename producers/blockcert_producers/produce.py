@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import Struct
+
 from blockcert import strict_json
 from blockcert.bundle import BundleWriter
 from blockcert.digest import blake3_bytes, digest_file
@@ -21,16 +23,14 @@ from blockcert.errors import Refusal
 from blockcert.program import FileRef, Program
 from blockcert.safetensors_file import write
 from blockcert.statement import Statement
-from blockcert_verifier.evaluate import Backend, WeightStore, logits
-from blockcert_verifier.measure import Confirmation
-from msgspec import Struct
-
 from blockcert_producers.certify import CertifyOptions, Work, certify
 from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
 from blockcert_producers.fidelity import measure_fidelity
 from blockcert_producers.frame import Sample, read_population, starting_token, write_prompts
 from blockcert_producers.lift import lift
 from blockcert_producers.progress import Progress, silent
+from blockcert_verifier.evaluate import Backend, WeightStore, logits
+from blockcert_verifier.measure import Confirmation
 
 __all__ = ["Job", "Produced", "compare_bundle", "extract_bundle"]
 

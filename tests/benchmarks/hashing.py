@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from blockcert.digest import digest_file
-
 from tests.benchmarks.timing import side_by_side
 
 __all__ = ["report"]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from blockcert_producers import embedded
 from blockcert_producers.produce import Job, compare_bundle
-
 from tests.support.certificates import corpus_for, rounded_copy, sign_and_trust
 
 __all__ = ["Materials", "materials"]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
+
 from blockcert_producers import embedded
 from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
-from safetensors.numpy import load_file, save_file
 
 Case = tuple[str, Callable[[Path], list[str]]]
 """The code that must be named, and the words after ``extract``; the folder holds ``model`` and ``text.txt``."""

@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.lazy import spread
 from blockcert_producers.cli.run import run
 from blockcert_producers.cli.table import COMMANDS
 from blockcert_verifier import Report, verification
-
 from tests.support.bundles import NOW, Made, make_bundle
 
 AT = ["--at", "2026-11-23T00:00:00Z"]

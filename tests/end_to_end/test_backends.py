@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from blockcert.same_program import same_stages
 from blockcert_producers import embedded
 from blockcert_producers.lift import lift
 from blockcert_verifier.evaluate import Backend, WeightStore
 from blockcert_verifier.measure import Pair, Settings, confirm, measure
-
 from tests.support.certificates import rounded_copy
 
 SETTINGS = Settings((0.01, 0.02, 0.05), (0.001, 0.01, 0.1))

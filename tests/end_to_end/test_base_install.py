@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from blockcert_producers import embedded
 from blockcert_producers.demo import GUARD
 from blockcert_producers.produce import Job, compare_bundle
-
 from tests.support.certificates import NOW, corpus_for, rounded_copy, sign_and_trust
 
 ROOT = Path(__file__).resolve().parents[2]

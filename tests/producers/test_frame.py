@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+from tokenizers import models, pre_tokenizers, processors
+
 from blockcert.digest import blake3_bytes
 from blockcert.draw import draw_windows
 from blockcert.errors import Refusal
 from blockcert.statement import Tokenizer
 from blockcert_producers.frame import Population, Sample, read_population, starting_token, write_prompts
-from hypothesis import given
-from hypothesis import strategies as st
-from safetensors.numpy import load_file
-from tokenizers import models, pre_tokenizers, processors
 
 WORDS = {word: number for number, word in enumerate(["<s>", "</s>", "<unk>", *"abcdefgh"])}
 REFERENCE, SURROGATE, OTHER = (blake3_bytes(name) for name in (b"reference", b"surrogate", b"other"))

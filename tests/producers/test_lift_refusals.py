@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+
 from blockcert.errors import Refusal
 from blockcert_producers.lift import lift
 from blockcert_producers.lift.options import WITHOUT_EFFECT
-
 from tests.support.checkpoints import LLAMA3, edit_config, edit_tensors, make_checkpoint
 
 

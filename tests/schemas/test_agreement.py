@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from referencing import Registry
+
 from blockcert import strict_json
 from blockcert.dsse import parse_envelope
 from blockcert.errors import Refusal
@@ -16,10 +21,6 @@ from blockcert.numbers import parse_decimal
 from blockcert.program import Program
 from blockcert.statement import Statement
 from blockcert.trust import parse_policy
-from hypothesis import given
-from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
-from referencing import Registry
 
 ROOT = Path(__file__).parents[2]
 Path_ = tuple[str | int, ...]

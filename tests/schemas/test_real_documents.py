@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blockcert.trust import encode_policy
-from blockcert_verifier import to_json, verify
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
+from blockcert.trust import encode_policy
+from blockcert_verifier import to_json, verify
 from tests.support.bundles import NOW, Made, make_bundle
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"

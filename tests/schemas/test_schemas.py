@@ -211,6 +211,7 @@ def test_the_decimal_grammar_is_the_librarys(text: str, good: bool) -> None:
 
 def test_a_report_has_exactly_the_fields_of_the_type() -> None:
     import msgspec
+
     from blockcert_verifier.report import Report
 
     for example in load(ROOT / "schemas" / "report.schema.json")["examples"]:

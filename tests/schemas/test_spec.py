@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+
 from blockcert.draw import Stream, calibration_windows, certification_windows, corpus_digest, frame_key, replay_rows
 from blockcert.dsse import pae
 from blockcert.evidence import EvidenceShape, columns

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from blockcert import bundle as bundle_module
 from blockcert.bundle import STATEMENT, Bundle, BundleWriter, replace_statement
 from blockcert.errors import Refusal

@@ -7,14 +7,15 @@ from array import array
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blockcert.claims import ClaimTerms, exact_sum, summarise
 from blockcert.errors import Refusal
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.evidence_file import EvidenceTable
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Lipschitz, PopulationPredicate, Thresholds
-from hypothesis import given
-from hypothesis import strategies as st
 
 SHAPE = EvidenceShape(blocks=2, rows=5, attribution_rows=3, relative_thresholds=2, loss_thresholds=1)
 THRESHOLDS = Thresholds(relative=("0.01", "0.05"), loss=("0.01",), post_hoc=False)

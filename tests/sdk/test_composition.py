@@ -6,11 +6,12 @@ import math
 from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blockcert.composition import BASES, compose_scope, lipschitz_bound, telescoping_bound, weakest_basis
 from blockcert.errors import Refusal
 from blockcert.statement import Basis, Scope
-from hypothesis import given
-from hypothesis import strategies as st
 
 numbers = st.fractions(min_value=0, max_value=100, max_denominator=10**6)
 parts = st.integers(0, 6).flatmap(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
+
 from blockcert.digest import CHUNK, blake3_bytes, digest_file
 from blockcert.errors import Refusal
 

@@ -7,6 +7,9 @@ from itertools import product
 
 import pytest
 from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blockcert.draw import (
     Draw,
     FrameKey,
@@ -21,8 +24,6 @@ from blockcert.draw import (
 )
 from blockcert.errors import Refusal
 from blockcert.statement import CorpusFile, Frame, Tokenizer
-from hypothesis import given
-from hypothesis import strategies as st
 
 # --- the same rules written plainly: one long output, the whole list, one exchange after another --------
 

@@ -8,6 +8,9 @@ import re
 
 import pytest
 from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blockcert.dsse import (
     MAX_SIGNATURES,
     PAYLOAD_TYPE,
@@ -23,8 +26,6 @@ from blockcert.dsse import (
 )
 from blockcert.errors import Refusal
 from blockcert.keys import PrivateKey, PublicKey, generate, keyid, public_from_hex
-from hypothesis import given
-from hypothesis import strategies as st
 
 # The keys of RFC 8032, section 7.1, tests 1 and 2, with which DSSE's vectors (testvectors/vectors.json) are
 # signed.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from blockcert.findings import STEPS, Finding, Status, StepName, exit_code, step_status, verdict_of
 from hypothesis import given
 from hypothesis import strategies as st
+
+from blockcert.findings import STEPS, Finding, Status, StepName, exit_code, step_status, verdict_of
 
 REPLAYLESS: tuple[StepName, ...] = ("structure", "authenticity", "integrity", "recompute", "policy")
 STATUSES: tuple[Status, ...] = ("passed", "failed", "skipped", "inconclusive")

@@ -11,6 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blockcert.errors import Refusal
 from blockcert.keys import (
     FIELD,
@@ -30,10 +35,6 @@ from blockcert.keys import (
     save_private,
     save_public,
 )
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from hypothesis import given
-from hypothesis import strategies as st
 
 # RFC 8032, section 7.1, tests 1 to 3: secret key, public key, message, signature.
 RFC_8032 = {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from blockcert.errors import Refusal
-from blockcert.names import check_name, check_names, shown
 from hypothesis import given
 from hypothesis import strategies as st
+
+from blockcert.errors import Refusal
+from blockcert.names import check_name, check_names, shown
 
 UNSAFE: dict[str, str] = {
     "empty": "",

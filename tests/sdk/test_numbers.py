@@ -8,6 +8,9 @@ from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal, localconte
 from fractions import Fraction
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from blockcert import program
 from blockcert.errors import Refusal
 from blockcert.numbers import (
@@ -19,8 +22,6 @@ from blockcert.numbers import (
     round_nearest,
     round_up,
 )
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 MISSPELLED: dict[str, str] = {
     "empty": "",

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import safetensors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from blockcert.errors import Refusal
 from blockcert.safetensors_file import (
     DTYPE_SIZES,
@@ -23,8 +26,6 @@ from blockcert.safetensors_file import (
     read_header_bytes,
     write,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 MODELS = Path(__file__).parents[2].parent / "shared" / "models"
 

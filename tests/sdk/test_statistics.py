@@ -8,6 +8,9 @@ from fractions import Fraction
 from itertools import combinations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from blockcert.errors import Refusal
 from blockcert.statistics import (
     _UNIT,  # pyright: ignore[reportPrivateUsage]
@@ -17,8 +20,6 @@ from blockcert.statistics import (
     audit_bound,
     population_bound,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LEVELS = [Fraction(1, 100), Fraction(5, 100), Fraction(1, 3), Fraction(1, 2), Fraction(9, 10)]
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
-from blockcert.errors import Refusal
-from blockcert.strict_json import DEFAULT, LARGEST_INTEGER, Limits, check, decode, encode
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
+
+from blockcert.errors import Refusal
+from blockcert.strict_json import DEFAULT, LARGEST_INTEGER, Limits, check, decode, encode
 
 SMALL = Limits(bytes=2000, nesting=4, nodes=20, string=30)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from blockcert.errors import Refusal
-from blockcert.times import format_time, parse_time
 from hypothesis import given
 from hypothesis import strategies as st
+
+from blockcert.errors import Refusal
+from blockcert.times import format_time, parse_time
 
 REFUSED: dict[str, tuple[str, str]] = {
     "empty": ("time.grammar", ""),

@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from blockcert.dsse import PAYLOAD_TYPE, Envelope, Signature, add_signature, pae
 from blockcert.errors import Refusal
 from blockcert.keys import NamedKey, PrivateKey, PublicKey, generate, keyid
@@ -22,8 +25,6 @@ from blockcert.trust import (
     new_policy,
     parse_policy,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 KEYS = [generate() for _ in range(4)]
 NAMES = ["ann", "ben", "cem", "dot"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from blockcert.program import Program
 from blockcert.wellformed import problems
-
 from tests.support.tiny import tiny_pair
 
 Change = Callable[[dict[str, Any]], object]
@@ -116,7 +116,6 @@ def test_a_reference_program_has_no_weights_of_its_own(pair: tuple[Program, Prog
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_lifted_checkpoints_are_well_formed(tmp_path: Path, name: str) -> None:
     from blockcert_producers.lift import lift
-
     from tests.support.checkpoints import make_checkpoint
 
     assert problems(lift(make_checkpoint(tmp_path, name)), "programs/reference.json", reference=True) == []

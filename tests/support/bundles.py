@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct
+
 from blockcert import strict_json
 from blockcert.bundle import STATEMENT, BundleWriter
 from blockcert.digest import blake3_bytes, digest_file
@@ -23,8 +25,6 @@ from blockcert.statement import CorpusFile, Frame, Tokenizer
 from blockcert.trust import TrustPolicy, new_policy
 from blockcert_producers.certify import CertifyOptions, Work, certify
 from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
-from msgspec import Struct
-
 from tests.support.tiny import REFERENCE, SURROGATE, VOCABULARY, tiny_pair
 
 __all__ = ["LENGTH", "NOW", "Made", "change_statement", "make_bundle", "reseal", "rewrite_column", "sign_again"]

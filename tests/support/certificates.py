@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+
 from blockcert.keys import NamedKey, PrivateKey, generate
 from blockcert.program import TensorRef
 from blockcert.safetensors_file import read_header, write

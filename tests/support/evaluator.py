@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
 from blockcert.program import Program
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
 

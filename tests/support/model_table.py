@@ -11,7 +11,6 @@ from pathlib import Path
 from blockcert.statement import Predicate
 from blockcert_producers.produce import Job, Produced, compare_bundle, extract_bundle
 from blockcert_verifier import verify
-
 from tests.support.certificates import NOW, corpus_for, models, rounded_copy, sign_and_trust
 
 __all__ = ["BUDGETS", "COPIES", "Counts", "certify_model", "lines", "main"]

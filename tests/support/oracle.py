@@ -13,6 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from safetensors import deserialize
+
 from blockcert.program import (
     Activation,
     Add,
@@ -42,7 +44,6 @@ from blockcert.program import (
     TensorRef,
     WindowPattern,
 )
-from safetensors import deserialize
 
 Vector = np.ndarray
 Value = list[Vector]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from blockcert.program import Program
 
+from blockcert.program import Program
 from tests.support.oracle import Oracle
 
 

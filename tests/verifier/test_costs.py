@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from blockcert.errors import Refusal
 from blockcert.program import Attention, Constant, DensePattern, MeanPattern, Stage, Take, TensorRef, WindowPattern
 from blockcert.safetensors_file import write
 from blockcert_verifier.costs import program_costs, stage_cost
 from blockcert_verifier.evaluate import WeightStore
-
 from tests.support.oracle import _sees
 from tests.support.tiny import FF, HEAD, HEADS, KV, SURROGATE, D, save, tiny_pair
 

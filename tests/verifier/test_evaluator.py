@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
 from blockcert.program import (
     Activation,
     Add,
@@ -40,8 +42,6 @@ from blockcert.program import (
     WindowPattern,
 )
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
-from safetensors.numpy import save_file
-
 from tests.support.oracle import Oracle
 
 FILE, WIDTH, LENGTH = "surrogate.safetensors", 12, 9

@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from blockcert import strict_json
 from blockcert.bundle import STATEMENT
 from blockcert.claims import summarise
@@ -28,9 +31,6 @@ from blockcert.same_program import same_stages
 from blockcert.statement import Statement
 from blockcert_verifier import Report, verify
 from blockcert_verifier.steps import recompute, structure
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from tests.support.bundles import NOW, Made, change_statement, make_bundle, reseal, rewrite_column
 
 BUNDLE_FILES = (

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blockcert_verifier import Report, evaluate, measure, verify
 
+from blockcert_verifier import Report, evaluate, measure, verify
 from tests.support.bundles import NOW, Made, make_bundle, reseal, rewrite_column
 from tests.verifier.test_mutations import restate
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from blockcert import strict_json
 from blockcert.errors import Refusal
 from blockcert.findings import STEPS, exit_code
 from blockcert.keys import NamedKey, generate
 from blockcert.trust import Coverage, Limits, encode_policy, new_policy
 from blockcert_verifier import Report, render, to_json, verify
-
 from tests.support.bundles import NOW, Made, change_statement, make_bundle, sign_again
 
 

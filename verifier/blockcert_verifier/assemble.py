@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+from msgspec import Struct
+
 from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, verdict_of
 from blockcert.statement import Statement
 from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
-from msgspec import Struct
-
 from blockcert_verifier.report import Audit, Report, Signer, StepReport, Unchecked, describe
 from blockcert_verifier.version import VERSION
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 
 from blockcert.statement import Cost, StageClaim
-
 from blockcert_verifier.report import Certificate
 from blockcert_verifier.steps.consequences import predicate_name
 

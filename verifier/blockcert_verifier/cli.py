@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
 from blockcert.errors import Refusal
 
 if TYPE_CHECKING:
     from blockcert.findings import StepName
-
     from blockcert_verifier.verification import Progress
 
 __all__ = ["show", "verify"]

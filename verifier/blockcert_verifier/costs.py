@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from blockcert.program import (
     Attention,
     Dense,
@@ -23,7 +24,6 @@ from blockcert.program import (
     step_references,
 )
 from blockcert.statement import Cost
-
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.evaluate.weights import integer_matrix
 

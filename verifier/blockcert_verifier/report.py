@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import Struct
+
 from blockcert import strict_json
 from blockcert.findings import Finding, Status, StepName, Verdict, exit_code
 from blockcert.statement import Claims, Fidelity, Kept, Scope, Statement
-from msgspec import Struct
 
 __all__ = [
     "Audit",

@@ -7,7 +7,6 @@ from decimal import Decimal
 
 from blockcert.findings import Status
 from blockcert.statement import Scope
-
 from blockcert_verifier.claims_text import claims_lines, columns
 from blockcert_verifier.report import Audit, Certificate, Report
 

@@ -34,7 +34,6 @@ from blockcert.program import Program
 from blockcert.statement import Statement
 from blockcert.trust import Authority, TrustPolicy, parse_policy
 from blockcert.wellformed import REFERENCE_PREFIX
-
 from blockcert_verifier.assemble import Seen, assemble
 from blockcert_verifier.report import Audit, Report, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure

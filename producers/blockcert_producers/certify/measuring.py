@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from blockcert.errors import Refusal
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.safetensors_file import write
+from blockcert_producers.progress import Progress
 from blockcert_verifier.evaluate import Backend
 from blockcert_verifier.measure import Confirmation, Pair, Settings, confirm, first_not_finite, measure
-
-from blockcert_producers.progress import Progress
 
 __all__ = ["evidence_columns", "self_check", "write_evidence"]
 

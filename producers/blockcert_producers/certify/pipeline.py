@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from msgspec import Struct
+
 from blockcert import strict_json
 from blockcert.bundle import STATEMENT, BundleWriter
 from blockcert.claims import ClaimTerms, summarise
@@ -39,14 +41,12 @@ from blockcert.statement import (
     Thresholds,
 )
 from blockcert.times import format_time
-from blockcert_verifier.costs import program_costs
-from blockcert_verifier.evaluate import WeightStore
-from blockcert_verifier.measure import Confirmation, Pair, Settings
-from msgspec import Struct
-
 from blockcert_producers.certify.measuring import evidence_columns, self_check, write_evidence
 from blockcert_producers.certify.terms import default_predicates, default_thresholds
 from blockcert_producers.progress import Progress, silent
+from blockcert_verifier.costs import program_costs
+from blockcert_verifier.evaluate import WeightStore
+from blockcert_verifier.measure import Confirmation, Pair, Settings
 
 __all__ = ["EVIDENCE", "PROMPTS", "REFERENCE_PROGRAM", "SURROGATE_PROGRAM", "CertifyOptions", "Work", "certify"]
 

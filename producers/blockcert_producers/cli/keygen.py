@@ -26,7 +26,6 @@ def keygen(
     """
     from blockcert import keys
     from blockcert.errors import Refusal
-
     from blockcert_producers.cli.passphrase import passphrase
 
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"

@@ -11,8 +11,8 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from blockcert.errors import Refusal
 
+from blockcert.errors import Refusal
 from blockcert_producers.cli.lazy import group
 from blockcert_producers.cli.table import COMMANDS
 

@@ -22,7 +22,6 @@ def sign(
     from blockcert import keys
     from blockcert.bundle import Bundle
     from blockcert.errors import Refusal
-
     from blockcert_producers.cli.passphrase import passphrase
     from blockcert_producers.sign import sign_bundle
 

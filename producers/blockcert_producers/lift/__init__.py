@@ -12,7 +12,6 @@ from pathlib import Path
 from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
 from blockcert.program import Program
-
 from blockcert_producers.lift import gpt2, llama
 from blockcert_producers.lift.checkpoint import Checkpoint, open_checkpoint
 

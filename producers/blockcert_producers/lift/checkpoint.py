@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import numpy as np
+from msgspec import Struct
+
 from blockcert.digest import FileDigests, digest_file
 from blockcert.errors import Refusal
 from blockcert.names import check_name
 from blockcert.program import FileRef, TensorRef
 from blockcert.safetensors_file import TensorInfo, read_header
-from blockcert_verifier.evaluate import WeightStore
-from msgspec import Struct
-
 from blockcert_producers.lift.finite import first_not_finite, same_bits
 from blockcert_producers.lift.options import Options, parse_config
+from blockcert_verifier.evaluate import WeightStore
 
 __all__ = ["Checkpoint", "Weights", "open_checkpoint"]
 

@@ -22,7 +22,6 @@ from blockcert.program import (
     Step,
     TensorRef,
 )
-
 from blockcert_producers.lift.activations import ACTIVATIONS, ActivationName
 from blockcert_producers.lift.checkpoint import Checkpoint, Weights
 from blockcert_producers.lift.options import WITHOUT_EFFECT

@@ -22,7 +22,6 @@ from blockcert.program import (
     Stage,
     Step,
 )
-
 from blockcert_producers.lift.activations import ACTIVATIONS, ActivationName
 from blockcert_producers.lift.checkpoint import Checkpoint
 from blockcert_producers.lift.options import WITHOUT_EFFECT

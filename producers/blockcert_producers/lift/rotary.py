@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 
 from blockcert.program import LinearScaling, Llama3Scaling
-
 from blockcert_producers.lift.options import Options
 
 __all__ = ["read_rotary"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+
 from blockcert.errors import Refusal
 
 __all__ = ["Array", "Backend", "Precision", "extended_is_wider"]

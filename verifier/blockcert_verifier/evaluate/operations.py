@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 import numpy as np
-from blockcert.program import Attention, DensePattern, LinearScaling, MeanPattern, Rotary, WindowPattern
 
+from blockcert.program import Attention, DensePattern, LinearScaling, MeanPattern, Rotary, WindowPattern
 from blockcert_verifier.evaluate.backend import Array, Backend
 
 __all__ = ["activate", "attend", "attention_mask", "layer_norm", "rms_norm", "rotary_tables", "rotate"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from blockcert.program import Program
 
+from blockcert.program import Program
 from blockcert_verifier.evaluate.backend import Backend
 from blockcert_verifier.evaluate.stage import LoadedStage
 from blockcert_verifier.evaluate.weights import WeightStore

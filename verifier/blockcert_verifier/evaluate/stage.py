@@ -24,7 +24,6 @@ from blockcert.program import (
     Step,
     Take,
 )
-
 from blockcert_verifier.evaluate.backend import Array, Backend
 from blockcert_verifier.evaluate.operations import (
     activate,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+
 from blockcert.errors import Refusal
 from blockcert.program import Dense, Integer, LinearMap, LowRank, Rows, Sparse, TensorRef
 from blockcert.safetensors_file import TensorInfo, read_header

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
-from blockcert.program import Program
 from msgspec import Struct
 
+from blockcert.program import Program
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
 from blockcert_verifier.measure.batch import Batch
 from blockcert_verifier.measure.tolerance import Cells, Host, Tolerance

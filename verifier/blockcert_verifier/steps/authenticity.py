@@ -13,7 +13,6 @@ from blockcert.findings import Finding
 from blockcert.statement import Statement
 from blockcert.times import format_time, parse_time
 from blockcert.trust import Authority, TrustPolicy, authorised
-
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed
 
 __all__ = ["signatures", "times"]

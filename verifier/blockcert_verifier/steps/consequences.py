@@ -10,7 +10,6 @@ from fractions import Fraction
 from blockcert.numbers import format_decimal, parse_decimal
 from blockcert.statement import PopulationPredicate, Statement
 from blockcert.statistics import population_bound
-
 from blockcert_verifier.report import Consequence
 
 __all__ = ["consequences", "predicate_name"]

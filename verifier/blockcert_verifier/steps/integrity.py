@@ -13,7 +13,6 @@ from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
-
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed, skipped
 
 __all__ = ["Digest", "bundle_files", "listing", "reference_files"]

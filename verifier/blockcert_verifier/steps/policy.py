@@ -11,7 +11,6 @@ from blockcert.numbers import parse_decimal
 from blockcert.statement import Basis, Statement
 from blockcert.times import parse_time
 from blockcert.trust import Coverage, TrustPolicy
-
 from blockcert_verifier.report import Audit
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed
 

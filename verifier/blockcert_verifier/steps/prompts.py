@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from msgspec import Struct
+
 from blockcert.draw import draw_windows
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.safetensors_file import column, read_header_bytes
 from blockcert.statement import Frame, Statement
-from msgspec import Struct
-
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed
 
 __all__ = ["PromptTable", "prompts", "read_prompts"]

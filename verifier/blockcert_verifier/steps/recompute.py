@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import msgspec
+
 from blockcert.claims import ClaimTerms, summarise
 from blockcert.errors import Refusal
 from blockcert.evidence import EvidenceShape
@@ -18,7 +19,6 @@ from blockcert.numbers import parse_decimal
 from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims, PopulationPredicate, Statement
-
 from blockcert_verifier.steps.outcome import failed, failures, inconclusive, passed, skipped
 
 __all__ = ["claims", "evidence_shape", "recompute", "terms", "thresholds"]

@@ -13,6 +13,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
+
 from blockcert.draw import replay_rows
 from blockcert.errors import Refusal
 from blockcert.evidence import columns
@@ -23,8 +25,6 @@ from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert.statement import Statement
 from blockcert.statistics import audit_bound
-from msgspec import Struct
-
 from blockcert_verifier.report import Audit
 from blockcert_verifier.steps.consequences import consequences
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, inconclusive, passed

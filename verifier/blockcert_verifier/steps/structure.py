@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct, field
+
 from blockcert import strict_json
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
@@ -16,8 +18,6 @@ from blockcert.program import Program
 from blockcert.statement import PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
 from blockcert.times import parse_time
 from blockcert.wellformed import REFERENCE_PREFIX, problems
-from msgspec import Struct, field
-
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, inconclusive, passed
 
 __all__ = ["KNOWN_EXTENSIONS", "NAMES", "program", "programs", "statement"]
