@@ -84,7 +84,7 @@ CASES: dict[str, Case] = {
     "an output folder that exists": ("output.exists", existing),
     "a device that is not there": ("device.unavailable", lambda f: words(f, "--device", "cuda:99")),
     "a budget of nothing": ("extract.budget", lambda f: words(f, "--budget", "0")),
-    "a budget that is no number": ("extract.budget", lambda f: words(f, "--budget", "tiny")),
+    "a budget that is no number": ("number.grammar", lambda f: words(f, "--budget", "tiny")),
 }
 
 
