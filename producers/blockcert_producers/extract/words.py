@@ -18,18 +18,17 @@ def describe(study: Study, structure: Structure | None, form: Format | None, bef
     if form is None:
         return "unchanged: nothing cheaper is within the budget"
     if structure is None:
-        return f"all weights kept, in {form}"
+        return f"every weight kept, in {form}"
     share = 100 * after.multiply_adds / before.multiply_adds
-    parts = [f"{share:.1f} % of the multiply-adds in {form}"]
     size = sum(support.size for support in structure.supports.values())
     kept = sum(int(support.sum()) for support in structure.supports.values())
-    parts.append(f"{100 * kept / size:.1f} % of the weights, refitted")
+    parts = [f"{100 * kept / size:.1f} % of the weights kept, refitted, in {form}"]
     if structure.patterns is not None:
         parts.extend(_heads(structure.patterns))
     if structure.neurons is not None and study.anatomy.neurons is not None:
         count = study.matrix(study.anatomy.neurons.output).shape[1]
         parts.append(f"{len(structure.neurons)} of {count} neurons")
-    return ", ".join(parts)
+    return ", ".join(parts) + f": {share:.1f} % of the multiply-adds"
 
 
 def _heads(patterns: tuple[Pattern, ...]) -> list[str]:
@@ -40,7 +39,7 @@ def _heads(patterns: tuple[Pattern, ...]) -> list[str]:
 def _pattern(pattern: Pattern) -> str:
     match pattern:
         case WindowPattern(width=width, sinks=sinks):
-            return f"see {width} back" + (f" and {sinks} sink" if sinks else "")
+            return f"see {width} back" + (f" and {sinks} sink{'s' if sinks > 1 else ''}" if sinks else "")
         case MeanPattern():
             return "replaced by their mean"
         case DensePattern():
