@@ -31,6 +31,8 @@ _DTYPES = {
     "U32": "<u4",
     "U64": "<u8",
 }
+_LARGEST_ZERO_POINT = (1 << 31) - 1
+_LARGEST_EXACT = (1 << 53) - 1
 
 
 class WeightStore:
@@ -136,7 +138,12 @@ def integer_matrix(store: WeightStore, linear: Integer) -> tuple[Host, Host]:
     scale = store.floats(linear.scale, shape).astype(np.float64).reshape(out, groups)
     channel = np.array([i // (linear.group or width) for i in range(width)], dtype=np.int64)
     if linear.zero_point is not None:
-        values = values - store.integers(linear.zero_point, shape).reshape(out, groups)[:, channel]
+        zero = store.integers(linear.zero_point, shape)
+        # values and zero points below 2^31 cannot wrap in int64, and their difference is exact in float64
+        if zero.size and (zero.min() < -_LARGEST_ZERO_POINT or zero.max() > _LARGEST_ZERO_POINT):
+            place = f"{linear.zero_point.file}: {linear.zero_point.tensor}"
+            raise Refusal("tensor.range", place, "a zero point is not of magnitude below 2^31")
+        values = values - zero.reshape(out, groups)[:, channel]
     return values, scale[:, channel]
 
 
@@ -146,13 +153,16 @@ def _sparse_matrix(store: WeightStore, linear: Sparse) -> Host:
     if linear.scale is None:
         values = store.floats(linear.values, (None,)).astype(np.float64)
     else:
-        values = store.integers(linear.values, (None,)).astype(np.float64)
+        stored = store.integers(linear.values, (None,))
+        if stored.size and (stored.min() < -_LARGEST_EXACT or stored.max() > _LARGEST_EXACT):
+            raise Refusal("tensor.range", place, "a stored integer is not of magnitude below 2^53")
+        values = stored.astype(np.float64)
     columns = store.integers(linear.columns, (values.shape[0],))
     starts = store.integers(linear.row_starts, (out + 1,))
-    counts = np.diff(starts)
-    if starts[0] != 0 or starts[-1] != values.shape[0] or (counts < 0).any():
+    # compared and not subtracted: a difference wraps in int64, and np.repeat would write where it points
+    if starts[0] != 0 or starts[-1] != values.shape[0] or (starts[1:] < starts[:-1]).any():
         raise Refusal("tensor.sparse", place, "row_starts do not divide the values into rows")
-    rows = np.repeat(np.arange(out), counts)
+    rows = np.repeat(np.arange(out), np.diff(starts))
     if columns.size and (columns.min() < 0 or columns.max() >= width):
         raise Refusal("tensor.sparse", place, "a column index is outside the matrix")
     flat = rows * width + columns
@@ -182,7 +192,7 @@ def dense_matrix(store: WeightStore, linear: LinearMap) -> Host:
             weight = store.floats(linear.weight, (None, None))
             indices = store.integers(linear.indices, (weight.shape[0],))
             place = f"{linear.indices.file}: {linear.indices.tensor}"
-            if indices.size and (indices[0] < 0 or indices[-1] >= linear.size or (np.diff(indices) <= 0).any()):
+            if indices.size and (indices[0] < 0 or indices[-1] >= linear.size or (indices[1:] <= indices[:-1]).any()):
                 raise Refusal("tensor.rows", place, f"not strictly increasing row numbers below {linear.size}")
             matrix = np.zeros((linear.size, weight.shape[1]))
             matrix[indices] = weight
