@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,13 +55,26 @@ def test_a_replaced_block_counts_what_each_map_stores(tmp_path: Path) -> None:
 
 
 def test_attention_counts_each_pattern_by_enumeration(tmp_path: Path) -> None:
-    for width in (1, 3, 16, 40):
-        for sinks in (0, 1, 5, 30):
+    for width in (1, 3, 15, 16, 17, 40):
+        for sinks in (0, 1, 5, 15, 16, 30):
             pattern = WindowPattern(width, sinks)
             step = Attention("o", "q", "k", "v", 2, 1, 4, "4", (pattern, MeanPattern()))
             cost = stage_cost(Stage("block", (step,), "o"), WeightStore({}), LENGTH)
             seen = sum(_sees(pattern, t, s) for t in range(LENGTH) for s in range(t + 1))
             assert cost.multiply_adds == 2 * 4 * seen
+
+
+def test_the_longest_prompt_is_counted_without_a_walk_over_it() -> None:
+    length, heads = 1 << 20, 4096
+    pattern = WindowPattern(1 << 19, 3)
+    step = Attention("o", "q", "k", "v", heads, 1, 1, "1", (pattern, DensePattern()) * (heads // 2))
+    start = time.process_time()
+    cost = stage_cost(Stage("block", (step,), "o"), WeightStore({}), length)
+    assert time.process_time() - start < 0.5
+    half = 1 << 19
+    # the window grows to its width and stays there; the sinks enter one by one behind it
+    window = half * (half + 1) // 2 + half * half + (1 + 2) + 3 * (half - 2)
+    assert cost.multiply_adds == 2 * (heads // 2) * (window + length * (length + 1) // 2)
 
 
 def test_indices_are_stored_but_are_no_parameters(tmp_path: Path) -> None:

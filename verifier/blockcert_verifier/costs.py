@@ -80,19 +80,26 @@ def _map_cost(store: WeightStore, linear: LinearMap) -> tuple[int, int]:
             return _nonzero(values), int(values.size) * linear.bits + sum(_stored_bits(store, p) for p in parts)
 
 
+def _ramp(length: int, top: int) -> int:
+    """The sum of ``min(t + 1, top)`` over ``0 <= t < length``; 0 where ``length`` is not above 0."""
+    rising = max(0, min(length, top))
+    return rising * (rising + 1) // 2 + (max(0, length) - rising) * top
+
+
 def _attended(step: Attention, length: int) -> int:
-    """Pairs (position, attended position), summed over the heads that attend."""
-    causal = length * (length + 1) // 2
+    """Pairs (position, attended position), summed over the heads that attend; its time does not grow with ``length``.
+
+    Under a window, position ``t`` attends ``min(t + 1, width)`` recent positions and those sinks that lie before them,
+    ``min(sinks, t + 1 - width)`` from ``t = width`` on.
+    """
     total = 0
     for pattern in step.patterns:
         if isinstance(pattern, MeanPattern):
             continue
-        if not isinstance(pattern, WindowPattern):
-            total += causal
-            continue
-        width, sinks = pattern.width, pattern.sinks
-        # position t attends min(t+1, width) recent positions, and the sinks that lie before them
-        total += sum(min(t + 1, width) + min(sinks, max(0, t + 1 - width)) for t in range(length))
+        if isinstance(pattern, WindowPattern):
+            total += _ramp(length, pattern.width) + _ramp(length - pattern.width, pattern.sinks)
+        else:
+            total += _ramp(length, length)
     return total
 
 
