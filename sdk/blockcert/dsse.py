@@ -38,10 +38,11 @@ __all__ = [
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """The only payload type of a BlockCert envelope."""
-MAX_SIGNATURES = 64
-"""Most signatures of one envelope: each costs a verification per key of the trust policy."""
-LIMITS = strict_json.Limits(bytes=64 << 20, nesting=4, nodes=1024, string=64 << 20)
-"""The caps on an envelope; its payload is one long string."""
+MAX_SIGNATURES = 16
+"""Most signatures of one envelope: each costs a pass over the payload for every key of the trust policy."""
+LIMITS = strict_json.Limits(bytes=16 << 20, nesting=4, nodes=1024, string=16 << 20)
+"""The caps on an envelope; its payload is one long string. With ``MAX_SIGNATURES`` they bound the work that anybody
+can ask for before a signature is found to be nobody's."""
 
 
 class Signature(Struct, frozen=True):
@@ -107,13 +108,21 @@ def parse_envelope(data: bytes, place: str) -> Envelope:
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
-    """The envelope as JSON: keys sorted, compact, standard base64; the same envelope gives the same bytes."""
+    """The envelope as JSON: keys sorted, compact, standard base64; the same envelope gives the same bytes.
+
+    Raises:
+        Refusal: ``json.limit`` where the envelope would be larger than a reader accepts.
+    """
     signatures = tuple(
         _SignatureJson(base64.b64encode(signature.sig).decode("ascii"), signature.keyid)
         for signature in envelope.signatures
     )
     payload = base64.b64encode(envelope.payload).decode("ascii")
-    return msgspec.json.encode(_EnvelopeJson(payload, envelope.payload_type, signatures), order="sorted")
+    data = msgspec.json.encode(_EnvelopeJson(payload, envelope.payload_type, signatures), order="sorted")
+    if len(data) > LIMITS.bytes:
+        sentence = f"The envelope has {len(data)} bytes; at most {LIMITS.bytes} are accepted."
+        raise Refusal("json.limit", "envelope", sentence)
+    return data
 
 
 def add_signature(envelope: Envelope, key: PrivateKey, place: str = "envelope") -> Envelope:
@@ -122,21 +131,21 @@ def add_signature(envelope: Envelope, key: PrivateKey, place: str = "envelope") 
     Raises:
         Refusal: ``signature.exists`` where this key has signed already, ``envelope.full`` at the cap.
     """
-    if any(_holds(envelope, key.public, signature) for signature in envelope.signatures):
+    message = pae(envelope.payload_type, envelope.payload)
+    if any(key.public.verify(signature.sig, message) for signature in envelope.signatures):
         raise Refusal("signature.exists", place, "This key has signed this already; a second signature adds nothing.")
     if len(envelope.signatures) >= MAX_SIGNATURES:
         raise Refusal("envelope.full", place, f"An envelope has at most {MAX_SIGNATURES} signatures; this one is full.")
-    signature = Signature(keyid(key.public), key.sign(pae(envelope.payload_type, envelope.payload)))
+    signature = Signature(keyid(key.public), key.sign(message))
     return Envelope(envelope.payload, envelope.payload_type, (*envelope.signatures, signature))
 
 
 def verify_signature(key: PublicKey, payload_type: str, payload: bytes, sig: bytes) -> bool:
-    """Whether ``sig`` is ``key``'s signature of the payload and its type."""
+    """Whether ``sig`` is ``key``'s signature of the payload and its type.
+
+    Encodes the payload anew; who has several keys or signatures to try makes the :func:`pae` once.
+    """
     return key.verify(sig, pae(payload_type, payload))
-
-
-def _holds(envelope: Envelope, key: PublicKey, signature: Signature) -> bool:
-    return verify_signature(key, envelope.payload_type, envelope.payload, signature.sig)
 
 
 def _base64(text: str, place: str) -> bytes:

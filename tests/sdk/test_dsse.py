@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from datetime import UTC, datetime
 
 import pytest
 from blake3 import blake3
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blockcert.dsse import (
+    LIMITS,
     MAX_SIGNATURES,
     PAYLOAD_TYPE,
     Envelope,
@@ -25,7 +27,8 @@ from blockcert.dsse import (
     verify_signature,
 )
 from blockcert.errors import Refusal
-from blockcert.keys import PrivateKey, PublicKey, generate, keyid, public_from_hex
+from blockcert.keys import NamedKey, PrivateKey, PublicKey, generate, keyid, public_from_hex
+from blockcert.trust import authorised, new_policy
 
 # The keys of RFC 8032, section 7.1, tests 1 and 2, with which DSSE's vectors (testvectors/vectors.json) are
 # signed.
@@ -225,6 +228,33 @@ def test_an_unsigned_envelope_is_spelled_exactly_so() -> None:
 def test_a_large_payload_passes_the_gate() -> None:
     payload = bytes(range(256)) * (1 << 14)
     assert parse_envelope(encode_envelope(Envelope(payload)), "e").payload == payload
+
+
+def test_a_payload_that_no_reader_would_take_is_not_written() -> None:
+    largest = LIMITS.bytes // 4 * 3
+    with pytest.raises(Refusal) as refusal:
+        encode_envelope(Envelope(bytes(largest)))
+    assert refusal.value.code == "json.limit"
+    with pytest.raises(Refusal) as refusal:
+        parse_envelope(b" " * (LIMITS.bytes + 1), "e")
+    assert refusal.value.code == "json.limit"
+
+
+def test_signatures_of_nobody_cost_a_bounded_number_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can write them: each is tried on each key, once, over an encoding of the payload that is made once."""
+    passes: list[int] = []
+
+    def verify(key: PublicKey, signature: bytes, message: bytes) -> bool:
+        passes.append(id(message))
+        return False
+
+    monkeypatch.setattr(PublicKey, "verify", verify)
+    policy = new_policy([NamedKey(f"k{i}", generate().public) for i in range(3)], replay=False)
+    signatures = tuple(Signature("", bytes(64)) for _ in range(MAX_SIGNATURES))
+    authority = authorised(policy, Envelope(b"{}", signatures=signatures), datetime(2026, 11, 22, tzinfo=UTC), None)
+    assert authority.signers == ()
+    assert len(passes) == 3 * 16
+    assert len(set(passes)) == 1
 
 
 def test_a_public_key_is_all_that_verification_needs() -> None:
