@@ -46,6 +46,8 @@ DTYPE_SIZES: dict[str, int] = {
 
 MAX_HEADER = 100_000_000
 """The format's own cap on the header, in bytes."""
+MAX_AXES = 8
+"""Most axes of one tensor: more than any program reads, fewer than array libraries refuse."""
 ALIGNMENT = 64
 _METADATA = "__metadata__"
 # Training tools keep megabytes of JSON in one metadata string; a tensor's entry has about eight values.
@@ -139,6 +141,9 @@ def _tensor(entry: _Entry, name: str, start: int, place: str) -> TensorInfo:
     item = DTYPE_SIZES.get(entry.dtype)
     if item is None:
         raise Refusal("tensor.dtype", where, f"The element type {shown(entry.dtype)} is not known.")
+    if len(entry.shape) > MAX_AXES:
+        sentence = f"The shape has {len(entry.shape)} axes; at most {MAX_AXES} are accepted."
+        raise Refusal("tensor.size", where, sentence)
     if any(length < 0 for length in entry.shape):
         raise Refusal("tensor.size", where, "The shape has a negative length.")
     begin, end = entry.data_offsets
@@ -153,15 +158,16 @@ def _tensor(entry: _Entry, name: str, start: int, place: str) -> TensorInfo:
 
 
 def _size(shape: tuple[int, ...], item: int) -> int | None:
-    """Bytes of a tensor, or None above 2^53; a long shape of large lengths must not become a huge product."""
-    if 0 in shape:
-        return 0
+    """Bytes of a tensor, or None where its lengths, a 0 among them left out, multiply to 2^53 bytes or more.
+
+    Array libraries cannot hold a shape of such lengths even where a 0 leaves it empty.
+    """
     size = item
     for length in shape:
-        size *= length
+        size *= length or 1
         if size > LARGEST_INTEGER:
             return None
-    return size
+    return 0 if 0 in shape else size
 
 
 def _check_layout(tensors: dict[str, TensorInfo], start: int, size: int, place: str) -> None:
@@ -229,7 +235,8 @@ def write(
         size = memoryview(data).nbytes
         if name == _METADATA:
             raise ValueError(f"{_METADATA} is not a tensor's name")
-        if dtype not in DTYPE_SIZES or min(shape, default=0) < 0 or _size(shape, DTYPE_SIZES[dtype]) != size:
+        known = dtype in DTYPE_SIZES and len(shape) <= MAX_AXES and min(shape, default=0) >= 0
+        if not known or _size(shape, DTYPE_SIZES[dtype]) != size:
             raise ValueError(f"{name}: {size} bytes are not a {dtype} tensor of shape {shape}")
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (at, at + size)}
         at += size

@@ -85,7 +85,18 @@ HOSTILE: dict[str, tuple[str, bytes]] = {
         "tensor.size",
         built({"a": entry(shape=(1 << 32, 1 << 32), offsets=(0, 0))}),
     ),
-    "a huge product": ("tensor.size", built({"a": entry(shape=[1 << 52] * 100_000)}, b"\0" * 4)),
+    "a huge product": ("tensor.size", built({"a": entry(shape=[1 << 52] * 8)}, b"\0" * 4)),
+    "a hundred thousand axes": ("tensor.size", built({"a": entry(shape=[1 << 52] * 100_000)}, b"\0" * 4)),
+    "nine axes": ("tensor.size", built({"a": entry(shape=(1,) * 9)}, b"\0" * 4)),
+    "more axes than numpy has": ("tensor.size", built({"a": entry(shape=(1,) * 65)}, b"\0" * 4)),
+    "empty, of lengths that no array can have": (
+        "tensor.size",
+        built({"a": entry(shape=[0, *[(1 << 53) - 1] * 3], offsets=(0, 0))}),
+    ),
+    "empty, the zero last": (
+        "tensor.size",
+        built({"a": entry(shape=[(1 << 53) - 1, 1 << 20, 0], offsets=(0, 0))}),
+    ),
     "negative offset": ("tensor.layout", built({"a": entry(offsets=(-4, 0))}, b"\0" * 4)),
     "reversed offsets": ("tensor.layout", built({"a": entry(offsets=(4, 0))}, b"\0" * 4)),
     "reaches past the end": ("tensor.layout", built({"a": entry()}, b"\0" * 3)),
@@ -145,9 +156,13 @@ UNUSUAL: dict[str, tuple[bytes, dict[str, tuple[str, tuple[int, ...], int, int]]
         ),
         {"z": ("F32", (5, 0), 4, 4), "a": ("F32", (1,), 0, 4), "y": ("F32", (0,), 0, 0)},
     ),
-    "empty tensor of huge lengths": (
-        built({"a": entry(shape=(1 << 52, 1 << 52, 0), offsets=(0, 0))}),
-        {"a": ("F32", (1 << 52, 1 << 52, 0), 0, 0)},
+    "empty tensor of the longest lengths": (
+        built({"a": entry("U8", shape=((1 << 53) - 1, 0, 1), offsets=(0, 0))}),
+        {"a": ("U8", ((1 << 53) - 1, 0, 1), 0, 0)},
+    ),
+    "eight axes": (
+        built({"a": entry(shape=(1,) * 8)}, b"\0" * 4),
+        {"a": ("F32", (1,) * 8, 0, 4)},
     ),
     "odd names": (
         built({"": entry(), "a/../b\u202e": entry(offsets=(4, 8))}, b"\0" * 8),
@@ -263,9 +278,10 @@ def test_wide_types_first_keeps_every_tensor_aligned(tmp_path: Path) -> None:
         {"a": ("F32", (2,), bytes(4))},
         {"a": ("F33", (1,), bytes(4))},
         {"a": ("F32", (-1, -1), bytes(4))},
+        {"a": ("F32", (1,) * 9, bytes(4))},
         {"__metadata__": ("U8", (1,), bytes(1))},
     ],
-    ids=["wrong size", "unknown dtype", "negative lengths", "reserved name"],
+    ids=["wrong size", "unknown dtype", "negative lengths", "nine axes", "reserved name"],
 )
 def test_writer_takes_only_what_it_can_read(
     tensors: dict[str, tuple[str, tuple[int, ...], bytes]], tmp_path: Path
