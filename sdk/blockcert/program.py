@@ -12,6 +12,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct
 
+from blockcert.printable import PRINTABLE
+
 __all__ = [
     "Activation",
     "Add",
@@ -53,8 +55,8 @@ Decimal: TypeAlias = Annotated[
 """A decimal string of ``spec/03-numbers.md``: one spelling for each value."""
 Hash: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*\Z")]
-FileName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
-TensorName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
+FileName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=PRINTABLE)]
+TensorName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=PRINTABLE)]
 Width: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 22)]
 Index: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 40)]
 Size: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 53)]
@@ -323,7 +325,7 @@ class Program(_Record, frozen=True):
     """A whole transformer: stage 0 is the embedding, stages ``1 .. n`` the blocks, stage ``n + 1`` the head."""
 
     version: Literal["1.0"]
-    architecture: Annotated[str, Meta(min_length=1, max_length=64)]
+    architecture: Annotated[str, Meta(min_length=1, max_length=64, pattern=PRINTABLE)]
     hidden_size: Width
     vocabulary: Width
     context: Width

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
+from blockcert.printable import PRINTABLE
 from blockcert.program import Decimal, FileName, Hash, Size
 
 __all__ = [
@@ -56,7 +57,7 @@ Scope: TypeAlias = Literal["all-inputs", "listed-prompts", "population", "stated
 Basis: TypeAlias = Literal["proof", "enclosure", "measurement", "estimate"]
 """From strongest to weakest."""
 Time: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
-Text: TypeAlias = Annotated[str, Meta(max_length=1024)]
+Text: TypeAlias = Annotated[str, Meta(max_length=1024, pattern=PRINTABLE)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 53)]
 StageIndex: TypeAlias = Annotated[int, Meta(ge=0, le=4096)]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from blockcert.errors import Refusal
+from blockcert.printable import plain
 
 if TYPE_CHECKING:
     from blockcert.findings import StepName
@@ -64,7 +65,7 @@ def verify(
     if json is not None:
         _write(json, to_json(report))
     if quiet:
-        _print(report.sentence.encode() + b"\n")
+        _print(plain(report.sentence).encode() + b"\n")
     elif str(json) != "-":
         from blockcert_verifier.text import render
 
@@ -75,7 +76,7 @@ def verify(
 def show(
     *,
     bundle: BundleArgument,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the statement itself, JSON, exactly as it stands.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the statement itself, JSON, as it stands.")] = False,
 ) -> None:
     """Print what a certificate says, signed or not. Nothing is checked."""
     from blockcert.bundle import STATEMENT, Bundle
@@ -84,7 +85,7 @@ def show(
     opened = Bundle(bundle)
     envelope = parse_envelope(opened.read(STATEMENT, LIMITS.bytes), STATEMENT)
     if raw:
-        _print(envelope.payload + b"\n")
+        _print_untrusted(envelope.payload + b"\n")
         return
     from blockcert_verifier.report import describe
     from blockcert_verifier.steps import structure
@@ -124,7 +125,7 @@ def _time(text: str) -> datetime:
 
 def _write(path: Path, data: bytes) -> None:
     if str(path) == "-":
-        _print(data)
+        _print_untrusted(data)
         return
     try:
         path.write_bytes(data)
@@ -141,6 +142,13 @@ def _print(data: bytes) -> None:
     except BrokenPipeError:
         # at exit Python flushes again, and would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print_untrusted(data: bytes) -> None:
+    """Write bytes from a bundle: as they stand into a file or pipe, without what moves a terminal onto one."""
+    if sys.stdout.isatty():
+        data = plain(data.decode(errors="replace"), lines=True).encode()
+    _print(data)
 
 
 def _colour() -> bool:

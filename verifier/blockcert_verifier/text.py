@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from decimal import Decimal
 
 from blockcert.findings import Status
+from blockcert.printable import plain
 from blockcert.statement import Scope
 from blockcert_verifier.claims_text import claims_lines, columns
 from blockcert_verifier.report import Audit, Certificate, Report
@@ -21,11 +23,7 @@ _HELD: dict[Scope, str] = {"listed-prompts": "of the listed prompts", "populatio
 
 def render(report: Report, *, colour: bool = False) -> str:
     """The report as lines of at most 80 columns, ending in a newline; `colour` marks the verdict's word too."""
-    first = _wrap(report.sentence)
-    if colour:
-        word, _, rest = first[0].partition(" ")
-        first[0] = f"\x1b[1;{_COLOUR[report.verdict]}m{word}\x1b[0m {rest}"
-    blocks = [first, _identity(report), _steps(report)]
+    blocks = [_wrap(report.sentence), _identity(report), _steps(report)]
     # claims that nobody's signature or arithmetic stands behind are not shown as if they were
     recomputed = any(s.step == "recompute" and s.status == "passed" for s in report.steps)
     if report.certificate is not None and recomputed and report.verdict != "rejected":
@@ -33,7 +31,11 @@ def render(report: Report, *, colour: bool = False) -> str:
     if report.audit is not None:
         blocks.append(_audit(report.audit))
     blocks += [_problems(report), _unchecked(report)]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+    text = _joined(blocks)
+    if colour:
+        word, space, rest = text.partition(" ")
+        text = f"\x1b[1;{_COLOUR[report.verdict]}m{word}\x1b[0m{space}{rest}"
+    return text
 
 
 def render_certificate(certificate: Certificate, certificate_id: str, signatures: int) -> str:
@@ -42,7 +44,12 @@ def render_certificate(certificate: Certificate, certificate_id: str, signatures
     first = f"UNVERIFIED: this is what the bundle says of itself; nothing was checked. It {signed}."
     blocks = [_wrap(first), ["Certificate", f"  {certificate_id}", *_about(certificate)], *claims_lines(certificate)]
     blocks.append(_wrap("To check it: blockcert verify BUNDLE --trust trust.json --reference MODEL"))
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+    return _joined(blocks)
+
+
+def _joined(blocks: Sequence[Sequence[str]]) -> str:
+    """Paragraphs of lines as one text. Names come from whoever made the bundle: nothing in a line is obeyed."""
+    return "\n\n".join("\n".join(map(plain, lines)) for lines in blocks if lines) + "\n"
 
 
 def _wrap(text: str, indent: str = "", hanging: str | None = None) -> list[str]:

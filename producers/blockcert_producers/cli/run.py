@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from blockcert.errors import Refusal
+from blockcert.printable import plain
 from blockcert_producers.cli.lazy import group
 from blockcert_producers.cli.table import COMMANDS
 
@@ -41,8 +42,9 @@ def _root(
 
 
 def _say(line: str) -> None:
+    # a refusal names what it found in a file that anyone may have written
     try:
-        print(line, file=sys.stderr)
+        print(plain(line), file=sys.stderr)
     except OSError:
         return
 

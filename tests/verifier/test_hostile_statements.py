@@ -1,0 +1,96 @@
+"""Whoever holds a trusted key and says in the statement or the programs what no arithmetic of the evidence refutes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockcert.trust import encode_policy
+from blockcert_producers.cli.run import run
+from blockcert_verifier import Report, render, verify
+from tests.support.bundles import NOW, Made, change_statement, make_bundle, reseal
+
+CLOCK = ["--at", "2026-11-22T10:00:00Z"]
+ESCAPES = "\x1b[2J\x1b[H\x1b[1;32mACCEPTED\x1b[0m: signed by everybody \u202e\x9b8m"
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def copy(made: Made, tmp_path: Path) -> Made:
+    return made.copy(tmp_path)
+
+
+def failed(report: Report) -> set[str]:
+    return {finding.code for finding in report.findings if finding.status == "failed"}
+
+
+def check(made: Made) -> Report:
+    return verify(made.bundle, made.without_replay, at=NOW)
+
+
+def change_program(made: Made, change: Change) -> None:
+    path = made.bundle / "programs" / "surrogate.json"
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+    reseal(made)
+
+
+# --- text that would move a terminal ----------------------------------------------------------------------------
+
+TEXTS: dict[str, Change] = {
+    "producer": lambda p: p["producer"].update(name=ESCAPES),
+    "architecture": lambda p: p["reference"].update(architecture=ESCAPES),
+    "note": lambda p: p["surrogate"].update(note=ESCAPES),
+    "corpus": lambda p: p["prompts"]["frame"]["corpus"][0].update(name=ESCAPES),
+    "fidelity": lambda p: p["reference"].update(fidelity={"against": ESCAPES, "rows": 1, "max_logit_difference": "0"}),
+    "file": lambda p: p["files"][0].update(name=ESCAPES),
+}
+PROGRAMS: dict[str, Change] = {
+    "file": lambda d: d["files"][-1].update(name=ESCAPES),
+    "tensor": lambda d: d["stages"][0]["steps"][0]["weight"].update(tensor=ESCAPES),
+    "architecture": lambda d: d.update(architecture="\x1b[2J"),
+}
+
+
+@pytest.mark.parametrize("where", TEXTS)
+def test_a_text_of_the_statement_that_moves_a_terminal_is_refused(copy: Made, where: str) -> None:
+    change_statement(copy, lambda s: TEXTS[where](s["predicate"]))
+    report = check(copy)
+    assert failed(report) == {"json.type"}
+    assert "\x1b" not in render(report)
+
+
+@pytest.mark.parametrize("where", PROGRAMS)
+def test_a_text_of_a_program_that_moves_a_terminal_is_refused(copy: Made, where: str) -> None:
+    change_program(copy, PROGRAMS[where])
+    report = check(copy)
+    assert failed(report) == {"json.type"}
+    assert "\x1b" not in render(report)
+
+
+def test_nothing_that_a_bundle_says_reaches_the_terminal_as_it_stands(
+    copy: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_statement(copy, lambda s: s["predicate"].update({ESCAPES: 1}))
+    trust = copy.bundle.parent / "trust.json"
+    trust.write_bytes(encode_policy(copy.without_replay))
+    bundle = str(copy.bundle)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for words in (["verify", bundle, "--trust", str(trust), *CLOCK], ["show", bundle], ["show", bundle, "--raw"]):
+        for more in ([], ["--quiet"], ["--json", "-"]) if words[0] == "verify" else ([],):
+            run([*words, *more])
+            shown = "".join(capsys.readouterr())
+            assert "ACCEPTED" in shown
+            assert not {"\x1b", "\x9b", "\u202e"} & {*shown}
