@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Any, TypeVar, cast
 
@@ -194,22 +195,40 @@ class _Pairs(list[tuple[str, Any]]):
     """An object as its pairs, told apart from an array."""
 
 
+def _members(value: object) -> Iterator[tuple[str, object]]:
+    """What stands in an object or array, in order, each with the step of a path that leads to it."""
+    if isinstance(value, _Pairs):
+        return ((f".{shown(key)[1:-1]}", member) for key, member in value)
+    members = cast("list[object]", value) if isinstance(value, list) else []
+    return ((f"[{i}]", member) for i, member in enumerate(members))
+
+
+def _repeated(value: object) -> str | None:
+    """A key that stands twice in ``value``, where that is an object."""
+    if not isinstance(value, _Pairs):
+        return None
+    seen = set[str]()
+    return next((key for key, _ in value if key in seen or seen.add(key)), None)
+
+
 def _duplicate(text: str, place: str) -> Refusal:
-    stack: list[tuple[str, Any]] = [("$", json.loads(text, object_pairs_hook=_Pairs))]
-    while stack:
-        path, value = stack.pop()
-        if isinstance(value, _Pairs):
-            seen = set[str]()
-            for key, member in value:
-                if key in seen:
-                    sentence = f"The key {shown(key)} stands twice in one object; readers would differ."
-                    return Refusal("json.duplicate_key", f"{place}: {path}", sentence)
-                seen.add(key)
-                stack.append((f"{path}.{shown(key)[1:-1]}", member))
+    root: object = json.loads(text, object_pairs_hook=_Pairs)
+    # Only the path to where the walk stands is held: a path for each value would multiply what a document costs.
+    path = ["$"]
+    key = _repeated(root)
+    open_ = [_members(root)]
+    while key is None:
+        step, value = next(open_[-1], ("", None))
+        if not step:
+            open_.pop()
+            path.pop()
         elif isinstance(value, list):
-            members = cast("list[Any]", value)
-            stack.extend((f"{path}[{i}]", member) for i, member in enumerate(members))
-    raise AssertionError("a duplicate key was seen and not found again")
+            inner: object = cast("list[object]", value)
+            path.append(step)
+            open_.append(_members(inner))
+            key = _repeated(inner)
+    sentence = f"The key {shown(key)} stands twice in one object; readers would differ."
+    return Refusal("json.duplicate_key", f"{place}: {''.join(path)}", sentence)
 
 
 _NOUNS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -139,6 +140,32 @@ def test_place_of_a_number_is_its_line_and_column_and_of_a_duplicate_its_path() 
         check(b'{"a":[1,{"b":{"c":1,"\\u0063":3}}]}', "x")
     assert refused.value.place == "x: $.a[1].b"
     assert "'c'" in refused.value.sentence
+
+
+def test_of_two_duplicates_the_first_place_from_the_top_is_named() -> None:
+    for text, place in (
+        (b'{"a":[1,2],"b":[{"c":1,"c":2}],"d":{"e":1,"e":2}}', "x: $.b[0]"),
+        (b'{"a":{"c":1,"c":2},"b":1,"b":2}', "x: $"),
+        (b'[[],[[{}],{"a":1,"a":1}]]', "x: $[1][1]"),
+    ):
+        with pytest.raises(Refusal) as refused:
+            check(text, "x")
+        assert refused.value.place == place
+
+
+def test_a_late_duplicate_costs_no_path_for_each_value_beside_it() -> None:
+    """58 levels of 80 characters: a path of 5 KB for each of the siblings would be 500 MB."""
+    siblings = 100_000
+    text = '{"%s":' % ("k" * 80) * 58 + "[" + "1," * siblings + '{"a":1,"a":1}]' + "}" * 58
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal) as refused:
+            check(text.encode(), "x")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert refused.value.place.endswith(f"[{siblings}]")
+    assert peak < 32 << 20
 
 
 # --- a parser written plainly from the rules -----------------------------------------------------------------------
