@@ -17,6 +17,7 @@ once, here, and can both be given.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,11 +28,13 @@ from blockcert.bundle import STATEMENT, Bundle
 from blockcert.digest import FileDigests, digest_file
 from blockcert.dsse import LIMITS, certificate_digest, certificate_id, parse_envelope
 from blockcert.errors import Refusal
+from blockcert.evidence import columns
 from blockcert.evidence_file import EvidenceTable, table_from_bytes
 from blockcert.findings import Finding, StepName
 from blockcert.keys import fingerprint
 from blockcert.program import Program
-from blockcert.statement import Statement
+from blockcert.statement import Frame, Statement
+from blockcert.strict_json import DEFAULT as PROGRAM_LIMITS
 from blockcert.trust import Authority, TrustPolicy, parse_policy
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.assemble import Seen, assemble
@@ -44,8 +47,10 @@ __all__ = ["Progress", "read_policy", "verify"]
 
 Progress: TypeAlias = Callable[[StepName, int, int], None]
 """Called with a step, how much of it is done, and how much there is."""
-MOST_BYTES = 4 << 30
-"""Cap on a document that is held in memory whole: programs, prompts, evidence."""
+MOST_COLUMN_BYTES = 1 << 30
+"""Cap on the columns of prompts or of evidence, which are held in memory whole."""
+MOST_HEADER_BYTES = 1 << 20
+"""How much larger than its columns a file of prompts or evidence may be."""
 _WRONG_PATH = frozenset({"bundle.not_found", "bundle.not_a_folder", "bundle.no_statement", "bundle.unreadable"})
 
 
@@ -121,6 +126,16 @@ def _folder(reference: Path | str | None) -> Path | None:
         sentence = "there is no such folder; --reference names the folder of the original model"
         raise Refusal("reference.not_found", str(folder), sentence)
     return folder
+
+
+def _prompt_bytes(frame: Frame) -> int:
+    """Bytes of the columns tokens I32, window I64 and split U8."""
+    return (frame.calibration + frame.certification) * (4 * frame.length + 8 + 1)
+
+
+def _columns(bundle: Bundle, name: str, size: int) -> bytes:
+    """A file whose columns the statement says have `size` bytes; not read where it is larger than they explain."""
+    return bundle.read(name, min(size, MOST_COLUMN_BYTES) + MOST_HEADER_BYTES)
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: a step failed and the report says so
@@ -207,7 +222,7 @@ class _Run:
     def _programs(self, statement: Statement, bundle: Bundle) -> tuple[Program, Program]:
         names = (statement.predicate.reference.program, statement.predicate.surrogate.program)
         try:
-            first, second = ((name, bundle.read(name, MOST_BYTES)) for name in names)
+            first, second = ((name, bundle.read(name, PROGRAM_LIMITS.bytes)) for name in names)
         except Refusal as refusal:
             raise self._refused("integrity", refusal) from None
         programs, findings = structure.programs(statement, first, second)
@@ -222,9 +237,11 @@ class _Run:
         p = statement.predicate
         self._progress("recompute", 0, 1)
         try:
-            listed = prompts.read_prompts(bundle.read(p.prompts.file, MOST_BYTES), p.prompts.frame, p.prompts.file)
-            evidence = bundle.read(p.evidence.file, MOST_BYTES)
-            table = table_from_bytes(evidence, recompute.evidence_shape(statement), p.evidence.file)
+            shape = recompute.evidence_shape(statement)
+            cells = sum(math.prod(column.shape) for column in columns(shape))
+            data = _columns(bundle, p.prompts.file, _prompt_bytes(p.prompts.frame))
+            listed = prompts.read_prompts(data, p.prompts.frame, p.prompts.file)
+            table = table_from_bytes(_columns(bundle, p.evidence.file, 8 * cells), shape, p.evidence.file)
             findings = prompts.prompts(statement, listed, programs[0].vocabulary)
             findings += recompute.recompute(statement, programs, table)
         except Refusal as refusal:
