@@ -10,7 +10,7 @@ import pytest
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.same_program import same_stages
 from blockcert_verifier.evaluate import Backend, WeightStore, extended_is_wider
-from blockcert_verifier.measure import Cells, Pair, Settings, Tolerance, confirm, measure
+from blockcert_verifier.measure import Cells, Measured, Pair, Settings, Tolerance, confirm, measure
 from tests.support.plain_measure import plain_row
 from tests.support.tiny import VOCABULARY, tiny_pair
 
@@ -126,5 +126,5 @@ def test_computed_values_lie_in_their_own_brackets(tmp_path: Path) -> None:
 
 def test_infinite_measurements_are_refuted_quietly() -> None:
     infinite = Cells.exactly(np.array([np.inf, 1.0]))
-    found = confirm({"error": np.array([np.inf, 1.0])}, {"error": infinite})
+    found = confirm({"error": np.array([np.inf, 1.0])}, Measured({"error": infinite}))
     assert [d.index for d in found.disagreements] == [(0,)]

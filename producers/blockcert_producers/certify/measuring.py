@@ -28,7 +28,8 @@ def evidence_columns(
     """The evidence columns of the listed prompts (N x T token ids), values only.
 
     Raises:
-        Refusal: ``measure.not_finite`` where a program overflows on a prompt.
+        Refusal: ``measure.not_finite`` where a program overflows on a prompt, ``measure.unresolved`` where rounding
+            could hide a part of what it computes (BC-EVD-08).
     """
     measured = measure(
         pair,
@@ -45,6 +46,14 @@ def evidence_columns(
             "measure.not_finite",
             f"{name}{list(index)}",
             "the measurement is not a finite number: one of the two programs overflows on this prompt",
+        )
+    if measured.unresolved:
+        row, stage, reason = measured.unresolved[0]
+        raise Refusal(
+            "measure.unresolved",
+            f"prompt {row}, stage {stage}",
+            f"{reason}; float64 does not resolve such a program, and no verifier would confirm it "
+            f"({len(measured.unresolved)} of {len(tokens)} prompts)",
         )
     return {name: cells.value for name, cells in measured.items()}
 

@@ -2,7 +2,7 @@
 
 from blockcert_verifier.evaluate.backend import Array, Backend, Precision, extended_is_wider
 from blockcert_verifier.evaluate.run import logits
-from blockcert_verifier.evaluate.stage import LoadedStage
+from blockcert_verifier.evaluate.stage import LoadedStage, Traced
 from blockcert_verifier.evaluate.weights import WeightStore
 
-__all__ = ["Array", "Backend", "LoadedStage", "Precision", "WeightStore", "extended_is_wider", "logits"]
+__all__ = ["Array", "Backend", "LoadedStage", "Precision", "Traced", "WeightStore", "extended_is_wider", "logits"]

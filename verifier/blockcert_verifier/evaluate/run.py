@@ -25,5 +25,5 @@ def logits(
     values = backend.integers(tokens)
     with np.errstate(all="ignore"):
         for stage in program.stages:
-            values = LoadedStage(stage, store, backend, tokens.shape[1])(values)
+            values = LoadedStage(stage, store, backend, tokens.shape[1], program)(values)
     return backend.numpy(values)

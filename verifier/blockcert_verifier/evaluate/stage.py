@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from blockcert.errors import Refusal
 from blockcert.program import (
@@ -17,14 +17,18 @@ from blockcert.program import (
     MeanPattern,
     Multiply,
     Positions,
+    Program,
     RmsNorm,
     Rotary,
+    Rows,
     SoftCap,
+    Sparse,
     Stage,
     Step,
     Take,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
+from blockcert_verifier.evaluate.magnitude import largest_gain, score_bound, step_magnitude
 from blockcert_verifier.evaluate.operations import (
     activate,
     attend,
@@ -36,7 +40,20 @@ from blockcert_verifier.evaluate.operations import (
 )
 from blockcert_verifier.evaluate.weights import WeightStore, dense_matrix
 
-__all__ = ["LoadedStage"]
+__all__ = ["LoadedStage", "Traced"]
+
+MOST_VALUES = 1 << 28
+"""Elements of one value of one prompt (2 GiB in float64); a program that asks for more is refused (BC-PRG-17)."""
+FREE_ENTRIES, LEAST_STORED = 1 << 26, 256
+"""A sparse or rows map with more entries than the first must store at least one in so many of them."""
+
+
+class Traced(NamedTuple):
+    """A stage's output (B x T x width), the largest magnitude inside it and the largest attention score (B x T)."""
+
+    output: Array
+    magnitude: Array
+    score: Array
 
 
 class LoadedStage:
@@ -47,16 +64,21 @@ class LoadedStage:
         store: where the weights are.
         backend: where and in which precision to evaluate.
         length: tokens per prompt ``T``; every batch has this length.
+        program: the program whose hidden size and vocabulary the stage must keep; not checked where it is not given.
 
     Raises:
-        Refusal: ``tensor.*`` where a weight is missing or does not fit.
+        Refusal: ``tensor.*`` where a weight is missing or does not fit, ``program.memory`` where a value would be huge.
     """
 
-    def __init__(self, stage: Stage, store: WeightStore, backend: Backend, length: int) -> None:
+    def __init__(
+        self, stage: Stage, store: WeightStore, backend: Backend, length: int, program: Program | None = None
+    ) -> None:
         self._stage = stage
         self.backend = backend
         self._length = length
+        self._program = program
         self._loaded = [self._load(step, store) for step in stage.steps]
+        self._gains: dict[int, Any] = {}
 
     def _load(self, step: Step, store: WeightStore) -> tuple[Array | None, ...]:
         backend, length = self.backend, self._length
@@ -66,7 +88,8 @@ class LoadedStage:
 
         match step:
             case Embed():
-                return (backend.array(store.floats(step.weight, (None, None))),)
+                rows = None if self._program is None else self._program.vocabulary
+                return (backend.array(store.floats(step.weight, (rows, None))),)
             case Positions():
                 table = store.floats(step.weight, (None, None))
                 if table.shape[0] < length:
@@ -86,10 +109,13 @@ class LoadedStage:
                 left = backend.array(store.floats(low_rank.left, (None, right.shape[1])).T)
                 return (right, left, vector(step.bias))
             case Linear():
+                self._check_size(step, store)
                 return (backend.array(dense_matrix(store, step.map).T), None, vector(step.bias))
             case Rotary():
                 return rotary_tables(backend, step, length)
             case Attention():
+                if step.heads * length * length > MOST_VALUES:
+                    raise _too_large(step.out, f"{step.heads} heads over {length} tokens")
                 silent = any(isinstance(pattern, MeanPattern) for pattern in step.patterns)
                 if silent and step.means is None:
                     raise Refusal("program.means", step.out, "a mean head without means")
@@ -103,25 +129,74 @@ class LoadedStage:
             case _:
                 return ()
 
+    def _check_size(self, step: Linear, store: WeightStore) -> None:
+        """Refuse a map whose matrix is out of proportion to what is stored of it, before it is made."""
+        match step.map:
+            case Rows(size=out):
+                stored, width = store.info(step.map.weight).shape
+            case Sparse(shape=(out, width)):
+                stored = -(-store.info(step.map.values).shape[0] // width)
+            case _:
+                return
+        if out * width > FREE_ENTRIES and stored * LEAST_STORED < out:
+            raise _too_large(step.out, f"a {out} x {width} matrix of which almost nothing is stored")
+        if out * self._length > MOST_VALUES:
+            raise _too_large(step.out, f"{out} channels over {self._length} tokens")
+
     def __call__(self, source: Array) -> Array:
         """The stage's output, B x T x width, from tokens (B x T, int64) or a hidden state (B x T x d).
 
         Raises:
             Refusal: ``program.shape`` where widths do not fit, ``program.token`` for a token outside the table.
         """
-        tokens_in = self._stage.kind == "embedding"
-        values: dict[str, Array] = {"tokens" if tokens_in else "hidden": source}
+        return self._evaluate(source, trace=False).output
+
+    def traced(self, source: Array) -> Traced:
+        """The stage's output and how large the values inside it became; raises as calling it does."""
+        return self._evaluate(source, trace=True)
+
+    def _evaluate(self, source: Array, *, trace: bool) -> Traced:
+        backend, xp = self.backend, self.backend.xp
+        values: dict[str, Array] = {"tokens" if self._stage.kind == "embedding" else "hidden": source}
         prompts = source.shape[0]
-        for step, loaded in zip(self._stage.steps, self._loaded, strict=True):
+        zero = xp.zeros((prompts, self._length), dtype=backend.dtype, device=getattr(source, "device", None))
+        magnitude, score = zero, zero
+        for index, (step, loaded) in enumerate(zip(self._stage.steps, self._loaded, strict=True)):
             try:
                 values[step.out] = self._run(step, loaded, values, prompts)
             except (ValueError, RuntimeError, IndexError) as error:
                 raise Refusal(
-                    "program.shape",
-                    f"{self._stage.kind}: {step.out}",
-                    f"the step cannot be evaluated: {error}",
+                    "program.shape", f"{self._stage.kind}: {step.out}", f"the step cannot be evaluated: {error}"
                 ) from error
-        return values[self._stage.output]
+            if trace:
+                bound = step_magnitude(backend, step, loaded, self._gain(index), values)
+                magnitude = magnitude if bound is None else xp.maximum(magnitude, bound)
+                if isinstance(step, Attention):
+                    score = xp.maximum(score, score_bound(backend, step, values))
+        output = values[self._stage.output]
+        self._check_output(output, prompts)
+        return Traced(output, magnitude, score)
+
+    def _check_output(self, output: Array, prompts: int) -> None:
+        if self._program is None:
+            return
+        width = self._program.vocabulary if self._stage.kind == "head" else self._program.hidden_size
+        if tuple(output.shape) != (prompts, self._length, width):
+            found = output.shape[-1]
+            raise Refusal(
+                "program.shape", f"{self._stage.kind}: {self._stage.output}", f"width {found}, the program says {width}"
+            )
+
+    def _gain(self, index: int) -> Any:
+        """The largest gains of a linear step's matrices, computed once."""
+        step = self._stage.steps[index]
+        if not isinstance(step, Linear):
+            return None
+        if index not in self._gains:
+            first, second, _ = self._loaded[index]
+            of = [None if m is None else largest_gain(self.backend, m) for m in (first, second)]
+            self._gains[index] = tuple(of)
+        return self._gains[index]
 
     def _run(self, step: Step, loaded: tuple[Array | None, ...], values: dict[str, Array], prompts: int) -> Array:
         backend, xp = self.backend, self.backend.xp
@@ -138,14 +213,17 @@ class LoadedStage:
             case Multiply():
                 return _same_width(values[step.left], values[step.right]) * values[step.right]
             case RmsNorm():
-                return rms_norm(backend, values[step.input], loaded[0], backend.number(step.eps))
+                x = values[step.input]
+                return rms_norm(backend, x, _as_wide(loaded[0], x), backend.number(step.eps))
             case LayerNorm():
-                return layer_norm(backend, values[step.input], loaded[0], loaded[1], backend.number(step.eps))
+                x = values[step.input]
+                bias = None if loaded[1] is None else _as_wide(loaded[1], x)
+                return layer_norm(backend, x, _as_wide(loaded[0], x), bias, backend.number(step.eps))
             case Linear():
                 first, second, bias = loaded
                 x = backend.matmul(_flat(xp, values[step.input]), first)
                 x = x if second is None else backend.matmul(x, second)
-                x = x if bias is None else x + bias
+                x = x if bias is None else x + _as_wide(bias, x)
                 return xp.reshape(x, (prompts, self._length, x.shape[-1]))
             case Rotary():
                 return rotate(backend, values[step.input], loaded[0], loaded[1], step.head_size)
@@ -158,12 +236,27 @@ class LoadedStage:
                 cap = backend.number(step.cap)
                 return cap * xp.tanh(values[step.input] / cap)
             case Take():
-                return xp.take(values[step.input], loaded[0], axis=-1)
+                x = values[step.input]
+                chosen = backend.numpy(loaded[0])
+                if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= x.shape[-1]:
+                    raise ValueError(f"it takes channels outside the {x.shape[-1]} there are, or none")
+                return xp.take(x, loaded[0], axis=-1)
 
 
 def _flat(xp: Any, x: Array) -> Array:
     # one tall matrix: a single BLAS call instead of one per prompt
     return xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
+
+
+def _as_wide(vector: Any, x: Array) -> Array:
+    # without this, a vector of one element would be broadcast
+    if vector.shape[0] != x.shape[-1]:
+        raise ValueError(f"a vector of {vector.shape[0]} for {x.shape[-1]} channels")
+    return vector
+
+
+def _too_large(place: str, what: str) -> Refusal:
+    return Refusal("program.memory", place, f"{what}: more than a verifier is asked to hold")
 
 
 def _same_width(left: Array, right: Array) -> Array:

@@ -1,5 +1,6 @@
 """The one measuring engine: prompts in, evidence cells with their replay brackets out."""
 
+from blockcert_verifier.measure.batch import Unresolved
 from blockcert_verifier.measure.confirm import Confirmation, Disagreement, confirm, first_not_finite
 from blockcert_verifier.measure.engine import Measured, Pair, Settings, measure
 from blockcert_verifier.measure.tolerance import Cells, Tolerance
@@ -12,6 +13,7 @@ __all__ = [
     "Pair",
     "Settings",
     "Tolerance",
+    "Unresolved",
     "confirm",
     "first_not_finite",
     "measure",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,28 @@ from blockcert_verifier.measure.tolerance import Cells, Host, floor, norms, rati
 if TYPE_CHECKING:
     from blockcert_verifier.measure.engine import Pair, Settings
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Unresolved"]
+
+FALL = 1e4
+"""How far below its earlier peak a token's norm may fall, and its logits' spread below their size (BC-EVD-08)."""
+INSIDE = 1e6
+"""How far above the size of its output the values inside a stage may be, and how large attention scores (BC-EVD-08)."""
+
+
+class Unresolved(NamedTuple):
+    """A row that float64 does not resolve: the row, the stage, and why, in words."""
+
+    row: int
+    stage: int
+    reason: str
+
+
+class _Sizes(NamedTuple):
+    """Of one stage on one trajectory: the output's norm, the largest magnitude inside, the largest score; B x T."""
+
+    output: Host
+    magnitude: Host
+    score: Host
 
 
 class Batch:
@@ -41,6 +62,7 @@ class Batch:
         self._hybrids: dict[int, Array] = {}
         self._scale: Host = np.zeros(tokens.shape)  # S_t: the largest norm of token t so far
         self._error: Host | None = None  # the stage's error per token, where it has one
+        self.unresolved: dict[int, Unresolved] = {}
 
     def advance(self, index: int, f: LoadedStage, g: LoadedStage, f32: LoadedStage) -> None:
         """Take every trajectory through stage ``index`` and measure there."""
@@ -52,12 +74,13 @@ class Batch:
         if head:
             f_inputs.append(self._embedded)  # every block replaced by the identity
         if same:
-            outputs = self._run(f, [*f_inputs, *g_inputs])
+            outputs, sizes = self._run(f, [*f_inputs, *g_inputs])
             g_outputs, from_x = outputs[len(f_inputs) :], outputs[0]
             f_outputs = outputs[: len(f_inputs)]
         else:
-            f_outputs = self._run(f, f_inputs)
-            from_x, *g_outputs = self._run(g, [before, *g_inputs])
+            f_outputs, sizes = self._run(f, f_inputs)
+            (from_x, *g_outputs), more = self._run(g, [before, *g_inputs])
+            sizes += more
 
         self._x = f_outputs[0]
         self._y = g_outputs[0] if stitched else from_x
@@ -70,6 +93,7 @@ class Batch:
 
         reference_norm = self._norm(self._x)
         self._scale = np.maximum(self._scale, reference_norm)
+        self._check_resolution(index, reference_norm, sizes)
         self._measure_stage(index, from_x, reference_norm)
         self._measure_control(index, before, reference_norm, f_outputs[-1] if head else None)
         self._measure_float32(index, before, reference_norm, f32)
@@ -85,12 +109,41 @@ class Batch:
         self._x = self._y = self._embedded = None
         self._singles, self._hybrids = {}, {}
 
-    def _run(self, stage: LoadedStage, inputs: list[Array]) -> list[Array]:
-        if len(inputs) == 1:
-            return [stage(inputs[0])]
-        outputs = stage(self._backend.xp.concat(tuple(inputs), axis=0))
-        ends = np.cumsum([array.shape[0] for array in inputs])
-        return [outputs[int(end) - array.shape[0] : int(end)] for end, array in zip(ends, inputs, strict=True)]
+    def _run(self, stage: LoadedStage, inputs: list[Array]) -> tuple[list[Array], list[_Sizes]]:
+        """Outputs, and the sizes inside the stage on the reference's and the stitched trajectory."""
+        whole = inputs[0] if len(inputs) == 1 else self._backend.xp.concat(tuple(inputs), axis=0)
+        found = stage.traced(whole)
+        output_norm, magnitude, score = (
+            self._norm(found.output),
+            self._on_host(found.magnitude),
+            self._on_host(found.score),
+        )
+        outputs: list[Array] = []
+        sizes: list[_Sizes] = []
+        begin = 0
+        for array in inputs:
+            end = begin + array.shape[0]
+            outputs.append(found.output[begin:end])
+            if array is self._x or array is self._y:
+                sizes.append(_Sizes(output_norm[begin:end], magnitude[begin:end], score[begin:end]))
+            begin = end
+        return outputs, sizes
+
+    def _check_resolution(self, index: int, norm: Host, sizes: list[_Sizes]) -> None:
+        """Note the rows in which tolerances or rounding could hide something (BC-EVD-08)."""
+        fallen = self._scale > FALL * norm
+        self._note(fallen, index, f"a token's norm is more than {FALL:g} times below its largest so far")
+        for size in sizes:
+            # written so that a NaN counts as too large
+            within = (size.magnitude <= INSIDE * np.maximum(self._scale, size.output)) & (size.score <= INSIDE)
+            self._note(~within, index, f"values inside the stage are more than {INSIDE:g} times its output")
+
+    def _note(self, tokens: Host, stage: int, reason: str) -> None:
+        for row in np.flatnonzero(tokens.any(axis=-1)):
+            self.unresolved.setdefault(int(row), Unresolved(int(row), stage, reason))
+
+    def _on_host(self, values: Array) -> Host:
+        return np.asarray(self._backend.numpy(values), dtype=np.float64)
 
     def _norm(self, values: Array) -> Host:
         """Norms over channels, B x T, as float64 on the host."""
@@ -176,6 +229,9 @@ class Batch:
         backend, settings, tolerance = self._backend, self._settings, self._settings.tolerance
         agreed = agreement(backend, self._x, self._y, tolerance)
         control = agreement(backend, self._x, identity_logits, tolerance)
+        spread = self._on_host(backend.xp.max(self._x, axis=-1) - backend.xp.min(self._x, axis=-1))
+        crowded = ~(agreed.scale <= FALL * spread)
+        self._note(crowded, self._last, f"logits are more than {FALL:g} times larger than they differ")
         for prefix, found in (("", agreed), ("identity.", control)):
             self.row_cells[prefix + "logit_difference"] = found.logit_difference
             self.row_cells[prefix + "top1_agree"] = found.top1_agree

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from msgspec import Struct
 
+from blockcert_verifier.measure.batch import Unresolved
+from blockcert_verifier.measure.engine import Measured
 from blockcert_verifier.measure.tolerance import Cells, Host
 
 __all__ = ["Confirmation", "Disagreement", "confirm", "first_not_finite"]
@@ -28,12 +30,14 @@ class Confirmation(Struct, frozen=True):
 
     ``largest_fraction`` is the largest disagreement of a confirmed norm, ratio or sum as a fraction of its tolerance,
     and ``column`` says where it occurred. The float32 floor is left out: its bracket is not a tolerance.
+    ``unresolved`` rows are confirmed by nothing, whatever their cells say.
     """
 
     cells: int
     disagreements: tuple[Disagreement, ...]
     largest_fraction: float
     column: str | None
+    unresolved: tuple[Unresolved, ...] = ()
 
 
 def _fraction(recorded: Host, cells: Cells) -> Host:
@@ -44,7 +48,7 @@ def _fraction(recorded: Host, cells: Cells) -> Host:
         return np.where(over == 0, 0.0, np.abs(over) / room)
 
 
-def confirm(recorded: Mapping[str, Host], measured: Mapping[str, Cells], most: int = 100) -> Confirmation:
+def confirm(recorded: Mapping[str, Host], measured: Measured, most: int = 100) -> Confirmation:
     """Compare recorded columns with measured cells of the same rows; at most ``most`` disagreements are listed.
 
     A cell is refuted where the recorded value, the measured value or an end of the bracket is a NaN, the measured value
@@ -67,7 +71,7 @@ def confirm(recorded: Mapping[str, Host], measured: Mapping[str, Cells], most: i
             fraction = float(np.where(inside, _fraction(values, cells), 0.0).max())
             if fraction > largest:
                 largest, worst = fraction, name
-    return Confirmation(count, tuple(found), largest, worst)
+    return Confirmation(count, tuple(found), largest, worst, measured.unresolved)
 
 
 def first_not_finite(measured: Mapping[str, Cells]) -> tuple[str, tuple[int, ...]] | None:

@@ -6,21 +6,29 @@ Definitions: ``spec/07-evidence.md``. Notation: stages ``0 .. n+1``; ``f_i`` the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
 
-from blockcert.program import Program
+from blockcert.program import Attention, Linear, Program, Rows, Sparse
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
-from blockcert_verifier.measure.batch import Batch
+from blockcert_verifier.measure.batch import Batch, Unresolved
 from blockcert_verifier.measure.tolerance import Cells, Host, Tolerance
 
 __all__ = ["Measured", "Pair", "Settings", "measure"]
 
-Measured: TypeAlias = dict[str, Cells]
-"""Column name to cells; the first axis is the row (attribution columns have their own, shorter, first axis)."""
+
+class Measured(dict[str, Cells]):
+    """Column name to cells; the first axis is the row (attribution columns have their own, shorter, first axis).
+
+    ``unresolved`` lists the rows that float64 does not resolve: their brackets confirm nothing (BC-EVD-08).
+    """
+
+    def __init__(self, cells: Mapping[str, Cells], unresolved: tuple[Unresolved, ...] = ()) -> None:
+        super().__init__(cells)
+        self.unresolved = unresolved
+
 
 _PER_STAGE = (
     "error",
@@ -59,12 +67,29 @@ class Settings(Struct, frozen=True):
 
 def _batches(pair: Pair, tokens: Host, attribution: int, settings: Settings, backend: Backend) -> list[Batch]:
     rows, length = tokens.shape
-    widest = max(pair.reference.vocabulary, 8 * pair.reference.hidden_size)
+    widest = max(
+        pair.reference.vocabulary, 8 * pair.reference.hidden_size, *map(_widest, (pair.reference, pair.surrogate))
+    )
     size = max(1, min(_BATCH_PROMPTS, _BATCH_ELEMENTS // (length * widest)))
     return [
         Batch(tokens[at : at + size], min(max(attribution - at, 0), size, rows - at), pair, settings, backend)
         for at in range(0, rows, size)
     ]
+
+
+def _widest(program: Program) -> int:
+    """The most channels that a step states in so many words; dense maps are as wide as what they store."""
+    found = 1
+    for stage in program.stages:
+        for step in stage.steps:
+            match step:
+                case Linear(map=Rows(size=width)) | Linear(map=Sparse(shape=(width, _))):
+                    found = max(found, width)
+                case Attention():
+                    found = max(found, step.heads * step.head_size)
+                case _:
+                    pass
+    return found
 
 
 def measure(
@@ -100,8 +125,10 @@ def measure(
     with np.errstate(all="ignore"):
         for index in range(stages):
             reference = pair.reference.stages[index]
-            f = LoadedStage(reference, pair.store, backend, length)
-            g = f if pair.same[index] else LoadedStage(pair.surrogate.stages[index], pair.store, backend, length)
+            f = LoadedStage(reference, pair.store, backend, length, pair.reference)
+            g = f
+            if not pair.same[index]:
+                g = LoadedStage(pair.surrogate.stages[index], pair.store, backend, length, pair.surrogate)
             f32 = LoadedStage(reference, pair.store, single, length)
             for number, batch in enumerate(batches):
                 batch.advance(index, f, g, f32)
@@ -114,7 +141,7 @@ def measure(
 
 def _collect(batches: Sequence[Batch], stages: int, attribution: int) -> Measured:
     blocks = stages - 2
-    found: Measured = {}
+    found: dict[str, Cells] = {}
 
     def joined(name: str, keys: Sequence[int], batch: Batch) -> Cells:
         return Cells.stack([batch.cells[name, i] for i in keys], axis=1)
@@ -139,4 +166,8 @@ def _collect(batches: Sequence[Batch], stages: int, attribution: int) -> Measure
         found["attribution.hybrid_step"] = Cells.concatenate(
             [joined("attribution.hybrid_step", range(blocks + 1), batch) for batch in attributed]
         )
-    return found
+    first, unresolved = 0, list[Unresolved]()
+    for batch in batches:
+        unresolved += [one._replace(row=first + row) for row, one in sorted(batch.unresolved.items())]
+        first += batch.rows
+    return Measured(found, tuple(unresolved))

@@ -41,7 +41,7 @@ MOST_CELLS = 20
 """Refuted cells that a report lists one by one."""
 PLACE = "evidence.safetensors"
 
-_CRASHES = (ArithmeticError, LookupError, MemoryError, Refusal, TypeError, ValueError)
+_CRASHES = (ArithmeticError, LookupError, MemoryError, OSError, Refusal, RuntimeError, TypeError, ValueError)
 
 Progress = Callable[[int, int], None]
 
@@ -76,7 +76,8 @@ def replay(inputs: ReplayInputs, progress: Progress | None = None) -> tuple[Audi
     findings = _recount(inputs, pair)
     confirmation, measured, crashes = _all_rows(inputs, pair, rows, progress)
     doubted, cells = _judge(inputs, pair, confirmation)
-    findings += [*crashes, *cells]
+    findings += [*crashes, *cells, *_unresolved(confirmation)]
+    doubted |= {one.row for one in confirmation.unresolved}
     if not findings:
         sentence = f"{len(rows)} of {inputs.table.shape.rows} rows were measured again, and every cell agrees"
         findings.append(passed("replay", "replay.rows", PLACE, sentence))
@@ -99,6 +100,11 @@ def _recount(inputs: ReplayInputs, pair: Pair) -> list[Finding]:
             counted = program_costs(program, pair.store, length)
         except Refusal as refusal:
             findings.append(from_refusal("replay", refusal))
+            continue
+        except _CRASHES as fault:
+            reason = " ".join(str(fault).split())[:200]
+            sentence = f"counting fails: {type(fault).__name__}: {reason}"
+            findings.append(failed("replay", "replay.kept.mismatch", place, sentence))
             continue
         if len(counted) != len(stated):
             sentence = f"{len(stated)} costs are stated for {len(counted)} stages"
@@ -139,6 +145,7 @@ def _all_rows(
                 whole.disagreements + one.disagreements,
                 largest.largest_fraction,
                 largest.column,
+                whole.unresolved + one.unresolved,
             )
         if progress is not None:
             progress(done + 1, len(rows))
@@ -190,33 +197,60 @@ def _confirm(
         Disagreement(d.column, (order[d.index[0]], *d.index[1:]), d.recorded, d.measured, d.low, d.high)
         for d in found.disagreements
     )
-    return Confirmation(found.cells, named, found.largest_fraction, found.column)
+    unresolved = tuple(one._replace(row=order[one.row]) for one in found.unresolved)
+    return Confirmation(found.cells, named, found.largest_fraction, found.column, unresolved)
 
 
 def _judge(inputs: ReplayInputs, pair: Pair, confirmation: Confirmation) -> tuple[set[int], list[Finding]]:
     """The rows that are not confirmed and a finding for each of their cells.
 
-    A cell outside its tolerance is measured again at higher precision before it is refuted; where the machine has
-    none, it is inconclusive. A value that is not finite refutes at once.
+    A cell outside its tolerance is measured again at higher precision before it is refuted, row by row until one row
+    is; where the machine has none, or another row is refuted already, it is inconclusive. A value that is not finite
+    refutes at once.
     """
     from blockcert_verifier.evaluate import extended_is_wider
 
     doubtful = [d for d in confirmation.disagreements if math.isfinite(d.measured)]
     refuted = [d for d in confirmation.disagreements if not math.isfinite(d.measured)]
-    if doubtful and extended_is_wider():
-        again = _confirm(inputs, pair, sorted({d.index[0] for d in doubtful}), "extended", None)
-        still = {(d.column, d.index): d for d in again.disagreements}
-        refuted += [still[d.column, d.index] for d in doubtful if (d.column, d.index) in still]
-        doubtful = []
+    crashes: list[Finding] = []
+    why = "no higher precision to decide it"
+    if extended_is_wider():
+        why = "another row is refuted already, so it was not measured at higher precision"
+        for row in sorted({d.index[0] for d in doubtful}):
+            if refuted or crashes:
+                break
+            try:
+                again = _confirm(inputs, pair, [row], "extended", None)
+            except _CRASHES as fault:
+                crashes.append(_crash(row, fault))
+                break
+            still = {(d.column, d.index): d for d in again.disagreements}
+            refuted += [
+                still[d.column, d.index] for d in doubtful if d.index[0] == row and (d.column, d.index) in still
+            ]
+            doubtful = [d for d in doubtful if d.index[0] != row]
     findings = [_refuted(d) for d in sorted(refuted, key=lambda d: (d.index, d.column))[:MOST_CELLS]]
     if len(refuted) > MOST_CELLS:
         sentence = f"{len(refuted) - MOST_CELLS} more cells are refuted"
         findings.append(failed("replay", "replay.cell.refuted", PLACE, sentence))
     findings += [
-        inconclusive("replay", "replay.cell.inconclusive", _place(d), f"{_values(d)}; no higher precision to decide it")
+        inconclusive("replay", "replay.cell.inconclusive", _place(d), f"{_values(d)}; {why}")
         for d in doubtful[:MOST_CELLS]
     ]
-    return {d.index[0] for d in [*refuted, *doubtful]}, findings
+    return {d.index[0] for d in [*refuted, *doubtful]}, [*findings, *crashes]
+
+
+def _unresolved(confirmation: Confirmation) -> list[Finding]:
+    """A finding for each row whose brackets confirm nothing, because rounding could hide a part of it (BC-EVD-08)."""
+    rows = confirmation.unresolved
+    findings = [
+        inconclusive("replay", "replay.row.unresolved", f"{PLACE}: row {one.row}, stage {one.stage}", one.reason)
+        for one in rows[:MOST_CELLS]
+    ]
+    if len(rows) > MOST_CELLS:
+        sentence = f"{len(rows) - MOST_CELLS} more rows are not resolved"
+        findings.append(inconclusive("replay", "replay.row.unresolved", PLACE, sentence))
+    return findings
 
 
 def _place(found: Disagreement) -> str:

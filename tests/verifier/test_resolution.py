@@ -1,0 +1,208 @@
+"""Programs in which rounding or tolerances could hide something are not resolved, and nothing confirms them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blockcert.errors import Refusal
+from blockcert.program import Add, Constant, Dense, Embed, Linear, Program, RmsNorm, Stage, Take, TensorRef
+from blockcert.same_program import same_stages
+from blockcert_producers import embedded
+from blockcert_producers.certify.measuring import evidence_columns
+from blockcert_producers.lift import lift
+from blockcert_producers.progress import silent
+from blockcert_verifier import verify
+from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
+from blockcert_verifier.measure import Pair, Settings, batch, measure
+from tests.support.bundles import NOW, make_bundle
+from tests.support.certificates import SHARED
+from tests.support.tiny import REFERENCE, SURROGATE, VOCABULARY, D, block, program, reference_weights, save
+
+SETTINGS = Settings((0.01, 0.05), (0.01,))
+LENGTH = 8
+
+
+def ref(name: str) -> TensorRef:
+    return TensorRef(SURROGATE, name)
+
+
+def spiked_block() -> Stage:
+    """A block whose output is the reference's, plus junk that vanishes in float64 beside 1e30."""
+    honest = block(0)
+    steps = (
+        *honest.steps,
+        Linear(out="junk", input="hidden", map=Dense(ref("junk"))),
+        Constant(out="up_there", value=ref("big")),
+        Constant(out="down_here", value=ref("small")),
+        Add(out="lifted", left="junk", right="up_there"),
+        Add(out="lowered", left="lifted", right="down_here"),
+        Add(out="all", left=honest.output, right="lowered"),
+    )
+    return Stage(kind="block", steps=steps, output="all")
+
+
+def cancelling_block() -> Stage:
+    """The same inside one product: two channels of 1e15 that cancel, and junk between them."""
+    honest = block(0)
+    steps = (
+        *honest.steps,
+        Linear(out="wide", input="hidden", map=Dense(ref("copies"))),
+        Linear(out="noise", input="wide", map=Dense(ref("cancel"))),
+        Add(out="all", left=honest.output, right="noise"),
+    )
+    return Stage(kind="block", steps=steps, output="all")
+
+
+def shifted_head() -> Stage:
+    """Random logits, all of them raised by 1e11: softmax does not see it, tolerances would."""
+    steps = (
+        RmsNorm(out="normed", input="hidden", weight=TensorRef(REFERENCE, "norm"), eps="0.00001"),
+        Linear(out="logits", input="normed", map=Dense(ref("junk_head")), bias=ref("shift")),
+    )
+    return Stage(kind="head", steps=steps, output="logits")
+
+
+def spiked_reference(honest: Program) -> Program:
+    """An embedding 1e13 times too large, which block 1 undoes: every later tolerance would be huge."""
+    scaled = Stage(
+        kind="embedding",
+        steps=(Embed(out="x", weight=TensorRef(REFERENCE, "embed"), scale="10000000000000"),),
+        output="x",
+    )
+    undone = Stage(
+        kind="block",
+        steps=(RmsNorm(out="small", input="hidden", weight=TensorRef(REFERENCE, "norm"), eps="0"),),
+        output="small",
+    )
+    return Program("1.0", "llama", D, VOCABULARY, 32, honest.files, (scaled, undone, *honest.stages[2:]))
+
+
+def tensors() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    copies, cancel = np.zeros((3, D)), np.zeros((D, 3))
+    copies[0, 0] = copies[2, 0] = 1e15
+    copies[1] = rng.standard_normal(D)
+    cancel[:, 0], cancel[:, 1], cancel[:, 2] = 1e5, 1, -1e5
+    return {
+        "junk": rng.standard_normal((D, D)) * 1000,
+        "big": np.full(D, 1e30),
+        "small": np.full(D, -1e30),
+        "copies": copies,
+        "cancel": cancel,
+        "junk_head": rng.standard_normal((VOCABULARY, D)),
+        "shift": np.full(VOCABULARY, 1e11),
+    }
+
+
+ATTACKS: dict[str, Callable[[Program], tuple[Program, Program]]] = {
+    "junk beside huge constants": lambda p: (p, Program(**{**fields(p), "stages": replaced(p, 1, spiked_block())})),
+    "junk inside one product": lambda p: (p, Program(**{**fields(p), "stages": replaced(p, 1, cancelling_block())})),
+    "logits raised by a constant": lambda p: (p, Program(**{**fields(p), "stages": replaced(p, 3, shifted_head())})),
+    "a spike in the residual stream": lambda p: (spiked_reference(p), p),
+}
+
+
+def fields(of: Program) -> dict:
+    return {name: getattr(of, name) for name in of.__struct_fields__}
+
+
+def replaced(of: Program, index: int, stage: Stage) -> tuple[Stage, ...]:
+    return (*of.stages[:index], stage, *of.stages[index + 1 :])
+
+
+def honest_program(folder: Path) -> tuple[Program, WeightStore]:
+    rng = np.random.default_rng(0)
+    paths = {REFERENCE: folder / "model.safetensors", SURROGATE: folder / "surrogate.safetensors"}
+    first = save(paths[REFERENCE], REFERENCE, reference_weights(rng, 2))
+    second = save(paths[SURROGATE], SURROGATE, tensors())
+    return program((first, second), [block(0), block(1)]), WeightStore(paths)
+
+
+@pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
+def test_what_could_hide_behind_rounding_is_not_resolved(
+    attack: Callable[[Program], tuple[Program, Program]], tmp_path: Path
+) -> None:
+    honest, store = honest_program(tmp_path)
+    reference, surrogate = attack(honest)
+    pair = Pair(reference, surrogate, same_stages(reference, surrogate), store)
+    tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
+    assert {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved} == {0, 1, 2}
+    with pytest.raises(Refusal) as refusal:
+        evidence_columns(pair, tokens, SETTINGS, device="cpu", attribution=0, progress=silent)
+    assert refusal.value.code == "measure.unresolved"
+
+
+def test_an_honest_program_is_resolved(tmp_path: Path) -> None:
+    honest, store = honest_program(tmp_path)
+    tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
+    assert measure(Pair(honest, honest, (True,) * 4, store), tokens, SETTINGS, Backend()).unresolved == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["embedded gpt2", "embedded llama", "shakespeare-llama", "shakespeare-gpt2", "stories260K"]
+)
+def test_trained_models_are_far_from_the_limits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind, _, last = name.partition(" ")
+    folder = embedded.path("gpt2" if last == "gpt2" else "llama") if kind == "embedded" else SHARED / "models" / name
+    if not folder.is_dir():
+        pytest.skip(f"{name} does not lie beside the project")
+    monkeypatch.setattr(batch, "FALL", 1e2)
+    monkeypatch.setattr(batch, "INSIDE", 1e4)
+    lifted = lift(folder)
+    store = WeightStore({file.name: folder / file.name.removeprefix("reference/") for file in lifted.files})
+    tokens = np.random.default_rng(2).integers(0, lifted.vocabulary, (4, 64))
+    same = (True,) * len(lifted.stages)
+    assert measure(Pair(lifted, lifted, same, store), tokens, SETTINGS, Backend()).unresolved == ()
+
+
+def test_rows_that_are_not_resolved_confirm_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_bundle(tmp_path)
+    monkeypatch.setattr(batch, "FALL", 0.1)
+    report = verify(made.bundle, made.policy, reference=made.model, replay="all", at=NOW)
+    assert report.verdict == "indeterminate"
+    assert {f.code for f in report.findings if f.step == "replay"} == {"replay.row.unresolved"}
+    assert report.audit is not None
+    assert report.audit.confirmed == 0
+
+
+WIDTHS: dict[str, tuple[Stage, str]] = {
+    "a bias of one element": (
+        Stage("block", (Linear("a", "hidden", Dense(ref("junk")), ref("one")),), "a"),
+        "a vector of 1 for 8 channels",
+    ),
+    "a gain of one element": (
+        Stage("block", (RmsNorm("a", "hidden", ref("one"), "0"),), "a"),
+        "a vector of 1 for 8 channels",
+    ),
+    "an output of another width": (
+        Stage("block", (Linear("a", "hidden", Dense(ref("narrow"))),), "a"),
+        "width 3, the program says 8",
+    ),
+    "a channel below none": (Stage("block", (Take("a", "hidden", ref("below")),), "a"), "channels outside the 8"),
+}
+
+
+@pytest.mark.parametrize(("stage", "sentence"), WIDTHS.values(), ids=WIDTHS)
+def test_widths_are_what_the_program_says(stage: Stage, sentence: str, tmp_path: Path) -> None:
+    found = {**tensors(), "one": np.ones(1), "narrow": np.ones((3, D)), "below": np.arange(-4, 4)}
+    file = save(tmp_path / "s", SURROGATE, found)
+    owner = program((file,), [])
+    loaded = LoadedStage(stage, WeightStore({SURROGATE: tmp_path / "s"}), Backend(), LENGTH, owner)
+    with pytest.raises(Refusal) as refusal:
+        loaded(np.ones((1, LENGTH, D)))
+    assert refusal.value.code == "program.shape"
+    assert sentence in refusal.value.sentence
+
+
+def test_a_matrix_out_of_proportion_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    from blockcert.program import Rows
+
+    save(tmp_path / "s", SURROGATE, {"rows": np.arange(1, dtype=np.int32), "weight": np.ones((1, 512))})
+    step = Linear("a", "hidden", Rows(1 << 22, ref("rows"), ref("weight")))
+    with pytest.raises(Refusal) as refusal:
+        LoadedStage(Stage("block", (step,), "a"), WeightStore({SURROGATE: tmp_path / "s"}), Backend(), LENGTH)
+    assert refusal.value.code == "program.memory"
