@@ -128,7 +128,7 @@ def _composition(
     found: list[CompositionClaim] = []
 
     constants = [lipschitz for lipschitz in terms.lipschitz[1 : n + 1] if lipschitz is not None]
-    if n and len(constants) == n:
+    if len(constants) == n:
         errors = [parse_decimal(stage.error) for stage in stages[: n + 1]]
         bound = lipschitz_bound(errors, [parse_decimal(lipschitz.constant) for lipschitz in constants])
         basis = weakest_basis(["measurement", *(lipschitz.basis for lipschitz in constants)])
@@ -290,9 +290,9 @@ def _control(table: EvidenceTable) -> Control:
                 tuple(_total(table.at("identity.covered", i, r)) for r in range(shape.relative_thresholds))
                 for i in stages
             ),
-            drift=round_bound(_largest(table.at("identity.drift", n)), n == 0),
-            relative_drift=round_bound(_largest(table.at("identity.relative_drift", n)), n == 0),
-            logit_difference=round_bound(_largest(table.flat("identity.logit_difference")), n == 0),
+            drift=round_bound(_largest(table.at("identity.drift", n)), False),
+            relative_drift=round_bound(_largest(table.at("identity.relative_drift", n)), False),
+            logit_difference=round_bound(_largest(table.flat("identity.logit_difference")), False),
             top1_agree=_total(table.flat("identity.top1_agree")),
             decided=_total(table.flat("identity.decided")),
         ),

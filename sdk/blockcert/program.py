@@ -330,7 +330,7 @@ class Program(_Record, frozen=True):
     vocabulary: Width
     context: Width
     files: Annotated[tuple[FileRef, ...], Meta(max_length=4096)]
-    stages: Annotated[tuple[Stage, ...], Meta(min_length=2, max_length=4096)]
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=3, max_length=4096)]
 
     @property
     def blocks(self) -> int:

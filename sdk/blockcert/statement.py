@@ -59,6 +59,7 @@ Basis: TypeAlias = Literal["proof", "enclosure", "measurement", "estimate"]
 Time: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
 Text: TypeAlias = Annotated[str, Meta(max_length=1024, pattern=PRINTABLE)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, lt=1 << 53)]
+Blocks: TypeAlias = Annotated[int, Meta(ge=1, le=4094)]
 StageIndex: TypeAlias = Annotated[int, Meta(ge=0, le=4096)]
 
 
@@ -111,7 +112,7 @@ class Reference(_Record, frozen=True):
     """The reference: its shape and its lifted program."""
 
     architecture: Text
-    blocks: Count
+    blocks: Blocks
     hidden_size: Count
     vocabulary: Count
     program: FileName
@@ -310,7 +311,7 @@ class Control(_Record, frozen=True):
 class Claims(_Record, frozen=True):
     """Every claim of a certificate; each is recomputed from the evidence, exactly."""
 
-    stages: Annotated[tuple[StageClaim, ...], Meta(min_length=2, max_length=4096)]
+    stages: Annotated[tuple[StageClaim, ...], Meta(min_length=3, max_length=4096)]
     composition: Annotated[tuple[CompositionClaim, ...], Meta(max_length=8)]
     end_to_end: EndToEnd
     population: Population

@@ -48,6 +48,8 @@ Positive: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 53)]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 
 _GATE = strict_json.Limits(bytes=1 << 20, nesting=8, nodes=1 << 14, string=1024)
+_SIZES = ("relative_drift", "kl_mean", "loss_difference", "logit_difference")
+"""Limits that are the largest size allowed."""
 _FOUNDATION: tuple[StepName, ...] = ("structure", "authenticity", "integrity")
 """What every other step stands on; a policy without them would accept claims that nobody made."""
 
@@ -81,7 +83,7 @@ class Accept(_Record, frozen=True):
 
 
 class Coverage(_Record, frozen=True):
-    """In every block, at least ``share`` of the tokens must be within the relative ``threshold``."""
+    """In every stage, at least ``share`` of the tokens must be within the relative ``threshold``."""
 
     threshold: Decimal
     share: Decimal
@@ -96,6 +98,9 @@ class Limits(_Record, frozen=True):
     top1_share: Decimal | None
     least_basis: Basis | None
     greatest_age_days: Positive | None
+    kl_mean: Decimal | None
+    loss_difference: Decimal | None
+    logit_difference: Decimal | None
 
 
 class TrustPolicy(_Record, frozen=True):
@@ -110,7 +115,7 @@ class TrustPolicy(_Record, frozen=True):
     limits: Limits
 
 
-NO_LIMITS = Limits(None, None, None, None, None, None)
+NO_LIMITS = Limits(None, None, None, None, None, None, None, None, None)
 """Nothing asked of a certificate but that it holds."""
 
 
@@ -119,7 +124,7 @@ def parse_policy(data: bytes, place: str) -> TrustPolicy:
 
     Raises:
         Refusal: what the JSON gate refuses, what :mod:`blockcert.keys` refuses of a key, and ``trust.key``,
-            ``trust.threshold``, ``trust.window``, ``trust.require``, ``trust.limit``.
+            ``trust.threshold``, ``trust.window``, ``trust.require``, ``trust.limit``, ``trust.limit_unused``.
     """
     policy = strict_json.decode(data, TrustPolicy, place, _GATE)
     _check(policy, place)
@@ -181,6 +186,7 @@ def _check(policy: TrustPolicy, place: str) -> None:
                 f"The policy does not require {step}, on which every other step stands.",
             )
     _check_limits(policy.limits, f"{place}: $.limits")
+    _check_applied(policy, f"{place}: $.limits")
 
 
 def _check_keys(policy: TrustPolicy, place: str) -> None:
@@ -210,7 +216,7 @@ def _window(key: TrustedKey, place: str) -> tuple[datetime | None, datetime | No
 
 def _check_limits(limits: Limits, place: str) -> None:
     shares = {"top1_share": limits.top1_share}
-    sizes = {"relative_drift": limits.relative_drift}
+    sizes = {name: getattr(limits, name) for name in _SIZES}
     if limits.coverage is not None:
         shares["coverage.share"] = limits.coverage.share
         sizes["coverage.threshold"] = limits.coverage.threshold
@@ -221,6 +227,17 @@ def _check_limits(limits: Limits, place: str) -> None:
         if value < 0 or (name in shares and value > Fraction(1)):
             wanted = "between 0 and 1" if name in shares else "at least 0"
             raise Refusal("trust.limit", f"{place}.{name}", f"The limit is {text} and must be {wanted}.")
+
+
+def _check_applied(policy: TrustPolicy, place: str) -> None:
+    """A limit that no required step applies would be read as one that was met."""
+    for name in policy.limits.__struct_fields__:
+        if getattr(policy.limits, name) is None:
+            continue
+        for step in ("policy", "replay") if name == "least_audit_rows" else ("policy",):
+            if step not in policy.require:
+                sentence = f"The policy sets this limit and does not require the step {step}, which it needs to be met."
+                raise Refusal("trust.limit_unused", f"{place}.{name}", sentence)
 
 
 # --- whose signatures count -------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def library(kind: str) -> Callable[[bytes], object]:
     }[kind]
 
 
-BEYOND_A_SCHEMA = ("trust.threshold", "trust.key", "trust.window", "time.calendar", "key.public.")
+BEYOND_A_SCHEMA = ("trust.threshold", "trust.limit_unused", "trust.key", "trust.window", "time.calendar", "key.public.")
 """What the library refuses of a trust policy and no schema can: rules between fields, and about points of a curve."""
 
 
@@ -131,7 +131,8 @@ def small_programs(examples: list[Any]) -> Iterator[Any]:
             if kind not in seen:
                 seen.add(kind)
                 empty = {"kind": "embedding", "steps": [], "output": "x"}
-                yield {**program, "stages": [empty, {"kind": "block", "steps": [step], "output": step["out"]}]}
+                block = {"kind": "block", "steps": [step], "output": step["out"]}
+                yield {**program, "stages": [empty, block, {**empty, "kind": "head"}]}
 
 
 def examples(kind: str) -> list[Any]:
@@ -140,9 +141,10 @@ def examples(kind: str) -> list[Any]:
 
 
 def shortened(value: Any) -> Any:
-    """The document with every array cut to two entries, which still fills every field of the formats."""
+    """The document with arrays cut to two entries, which still fills every field of the formats."""
     if isinstance(value, dict):
-        return {key: part if key == "require" else shortened(part) for key, part in value.items()}
+        whole = ("require", "stages")
+        return {key: part if key in whole else shortened(part) for key, part in value.items()}
     return [shortened(part) for part in value[:2]] if isinstance(value, list) else value
 
 

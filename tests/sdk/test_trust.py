@@ -63,6 +63,9 @@ def policy_json(**changes: Any) -> bytes:
             "top1_share": "0.99",
             "least_basis": "measurement",
             "greatest_age_days": 365,
+            "kl_mean": "0.01",
+            "loss_difference": "0.005",
+            "logit_difference": "2",
         },
     }
     return json.dumps(fields | changes).encode()
@@ -81,7 +84,7 @@ def policy(**changes: Any) -> TrustPolicy:
 
 def test_a_whole_policy_is_read() -> None:
     found = policy()
-    assert found.limits == Limits(16, Coverage("0.05", "0.95"), "0.5", "0.99", "measurement", 365)
+    assert found.limits == Limits(16, Coverage("0.05", "0.95"), "0.5", "0.99", "measurement", 365, "0.01", "0.005", "2")
     assert [key.name for key in found.keys] == ["ann", "ben"]
 
 
@@ -202,6 +205,17 @@ BAD_POLICIES: dict[str, tuple[bytes, str, str]] = {
         limits_json(coverage={"threshold": "-1", "share": "0.9"}),
         "trust.limit",
         "$.limits.coverage.threshold",
+    ),
+    "a negative divergence": (limits_json(kl_mean="-0.5"), "trust.limit", "$.limits.kl_mean"),
+    "a limit and no step that applies it": (
+        policy_json(require=["structure", "authenticity", "integrity", "replay"]),
+        "trust.limit_unused",
+        "$.limits.least_audit_rows",
+    ),
+    "an audit asked for and no replay": (
+        policy_json(require=["structure", "authenticity", "integrity", "policy"]),
+        "trust.limit_unused",
+        "$.limits.least_audit_rows",
     ),
     "a negative drift": (limits_json(relative_drift="-0.5"), "trust.limit", "$.limits.relative_drift"),
     "a limit in another spelling": (limits_json(relative_drift="0.50"), "json.type", "$.limits.relative_drift"),

@@ -94,3 +94,28 @@ def test_nothing_that_a_bundle_says_reaches_the_terminal_as_it_stands(
             shown = "".join(capsys.readouterr())
             assert "ACCEPTED" in shown
             assert not {"\x1b", "\x9b", "\u202e"} & {*shown}
+
+
+# --- limits that nothing would meet -----------------------------------------------------------------------------
+
+
+def test_a_program_without_blocks_is_refused(copy: Made) -> None:
+    """All of it would be head, every block covered and the drift after the last one 0."""
+
+    def merge(document: dict[str, Any]) -> None:
+        document["stages"] = [document["stages"][0], document["stages"][-1]]
+
+    change_program(copy, merge)
+    report = check(copy)
+    assert failed(report) == {"json.type"}
+    assert "$.stages" in report.sentence
+
+
+def test_a_statement_without_blocks_is_refused(copy: Made) -> None:
+    def merge(statement: dict[str, Any]) -> None:
+        predicate = statement["predicate"]
+        predicate["reference"]["blocks"] = 0
+        del predicate["claims"]["stages"][1:-1]
+
+    change_statement(copy, merge)
+    assert failed(check(copy)) == {"json.type"}

@@ -5,16 +5,22 @@ from __future__ import annotations
 import socket
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from blockcert import strict_json
+from blockcert.bundle import STATEMENT
+from blockcert.dsse import parse_envelope
 from blockcert.errors import Refusal
 from blockcert.findings import STEPS, exit_code
 from blockcert.keys import NamedKey, generate
-from blockcert.trust import Coverage, Limits, encode_policy, new_policy
+from blockcert.statement import Statement
+from blockcert.trust import NO_LIMITS, Coverage, Limits, encode_policy, new_policy
 from blockcert_verifier import Report, render, to_json, verify
+from blockcert_verifier.steps.policy import policy as apply_policy
 from tests.support.bundles import NOW, Made, change_statement, make_bundle, sign_again
 
 
@@ -168,35 +174,55 @@ def test_two_keys_are_needed_where_the_policy_says_so(made: Made, tmp_path: Path
 @pytest.mark.parametrize(
     ("limits", "code", "verdict"),
     [
-        (Limits(None, Coverage("0.05", "0.95"), None, None, None, None), "policy.coverage", "rejected"),
-        (Limits(None, Coverage("0.3", "0.95"), None, None, None, None), "policy.coverage", "rejected"),
-        (Limits(None, None, "0.001", None, None, None), "policy.relative_drift", "rejected"),
-        (Limits(None, None, None, "1", None, None), "policy.top1_share", "rejected"),
-        (Limits(None, None, None, None, "enclosure", None), "policy.basis", "rejected"),
-        (Limits(6, None, None, None, None, None), "policy.audit_rows", "indeterminate"),
+        ({"coverage": Coverage("0.05", "0.95")}, "policy.coverage", "rejected"),
+        ({"coverage": Coverage("0.3", "0.95")}, "policy.coverage", "rejected"),
+        ({"relative_drift": "0.001"}, "policy.relative_drift", "rejected"),
+        ({"top1_share": "1"}, "policy.top1_share", "rejected"),
+        ({"kl_mean": "0.000001"}, "policy.kl_mean", "rejected"),
+        ({"loss_difference": "0"}, "policy.loss_difference", "rejected"),
+        ({"logit_difference": "0.000001"}, "policy.logit_difference", "rejected"),
+        ({"least_basis": "enclosure"}, "policy.basis", "rejected"),
+        ({"least_audit_rows": 6}, "policy.audit_rows", "indeterminate"),
     ],
 )
-def test_the_buyers_limits(made: Made, limits: Limits, code: str, verdict: str) -> None:
-    policy = new_policy([NamedKey("acme", made.key.public)], replay=True, limits=limits)
+def test_the_buyers_limits(made: Made, limits: dict[str, Any], code: str, verdict: str) -> None:
+    asked = replace(NO_LIMITS, **limits)
+    policy = new_policy([NamedKey("acme", made.key.public)], replay=True, limits=asked)
     report = verify(made.bundle, policy, reference=made.model, at=NOW, replay=4)
     assert report.verdict == verdict
     assert code in codes(report, "failed") | codes(report, "inconclusive")
 
 
 def test_limits_that_are_met_pass(made: Made) -> None:
-    limits = Limits(4, Coverage("0.05", "0"), "1000", "0", "measurement", 3)
+    limits = Limits(4, Coverage("0.05", "0"), "1000", "0", "measurement", 3, "1000", "1000", "1000")
     policy = new_policy([NamedKey("acme", made.key.public)], replay=True, limits=limits)
     report = verify(made.bundle, policy, reference=made.model, at=NOW + timedelta(days=2), replay=4)
     assert report.verdict == "accepted"
-    assert "all 6 limits" in report.steps[-1].establishes
+    assert "all 9 limits" in report.steps[-1].establishes
     late = verify(made.bundle, policy, reference=made.model, at=NOW + timedelta(days=3), replay=4)
     assert "policy.age" in codes(late, "failed")
 
 
+def test_a_head_that_does_the_blocks_work_is_held_to_the_limits_too(made: Made) -> None:
+    """Coverage and drift of the blocks say nothing of a head that is wrong; here the blocks are said to be right."""
+    payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
+    statement = strict_json.decode(payload, Statement, STATEMENT)
+    claims = statement.predicate.claims
+    right = [replace(s, relative_error="0", covered=(s.tokens,) * len(s.covered)) for s in claims.stages]
+    wrong = replace(right[-1], relative_error="1.5", covered=(0,) * len(right[-1].covered))
+    end = replace(claims.end_to_end, relative_drift="0")
+    for stages, expected in ((right, set[str]()), ([*right[:-1], wrong], {"policy.coverage", "policy.relative_drift"})):
+        stated = replace(claims, stages=tuple(stages), end_to_end=end)
+        changed = replace(statement, predicate=replace(statement.predicate, claims=stated))
+        limits = replace(NO_LIMITS, coverage=Coverage("0.01", "1"), relative_drift="0")
+        asked = new_policy([NamedKey("acme", made.key.public)], replay=False, limits=limits)
+        found = apply_policy(asked, changed, None, NOW)
+        assert {finding.code for finding in found if finding.status == "failed"} == expected
+
+
 def test_rows_of_a_known_seed_do_not_count_as_audited(made: Made) -> None:
-    policy = new_policy(
-        [NamedKey("acme", made.key.public)], replay=True, limits=Limits(2, None, None, None, None, None)
-    )
+    limits = replace(NO_LIMITS, least_audit_rows=2)
+    policy = new_policy([NamedKey("acme", made.key.public)], replay=True, limits=limits)
     report = verify(made.bundle, policy, reference=made.model, at=NOW, replay=3, seed=bytes(32))
     assert report.verdict == "indeterminate"
     whole = verify(made.bundle, policy, reference=made.model, at=NOW, replay="all", seed=bytes(32))

@@ -17,6 +17,12 @@ from blockcert_verifier.steps.outcome import failed, inconclusive, passed
 __all__ = ["policy"]
 
 PLACE = "statement.dsse.json"
+_AT_MOST = {
+    "kl_mean": ("policy.kl_mean", "mean divergence"),
+    "loss_difference": ("policy.loss_difference", "mean loss difference"),
+    "logit_difference": ("policy.logit_difference", "largest logit difference"),
+}
+"""Limits on the size of a claim end to end."""
 _BASES: tuple[Basis, ...] = ("proof", "enclosure", "measurement", "estimate")
 
 
@@ -59,10 +65,11 @@ def _coverage(limit: Coverage | None, statement: Statement) -> Iterator[Finding]
         yield failed("policy", "policy.coverage", f"{PLACE}: $.predicate.thresholds.relative", sentence)
         return
     r, share = listed.index(limit.threshold), parse_decimal(limit.share)
-    for stage in statement.predicate.claims.stages[1:-1]:
+    # embedding and head too: what a block does is little where the head does the work
+    for stage in statement.predicate.claims.stages:
         if Fraction(stage.covered[r], stage.tokens) < share:
             sentence = (
-                f"block {stage.index} keeps {stage.covered[r]} of {stage.tokens} tokens within {limit.threshold}, "
+                f"stage {stage.index} keeps {stage.covered[r]} of {stage.tokens} tokens within {limit.threshold}, "
                 f"and the policy asks for a share of {limit.share}"
             )
             yield failed("policy", "policy.coverage", f"{PLACE}: $.predicate.claims.stages[{stage.index}]", sentence)
@@ -74,6 +81,16 @@ def _end_to_end(trust: TrustPolicy, statement: Statement) -> Iterator[Finding]:
     if limits.relative_drift is not None and parse_decimal(end.relative_drift) > parse_decimal(limits.relative_drift):
         sentence = f"the relative drift is {end.relative_drift}, and the policy allows {limits.relative_drift}"
         yield failed("policy", "policy.relative_drift", f"{place}.relative_drift", sentence)
+    head = statement.predicate.claims.stages[-1]
+    if limits.relative_drift is not None and parse_decimal(head.relative_error) > parse_decimal(limits.relative_drift):
+        sentence = f"the head's relative error is {head.relative_error}, and the policy allows {limits.relative_drift}"
+        at = f"{PLACE}: $.predicate.claims.stages[{head.index}].relative_error"
+        yield failed("policy", "policy.relative_drift", at, sentence)
+    for name, (code, what) in _AT_MOST.items():
+        stated, most = getattr(end, name), getattr(limits, name)
+        if most is not None and abs(parse_decimal(stated)) > parse_decimal(most):
+            sentence = f"the {what} is {stated}, and the policy allows {most}"
+            yield failed("policy", code, f"{place}.{name}", sentence)
     if limits.top1_share is not None and Fraction(end.top1_agree, end.tokens) < parse_decimal(limits.top1_share):
         sentence = (
             f"top-1 agrees at {end.top1_agree} of {end.tokens} positions, and the policy asks for {limits.top1_share}"
