@@ -25,11 +25,13 @@ __all__ = ["largest_gain", "score_bound", "step_magnitude"]
 
 
 def _norm(backend: Backend, x: Array) -> Array:
-    return backend.xp.sqrt(backend.xp.sum(x * x, axis=-1))
+    return backend.xp.sqrt(backend.xp.vecdot(x, x, axis=-1))
 
 
 def _largest(backend: Backend, x: Array) -> Array:
-    return backend.xp.max(backend.xp.abs(x), axis=-1)
+    xp = backend.xp
+    # two reductions in place of a copy of the whole value
+    return xp.maximum(xp.max(x, axis=-1), -xp.min(x, axis=-1))
 
 
 def largest_gain(backend: Backend, matrix: Array) -> Any:
@@ -38,16 +40,24 @@ def largest_gain(backend: Backend, matrix: Array) -> Any:
 
 
 def step_magnitude(
-    backend: Backend, step: Step, loaded: tuple[Array | None, ...], gains: Any, values: Mapping[str, Array]
+    backend: Backend,
+    step: Step,
+    loaded: tuple[Array | None, ...],
+    gains: Any,
+    values: Mapping[str, Array],
+    norms: dict[str, Array],
 ) -> Array | None:
     """A bound on every term and partial sum of a step, B x T; ``None`` where its inputs' bounds cover it.
 
-    ``gains`` are the ``largest_gain`` of a linear step's one or two matrices.
+    ``gains`` are the ``largest_gain`` of a linear step's one or two matrices; ``norms`` keeps the norms of values that
+    several steps read.
     """
     match step:
         case Linear():
             first, second = gains
-            bound = _norm(backend, values[step.input]) * first
+            if step.input not in norms:
+                norms[step.input] = _norm(backend, values[step.input])
+            bound = norms[step.input] * first
             if second is not None:
                 bound = bound * second  # of the product of both factors, hence of either
             if loaded[2] is not None:

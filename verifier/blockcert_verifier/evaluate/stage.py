@@ -161,6 +161,7 @@ class LoadedStage:
         prompts = source.shape[0]
         zero = xp.zeros((prompts, self._length), dtype=backend.dtype, device=getattr(source, "device", None))
         magnitude, score = zero, zero
+        norms: dict[str, Array] = {}
         for index, (step, loaded) in enumerate(zip(self._stage.steps, self._loaded, strict=True)):
             try:
                 values[step.out] = self._run(step, loaded, values, prompts)
@@ -169,7 +170,7 @@ class LoadedStage:
                     "program.shape", f"{self._stage.kind}: {step.out}", f"the step cannot be evaluated: {error}"
                 ) from error
             if trace:
-                bound = step_magnitude(backend, step, loaded, self._gain(index), values)
+                bound = step_magnitude(backend, step, loaded, self._gain(index), values, norms)
                 magnitude = magnitude if bound is None else xp.maximum(magnitude, bound)
                 if isinstance(step, Attention):
                     score = xp.maximum(score, score_bound(backend, step, values))

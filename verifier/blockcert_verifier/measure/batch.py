@@ -148,7 +148,7 @@ class Batch:
     def _norm(self, values: Array) -> Host:
         """Norms over channels, B x T, as float64 on the host."""
         xp = self._backend.xp
-        norm = xp.sqrt(xp.sum(values * values, axis=-1))
+        norm = xp.sqrt(xp.vecdot(values, values, axis=-1))
         return np.asarray(self._backend.numpy(norm), dtype=np.float64)
 
     def _tau(self) -> Host:
