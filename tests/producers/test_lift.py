@@ -154,8 +154,6 @@ def test_stored_masks_frequencies_and_a_copy_of_the_tied_head_are_passed_over(tm
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_embedded_models_compute_the_same(name: str) -> None:
-    if not (EMBEDDED / name).is_dir():
-        pytest.skip(f"the embedded model {name} is not trained yet")
     check(EMBEDDED / name, length=32)
 
 
