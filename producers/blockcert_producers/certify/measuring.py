@@ -37,7 +37,7 @@ def evidence_columns(
         settings,
         Backend(device),
         attribution=attribution,
-        progress=lambda done, total: progress("measure", done, total),
+        progress=lambda done, total: progress("measuring", done, total),
     )
     bad = first_not_finite(measured)
     if bad is not None:
@@ -80,7 +80,7 @@ def self_check(
         narrow,
         Backend(device, reverse=True),
         attribution=attribution,
-        progress=lambda done, total: progress("check", done, total),
+        progress=lambda done, total: progress("measuring in another order", done, total),
     )
     found = confirm(recorded, measured)
     if found.disagreements:
