@@ -68,7 +68,7 @@ def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
             digests.append(blake3_bytes(data))
         shutil.copyfile(paths[SURROGATE], writer.path(SURROGATE))
         frame = Frame(
-            corpus=(CorpusFile("text.txt", 5, blake3_bytes(b"words")),),
+            corpus=(CorpusFile("text.txt", 400, blake3_bytes(b"words")),),
             tokenizer=Tokenizer(digest_file(model / "tokenizer.json").blake3, None),
             length=LENGTH,
             windows=WINDOWS,

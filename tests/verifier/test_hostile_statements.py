@@ -119,3 +119,52 @@ def test_a_statement_without_blocks_is_refused(copy: Made) -> None:
 
     change_statement(copy, merge)
     assert failed(check(copy)) == {"json.type"}
+
+
+# --- subjects and frame -----------------------------------------------------------------------------------------
+
+
+def leave_out(*names: str) -> Change:
+    def change(statement: dict[str, Any]) -> None:
+        statement["subject"] = [s for s in statement["subject"] if s["name"] not in names]
+        files = statement["predicate"]["files"]
+        statement["predicate"]["files"] = [file for file in files if file["name"] not in names]
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["reference/config.json", "reference/model.safetensors"])
+def test_a_file_that_every_reference_has_is_a_subject(copy: Made, name: str) -> None:
+    change_statement(copy, leave_out(name))
+    assert failed(check(copy)) == {"statement.subject_missing"}
+
+
+def test_the_tokenizer_that_the_frame_names_is_a_subject_where_the_model_has_it(copy: Made) -> None:
+    change_statement(copy, leave_out("reference/tokenizer.json"))
+    report = verify(copy.bundle, copy.without_replay, reference=copy.model, at=NOW, replay=0)
+    assert failed(report) == {"statement.subject_missing"}
+    (copy.model / "tokenizer.json").unlink()
+    assert verify(copy.bundle, copy.without_replay, reference=copy.model, at=NOW, replay=0).verdict == "accepted"
+
+
+FRAMES: dict[str, tuple[Change, str]] = {
+    "a text twice": (lambda f: f["corpus"].append({**f["corpus"][0], "name": "again.txt"}), "prompts.duplicate"),
+    "another tokenizer": (lambda f: f["tokenizer"].update(blake3="00" * 32), "statement.tokenizer"),
+    "more windows than text": (lambda f: f.update(windows=201), "statement.windows"),
+    "more windows than text, with a first token": (
+        lambda f: f.update(windows=229, tokenizer={**f["tokenizer"], "bos": 1}),
+        "statement.windows",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FRAMES)
+def test_a_frame_that_cannot_be(copy: Made, case: str) -> None:
+    change, code = FRAMES[case]
+    change_statement(copy, lambda s: change(s["predicate"]["prompts"]["frame"]))
+    assert failed(check(copy)) == {code}
+
+
+def test_as_many_windows_as_the_text_could_give_are_left_to_the_draw(copy: Made) -> None:
+    change_statement(copy, lambda s: s["predicate"]["prompts"]["frame"].update(windows=200))
+    assert "statement.windows" not in failed(check(copy))

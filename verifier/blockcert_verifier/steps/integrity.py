@@ -14,6 +14,7 @@ from blockcert.findings import Finding
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed, skipped
+from blockcert_verifier.steps.structure import TOKENIZER
 
 __all__ = ["Digest", "bundle_files", "listing", "reference_files"]
 
@@ -63,6 +64,7 @@ def reference_files(statement: Statement, folder: Path | None, digest: Digest) -
         sentence = f"no reference model was given, so its {len(names)} files were not compared"
         return [skipped("integrity", "integrity.reference", "reference", sentence)]
     findings = _compare(statement, names, lambda subject: folder / subject.name.removeprefix(REFERENCE_PREFIX), digest)
+    findings += _tokenizer(statement, folder, digest)
     if failures(findings):
         return findings
     return [
@@ -73,6 +75,21 @@ def reference_files(statement: Statement, folder: Path | None, digest: Digest) -
             f"all {len(names)} files of the reference model are those that were signed",
         )
     ]
+
+
+def _tokenizer(statement: Statement, folder: Path, digest: Digest) -> list[Finding]:
+    """A finding where the model has the very tokenizer that the frame names and the statement leaves it out."""
+    path = folder / TOKENIZER.removeprefix(REFERENCE_PREFIX)
+    if any(subject.name == TOKENIZER for subject in statement.subject) or not path.is_file():
+        return []
+    try:
+        found = digest(path).blake3
+    except Refusal as refusal:
+        return [from_refusal("integrity", refusal)]
+    if found != statement.predicate.prompts.frame.tokenizer.blake3:
+        return []
+    sentence = f"the model has the tokenizer that the frame names, and no subject is named {TOKENIZER}"
+    return [failed("integrity", "statement.subject_missing", "statement.dsse.json: $.subject", sentence)]
 
 
 def _compare(

@@ -20,11 +20,15 @@ from blockcert.times import parse_time
 from blockcert.wellformed import REFERENCE_PREFIX, problems
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, inconclusive, passed
 
-__all__ = ["KNOWN_EXTENSIONS", "NAMES", "program", "programs", "statement"]
+__all__ = ["KNOWN_EXTENSIONS", "NAMES", "TOKENIZER", "program", "programs", "statement"]
 
 PLACE = "statement.dsse.json"
 KNOWN_EXTENSIONS: frozenset[str] = frozenset()
 """The extensions that this verifier implements, and so may find named in `critical`."""
+
+TOKENIZER = f"{REFERENCE_PREFIX}tokenizer.json"
+MOST_TOKENS_PER_BYTE = 4
+"""Tokens have a byte of text at least, but for what a normal form or a leading space adds before they are cut."""
 
 NAMES = {
     "$.predicate.reference.program": "programs/reference.json",
@@ -127,8 +131,11 @@ def _subjects(found: Statement) -> list[Finding]:
         if stated != wanted:
             sentence = f"the file is called {shown(stated)}, and in version 1.0 must be {wanted}"
             findings.append(failed("structure", "statement.file_name", f"{PLACE}: {path}", sentence))
-    if not any(name.startswith(REFERENCE_PREFIX) for name in names):
-        sentence = "no subject is a file of the reference model"
+    if f"{REFERENCE_PREFIX}config.json" not in names:
+        sentence = f"no subject is named {REFERENCE_PREFIX}config.json, which every reference model has"
+        findings.append(failed("structure", "statement.subject_missing", f"{PLACE}: $.subject", sentence))
+    if not any(name.startswith(REFERENCE_PREFIX) and name.endswith(".safetensors") for name in names):
+        sentence = "no subject is a weight file of the reference model"
         findings.append(failed("structure", "statement.subject_missing", f"{PLACE}: $.subject", sentence))
     return findings
 
@@ -162,6 +169,32 @@ def _fields(found: Statement) -> list[Finding]:
     if frame.calibration + frame.certification > frame.windows:
         wanted = frame.calibration + frame.certification
         refuse("statement.frame", "prompts.frame", f"{wanted} windows are drawn from {frame.windows}")
+    return [*findings, *_corpus(found)]
+
+
+def _corpus(found: Statement) -> list[Finding]:
+    """What can be seen of the frame without its corpus (BC-PRM-01, BC-PRM-12)."""
+    frame = found.predicate.prompts.frame
+    place = f"{PLACE}: $.predicate.prompts.frame"
+    findings: list[Finding] = []
+    first: dict[str, int] = {}
+    for i, file in enumerate(frame.corpus):
+        if file.blake3 in first:
+            sentence = f"this file has the digest of corpus[{first[file.blake3]}]: its windows would count twice"
+            findings.append(failed("structure", "prompts.duplicate", f"{place}.corpus[{i}]", sentence))
+        first.setdefault(file.blake3, i)
+    taken = frame.length if frame.tokenizer.bos is None else frame.length - 1
+    most = sum(MOST_TOKENS_PER_BYTE * file.size // taken for file in frame.corpus)
+    if frame.windows > most:
+        total = sum(file.size for file in frame.corpus)
+        sentence = (
+            f"{frame.windows} windows of {frame.length} tokens cannot come of {total} bytes: at most {most}"
+        )
+        findings.append(failed("structure", "statement.windows", f"{place}.windows", sentence))
+    signed = {subject.name: subject.digest.blake3 for subject in found.subject}.get(TOKENIZER)
+    if signed is not None and signed != frame.tokenizer.blake3:
+        sentence = f"the frame's tokenizer is {frame.tokenizer.blake3}, and {TOKENIZER} is {signed}"
+        findings.append(failed("structure", "statement.tokenizer", f"{place}.tokenizer.blake3", sentence))
     return findings
 
 
