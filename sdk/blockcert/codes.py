@@ -29,6 +29,7 @@ CODES: dict[str, str] = {
     "claims.threshold": "A population predicate names a threshold that the certificate does not list.",
     "compare.changed": "A file of the candidate changed while it was read.",
     "compare.shape": "Two checkpoints that are not of one shape cannot be compared.",
+    "composition.below_measured": "A bound composed of Lipschitz constants is below the drift that was measured.",
     "composition.parts": "The errors, constants or rows of a composition do not fit together.",
     "composition.scope": "Parts of these scopes cannot be composed.",
     "demo.verdict": "The demonstration did not reach the verdict that it shows.",

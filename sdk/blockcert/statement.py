@@ -166,8 +166,8 @@ class Frame(_Record, frozen=True):
     length: Annotated[int, Meta(ge=2, le=1 << 20)]
     windows: Annotated[int, Meta(ge=1, lt=1 << 48)]
     seed: Annotated[int, Meta(ge=0, lt=1 << 53)]
-    calibration: Annotated[int, Meta(ge=0, le=1 << 24)]
-    certification: Annotated[int, Meta(ge=1, le=1 << 24)]
+    calibration: Annotated[int, Meta(ge=0, le=1 << 20)]
+    certification: Annotated[int, Meta(ge=1, le=1 << 20)]
 
 
 class Prompts(_Record, frozen=True):
@@ -189,8 +189,8 @@ class EvidenceRef(_Record, frozen=True):
     """The evidence file: one row per certification prompt."""
 
     file: FileName
-    rows: Annotated[int, Meta(ge=1, le=1 << 24)]
-    attribution_rows: Annotated[int, Meta(ge=0, le=1 << 24)]
+    rows: Annotated[int, Meta(ge=1, le=1 << 20)]
+    attribution_rows: Annotated[int, Meta(ge=0, le=1 << 20)]
 
 
 class Lipschitz(_Record, frozen=True):
@@ -276,7 +276,7 @@ class Population(_Record, frozen=True):
     windows: Count
     trials: Count
     alpha: Decimal
-    claims: Annotated[tuple[PopulationClaim, ...], Meta(max_length=64)]
+    claims: Annotated[tuple[PopulationClaim, ...], Meta(max_length=32)]
     scope: Scope
     basis: Basis
 

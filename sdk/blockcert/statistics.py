@@ -11,10 +11,15 @@ from fractions import Fraction
 
 from blockcert.errors import Refusal
 
-__all__ = ["audit_bound", "population_bound"]
+__all__ = ["MOST_DRAWS", "audit_bound", "population_bound"]
 
 _UNIT = 1 << 320
 """The scale of the enclosing sums: far below every confidence level that a person would ask for."""
+MOST_DRAWS = 1 << 20
+"""Most draws from a population: the enclosure's work grows with their square root."""
+_MOST_EXACT = 1 << 12
+"""Most terms of a sum that is made exactly: its work grows with their square."""
+_HALF = Fraction(1, 2)
 
 
 def population_bound(population: int, draws: int, successes: int, alpha: Fraction) -> int:
@@ -30,7 +35,8 @@ def population_bound(population: int, draws: int, successes: int, alpha: Fractio
 
     Raises:
         Refusal: ``statistics.counts`` unless ``0 <= s <= n <= M`` and ``M >= 1``, ``statistics.level`` unless
-            ``0 < alpha < 1``.
+            ``0 < alpha < 1``, ``statistics.work`` above ``MOST_DRAWS`` or where a comparison stays open (see
+            :func:`_tail_exceeds`).
     """
     if not (0 <= successes <= draws <= population and population >= 1):
         raise Refusal(
@@ -39,6 +45,9 @@ def population_bound(population: int, draws: int, successes: int, alpha: Fractio
             f"{successes} successes in {draws} draws from {population} windows are not counts of one sample.",
         )
     _check_level(alpha, "alpha")
+    if draws > MOST_DRAWS:
+        sentence = f"{draws} draws from a population are too many; bounds are made for at most {MOST_DRAWS}."
+        raise Refusal("statistics.work", "population", sentence)
     if successes == 0:
         return 0
     low, high = successes, population - (draws - successes)
@@ -100,7 +109,13 @@ def _tail_exceeds(population: int, good: int, draws: int, least: int, alpha: Fra
     most 1, so each step adds less than one unit of error: after ``i`` steps a term is short by at most ``i
     <= n`` units, also when it has become 0 and the walk has stopped. A sum over terms is therefore short by
     at most ``n (n + 1)`` units. Where that leaves the comparison open, it is made with the binomial
-    coefficients themselves.
+    coefficients themselves, but for a half that symmetry gives.
+
+    Long sums as close to a level as the enclosure's 80 decimals are not known but by that symmetry; one would be
+    refused and not worked out for hours.
+
+    Raises:
+        Refusal: ``statistics.work`` where the comparison is open and the exact sum is too long.
     """
     above, below = _enclosed_sums(population, good, draws, least)
     slack = draws * (draws + 1)
@@ -110,7 +125,21 @@ def _tail_exceeds(population: int, good: int, draws: int, least: int, alpha: Fra
         return True
     if (above + slack) * yes <= no * below:
         return False
+    if _is_half(population, good, draws, least):
+        return alpha < _HALF
+    if min(good, population - good, draws, population - draws) > _MOST_EXACT:
+        sentence = "A probability lies too close to alpha to be told from it; state another alpha."
+        raise Refusal("statistics.work", "population", sentence)
     return _tail_exceeds_exactly(population, good, draws, least, alpha)
+
+
+def _is_half(population: int, good: int, draws: int, least: int) -> bool:
+    """Whether ``P[Hyp(population, good, draws) >= least]`` is 1/2 by symmetry.
+
+    With as many good windows as bad, good and bad change places; with half of the windows drawn, the sample and the
+    rest do. An odd count on the other side leaves no middle.
+    """
+    return (2 * good == population and 2 * least == draws + 1) or (2 * draws == population and 2 * least == good + 1)
 
 
 def _enclosed_sums(population: int, good: int, draws: int, least: int) -> tuple[int, int]:
@@ -138,11 +167,23 @@ def _enclosed_sums(population: int, good: int, draws: int, least: int) -> tuple[
 
 
 def _tail_exceeds_exactly(population: int, good: int, draws: int, least: int, alpha: Fraction) -> bool:
-    """The same with exact binomial coefficients; slow for thousands of draws."""
+    """The same with exact binomial coefficients; slow where both draws and good windows count thousands."""
+    # drawn and good windows may change places, and so may the drawn and the rest: the shortest sum is taken
+    if min(good, population - good) < min(draws, population - draws):
+        good, draws = draws, good
+    if population - draws < draws:
+        # least of the good are drawn  <=>  at most good - least are left
+        rest = population - draws
+        return not _tail_at_least(population, good, rest, good - least + 1, 1 - alpha, strictly=False)
+    return _tail_at_least(population, good, draws, least, alpha, strictly=True)
+
+
+def _tail_at_least(population: int, good: int, draws: int, least: int, level: Fraction, *, strictly: bool) -> bool:
+    """Whether the exact ``P[Hyp(population, good, draws) >= least]`` is above ``level``, or not ``strictly`` above."""
     last = min(draws, good)
     start = max(least, draws - (population - good), 0)
     if start > last:
-        return False
+        return not strictly and level <= 0
     spare = population - good - draws
     term = math.comb(good, start) * math.comb(population - good, draws - start)
     total = term
@@ -150,4 +191,5 @@ def _tail_exceeds_exactly(population: int, good: int, draws: int, least: int, al
         # exact: every term is an integer
         term = term * ((good - j) * (draws - j)) // ((j + 1) * (spare + j + 1))
         total += term
-    return total * alpha.denominator > alpha.numerator * math.comb(population, draws)
+    found, wanted = total * level.denominator, level.numerator * math.comb(population, draws)
+    return found > wanted or (not strictly and found == wanted)

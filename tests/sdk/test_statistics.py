@@ -11,10 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blockcert import statistics
 from blockcert.errors import Refusal
 from blockcert.statistics import (
     _UNIT,  # pyright: ignore[reportPrivateUsage]
+    MOST_DRAWS,
     _enclosed_sums,  # pyright: ignore[reportPrivateUsage]
+    _is_half,  # pyright: ignore[reportPrivateUsage]
     _tail_exceeds,  # pyright: ignore[reportPrivateUsage]
     _tail_exceeds_exactly,  # pyright: ignore[reportPrivateUsage]
     audit_bound,
@@ -89,6 +92,46 @@ def test_the_quick_comparison_equals_the_exact_one(M: int, data: st.DataObject) 
         expected = tail(M, K, n, s) > alpha
         assert _tail_exceeds(M, K, n, s, alpha) == expected
         assert _tail_exceeds_exactly(M, K, n, s, alpha) == expected
+
+
+def test_a_half_by_symmetry_is_a_half() -> None:
+    halves = 0
+    for M in range(1, 13):
+        for K in range(M + 1):
+            for n in range(M + 1):
+                for s in range(n + 1):
+                    if _is_half(M, K, n, s):
+                        assert tail(M, K, n, s) == Fraction(1, 2)
+                        halves += 1
+    assert halves == 39  # for even M: M/2 odd draws of half good windows, as many the other way, both at once once
+
+
+def test_a_tie_of_a_long_draw_is_decided_at_once() -> None:
+    """P = alpha exactly, at the bound less one: by symmetry, and by one window left out of the draw."""
+    for M, n, s, alpha, expected in (
+        (200_000, 100_000, 50_001, Fraction(1, 2), 100_002),
+        (1 << 47, 99_999, 50_000, Fraction(1, 2), (1 << 46) + 1),
+        (100_000, 99_999, 95_000, Fraction(1, 20), 95_001),
+    ):
+        assert population_bound(M, n, s, alpha) == expected
+        assert seconds(lambda M=M, n=n, s=s, alpha=alpha: population_bound(M, n, s, alpha)) < 2
+
+
+def test_a_long_sum_that_no_enclosure_tells_from_alpha_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    level = tail(10_000, 5_000, 4_400, 2_100)
+    with monkeypatch.context() as patch:
+        patch.setattr(statistics, "_MOST_EXACT", 4_000)
+        with pytest.raises(Refusal) as refusal:
+            population_bound(10_000, 4_400, 2_100, level)
+    assert refusal.value.code == "statistics.work"
+    assert population_bound(10_000, 4_400, 2_100, level + Fraction(1, 10**60)) == 5_001
+    assert population_bound(10_000, 4_400, 2_100, level - Fraction(1, 10**60)) == 5_000
+
+
+def test_more_draws_than_bounds_are_made_for_are_refused_at_once() -> None:
+    with pytest.raises(Refusal) as refusal:
+        population_bound(1 << 47, MOST_DRAWS + 1, 1, Fraction(1, 20))
+    assert refusal.value.code == "statistics.work"
 
 
 @given(st.integers(1, 300), st.data())
@@ -214,6 +257,10 @@ def test_a_typical_bound_is_quick(successes: int) -> None:
 
 def test_a_large_bound_is_quick() -> None:
     assert seconds(lambda: population_bound(10**7, 10**4, 9_900, Fraction(1, 1000))) < 1
+
+
+def test_the_largest_bound_is_quick() -> None:
+    assert seconds(lambda: population_bound(1 << 47, MOST_DRAWS, MOST_DRAWS // 2, Fraction(1, 2000))) < 4
 
 
 def test_a_large_audit_is_quick() -> None:
