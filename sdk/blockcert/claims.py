@@ -82,6 +82,7 @@ def summarise(table: EvidenceTable, terms: ClaimTerms) -> Claims:
 
     Raises:
         Refusal: ``claims.threshold`` where a population predicate names a threshold that the evidence does not count,
+            ``composition.below_measured`` where Lipschitz constants are refuted by what was measured,
             ``number.not_decimal`` where a value is too large to be stated.
     """
     stages = tuple(_stage(table, terms, index) for index in range(table.shape.stages))
@@ -140,6 +141,12 @@ def _composition(
                     f"{lipschitz.scope} cannot be composed with listed-prompts",
                 )
         measured = _largest(drift)
+        if bound < measured:
+            raise Refusal(
+                "composition.below_measured",
+                "claims.composition",
+                f"the constants bound the drift by {round_up(bound)}, and {round_up(measured)} was measured",
+            )
         found.append(
             CompositionClaim(
                 method="lipschitz",

@@ -16,18 +16,32 @@ from msgspec import Struct
 
 from blockcert import strict_json
 from blockcert.bundle import STATEMENT, BundleWriter
+from blockcert.claims import summarise
 from blockcert.digest import blake3_bytes, digest_file
 from blockcert.draw import draw_windows
 from blockcert.dsse import Envelope, add_signature, encode_envelope, parse_envelope
+from blockcert.evidence_file import read_evidence
 from blockcert.keys import NamedKey, PrivateKey, generate
 from blockcert.safetensors_file import column, read_header_bytes, write
-from blockcert.statement import CorpusFile, Frame, Tokenizer
+from blockcert.same_program import same_stages
+from blockcert.statement import CorpusFile, Frame, Statement, Tokenizer
 from blockcert.trust import TrustPolicy, new_policy
 from blockcert_producers.certify import CertifyOptions, Work, certify
 from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
+from blockcert_verifier.steps import recompute, structure
 from tests.support.tiny import REFERENCE, SURROGATE, VOCABULARY, tiny_pair
 
-__all__ = ["LENGTH", "NOW", "Made", "change_statement", "make_bundle", "reseal", "rewrite_column", "sign_again"]
+__all__ = [
+    "LENGTH",
+    "NOW",
+    "Made",
+    "change_statement",
+    "make_bundle",
+    "reseal",
+    "restate",
+    "rewrite_column",
+    "sign_again",
+]
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 LENGTH, CALIBRATION, CERTIFICATION, ATTRIBUTION, WINDOWS = 8, 3, 6, 2, 40
@@ -145,3 +159,18 @@ def rewrite_column(path: Path, name: str, change: Callable[[Any], None]) -> None
     change(cells)
     data[info.begin : info.end] = cells.tobytes()
     path.write_bytes(bytes(data))
+
+
+def restate(made: Made) -> None:
+    """Claims put right for the evidence as it stands now, signed again: a lie without a contradiction."""
+    reseal(made)
+    payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
+    statement = strict_json.decode(payload, Statement, STATEMENT)
+    names = ("programs/reference.json", "programs/surrogate.json")
+    first, second = ((name, (made.bundle / name).read_bytes()) for name in names)
+    programs, _ = structure.programs(statement, first, second)
+    assert programs is not None
+    path = made.bundle / "evidence.safetensors"
+    table = read_evidence(path, recompute.evidence_shape(statement), path.name)
+    claims = summarise(table, recompute.terms(statement, same_stages(*programs)))
+    change_statement(made, lambda s: s["predicate"].update(claims=json.loads(strict_json.encode(claims))))

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from blockcert import strict_json
+from blockcert.bundle import STATEMENT
+from blockcert.dsse import parse_envelope
+from blockcert.errors import Refusal
+from blockcert.statement import Statement
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
 from blockcert_verifier import Report, render, verify
-from tests.support.bundles import NOW, Made, change_statement, make_bundle, reseal
+from blockcert_verifier.assemble import Seen, assemble
+from blockcert_verifier.steps.outcome import inconclusive
+from tests.support.bundles import NOW, Made, change_statement, make_bundle, reseal, restate
 
 CLOCK = ["--at", "2026-11-22T10:00:00Z"]
 ESCAPES = "\x1b[2J\x1b[H\x1b[1;32mACCEPTED\x1b[0m: signed by everybody \u202e\x9b8m"
@@ -168,3 +177,62 @@ def test_a_frame_that_cannot_be(copy: Made, case: str) -> None:
 def test_as_many_windows_as_the_text_could_give_are_left_to_the_draw(copy: Made) -> None:
     change_statement(copy, lambda s: s["predicate"]["prompts"]["frame"].update(windows=200))
     assert "statement.windows" not in failed(check(copy))
+
+
+# --- Lipschitz constants ----------------------------------------------------------------------------------------
+
+
+def with_constants(made: Made, constant: str, basis: str) -> None:
+    """Every block with this constant, and the composition put right where there is one."""
+    given = {"constant": constant, "scope": "all-inputs", "basis": basis}
+
+    def change(statement: dict[str, Any]) -> None:
+        for stage in statement["predicate"]["claims"]["stages"][1:-1]:
+            stage["lipschitz"] = given
+
+    change_statement(made, change)
+    with contextlib.suppress(Refusal):
+        restate(made)
+
+
+@pytest.mark.parametrize("basis", ["estimate", "proof"])
+def test_a_bound_below_what_was_measured_is_refused(copy: Made, basis: str) -> None:
+    with_constants(copy, "0", basis)
+    assert "composition.below_measured" in failed(check(copy))
+
+
+def test_what_was_left_open_is_not_said_to_follow(copy: Made) -> None:
+    with_constants(copy, "1000000", "proof")
+    steps = ("structure", "authenticity", "integrity")
+    report = verify(copy.bundle, replace(copy.policy, require=steps), at=NOW)
+    assert report.verdict == "accepted"
+    assert "not every claim follows from the evidence" in report.sentence
+    with_constants(copy, "1000000", "estimate")
+    assert ", every claim follows from the evidence" in check(copy).sentence
+
+
+# --- what the report says of rows and costs ---------------------------------------------------------------------
+
+
+def with_audit(made: Made, sampled: int, confirmed: int) -> Report:
+    """The report on an audit of which some rows could not be decided, under a policy that does not ask for it."""
+    report = verify(made.bundle, made.policy, reference=made.model, at=NOW, replay=sampled)
+    assert report.audit is not None
+    audit = replace(report.audit, confirmed=confirmed, false_rows_below=None, consequences=())
+    findings = [finding for finding in report.findings if finding.step != "replay"]
+    if confirmed < sampled:
+        findings.append(inconclusive("replay", "replay.cell.inconclusive", "evidence.safetensors", "undecided"))
+    payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
+    statement = strict_json.decode(payload, Statement, STATEMENT)
+    seen = Seen(tuple(findings), report.certificate_id, report.signers, statement, audit)
+    return assemble(made.without_replay, NOW, seen, ("blake3",))
+
+
+def test_rows_that_could_not_be_decided_are_not_said_to_agree(made: Made) -> None:
+    report = with_audit(made, 6, 4)
+    assert report.verdict == "accepted"
+    assert "agree" not in report.sentence
+    assert "of 6 rows that were measured again, only 4 could be confirmed" in report.sentence
+    assert any(item.what.startswith("2 rows") for item in report.unchecked)
+    assert "and 4 of 6 rows were measured again and agree" in with_audit(made, 4, 4).sentence
+    assert "and all 6 rows were measured again and agree" in with_audit(made, 6, 6).sentence

@@ -21,17 +21,13 @@ from hypothesis import strategies as st
 
 from blockcert import strict_json
 from blockcert.bundle import STATEMENT
-from blockcert.claims import summarise
 from blockcert.digest import blake3_bytes, digest_file
 from blockcert.draw import draw_windows
 from blockcert.dsse import parse_envelope
-from blockcert.evidence_file import read_evidence
 from blockcert.safetensors_file import read_header_bytes
-from blockcert.same_program import same_stages
 from blockcert.statement import Statement
 from blockcert_verifier import Report, verify
-from blockcert_verifier.steps import recompute, structure
-from tests.support.bundles import NOW, Made, change_statement, make_bundle, reseal, rewrite_column
+from tests.support.bundles import NOW, Made, change_statement, make_bundle, reseal, restate, rewrite_column
 
 BUNDLE_FILES = (
     "evidence.safetensors",
@@ -300,21 +296,6 @@ def test_an_evidence_cell_changed_alone(copy: Made) -> None:
     rewrite_column(copy.bundle / "evidence.safetensors", "error", lambda e: e.__setitem__((0, 1), e.max() + 1))
     reseal(copy)
     assert "recompute.claim.mismatch" in failed(check(copy))
-
-
-def restate(made: Made) -> None:
-    """Claims put right for the evidence as it stands now, signed again: a lie without a contradiction."""
-    reseal(made)
-    payload = json.dumps(_payload(made)).encode()
-    statement = strict_json.decode(payload, Statement, STATEMENT)
-    names = ("programs/reference.json", "programs/surrogate.json")
-    first, second = ((name, (made.bundle / name).read_bytes()) for name in names)
-    programs, _ = structure.programs(statement, first, second)
-    assert programs is not None
-    path = made.bundle / "evidence.safetensors"
-    table = read_evidence(path, recompute.evidence_shape(statement), path.name)
-    claims = summarise(table, recompute.terms(statement, same_stages(*programs)))
-    change_statement(made, lambda s: s["predicate"].update(claims=json.loads(strict_json.encode(claims))))
 
 
 @pytest.mark.parametrize(

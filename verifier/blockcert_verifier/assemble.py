@@ -71,7 +71,7 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
         return f"REJECTED: {wrong.place}: {wrong.message} [{wrong.code}]."
     by = " and ".join(signer.name for signer in seen.signers)
     if verdict == "accepted":
-        return f"ACCEPTED: signed by {by}, every claim follows from the evidence, {_replayed(seen.audit)}."
+        return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}."
     if step_status(seen.findings, "recompute") == "passed" and seen.audit is None and "replay" in trust.require:
         return "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
     open_ = next((finding for finding in seen.findings if finding.status == "inconclusive"), None)
@@ -81,10 +81,19 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
     return f"INDETERMINATE: the policy requires {', '.join(missing) or 'no step at all'}, which did not run."
 
 
+def _recomputed(seen: Seen) -> str:
+    # a policy that does not require the step accepts whatever it left open
+    if step_status(seen.findings, "recompute") == "passed":
+        return "every claim follows from the evidence"
+    return "not every claim follows from the evidence"
+
+
 def _replayed(audit: Audit | None) -> str:
     if audit is None:
         return "and nothing was re-run"
-    rows = "all" if audit.sampled == audit.rows else f"{audit.confirmed} of"
+    if audit.confirmed < audit.sampled:
+        return f"and of {audit.sampled} rows that were measured again, only {audit.confirmed} could be confirmed"
+    rows = "all" if audit.confirmed == audit.rows else f"{audit.confirmed} of"
     chosen = " (chosen by a given seed)" if audit.repeatable and audit.sampled < audit.rows else ""
     return f"and {rows} {audit.rows} rows were measured again and agree{chosen}"
 
@@ -100,9 +109,14 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
 
     if audit is None:
         add("whether the numbers were really measured", "give the original model, --reference MODEL")
-    elif audit.sampled < audit.rows:
-        add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row")
-        if audit.repeatable:
+        add("what the surrogate kept", "--reference MODEL counts parameters, bits and multiply-adds again")
+    else:
+        if audit.confirmed < audit.sampled:
+            how = "the findings name their cells; a machine with wider floating point may decide them"
+            add(f"{audit.sampled - audit.confirmed} rows that were measured again and not confirmed", how)
+        if audit.sampled < audit.rows:
+            add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row")
+        if audit.repeatable and audit.sampled < audit.rows:
             add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit")
     add(
         "whether the prompts are the corpus' windows (frame unverified)",
