@@ -177,6 +177,7 @@ CODES: dict[str, str] = {
     "statement.file_name": "A file is not called what version 1.0 calls it.",
     "statement.files": "The files and subjects of a statement are not the same.",
     "statement.frame": "A frame lists more prompts than it has windows.",
+    "statement.lengths": "A list does not have one entry for each stage or threshold, in order.",
     "statement.not_yet_valid": "A certificate says that it is issued in the future.",
     "statement.predicate_type": "A statement's predicate is not a certificate.",
     "statement.rows": "The numbers of rows in a statement contradict each other.",

@@ -236,3 +236,52 @@ def test_rows_that_could_not_be_decided_are_not_said_to_agree(made: Made) -> Non
     assert any(item.what.startswith("2 rows") for item in report.unchecked)
     assert "and 4 of 6 rows were measured again and agree" in with_audit(made, 4, 4).sentence
     assert "and all 6 rows were measured again and agree" in with_audit(made, 6, 6).sentence
+
+
+def test_costs_that_nobody_counted_again_are_said_to_be_the_producers(copy: Made) -> None:
+    def nothing(statement: dict[str, Any]) -> None:
+        for cost in statement["predicate"]["surrogate"]["kept"]["surrogate"]:
+            cost.update(parameters=0, bits=0, multiply_adds=0)
+
+    change_statement(copy, nothing)
+    report = check(copy)
+    assert "Kept [the producer's own count" in render(report)
+    assert any(item.what == "what the surrogate kept" for item in report.unchecked)
+    recounted = verify(copy.bundle, copy.policy, reference=copy.model, at=NOW, replay=1)
+    assert "replay.kept.mismatch" in failed(recounted)
+
+
+def test_costs_that_were_counted_again_are_said_to_be(made: Made) -> None:
+    report = verify(made.bundle, made.policy, reference=made.model, at=NOW, replay=1)
+    assert "Kept [counted again]" in render(report)
+    assert all(item.what != "what the surrogate kept" for item in report.unchecked)
+
+
+# --- lists of another length ------------------------------------------------------------------------------------
+
+LISTS: dict[str, tuple[Change, str]] = {
+    "covered": (lambda p: p["claims"]["stages"][1].update(covered=[]), "claims.stages[1].covered"),
+    "loss_covered": (lambda p: p["claims"]["stages"][1]["loss_covered"].pop(), "claims.stages[1].loss_covered"),
+    "index": (lambda p: p["claims"]["stages"][1].update(index=4000), "claims.stages[1].index"),
+    "loss_within": (lambda p: p["claims"]["end_to_end"].update(loss_within=[]), "claims.end_to_end.loss_within"),
+    "error": (lambda p: p["claims"]["control"]["identity"]["error"].pop(), "identity.error"),
+    "relative_error": (lambda p: p["claims"]["control"]["identity"].update(relative_error=[]), "relative_error"),
+    "identity.covered": (lambda p: p["claims"]["control"]["identity"]["covered"].pop(), "identity.covered"),
+    "identity.covered[0]": (lambda p: p["claims"]["control"]["identity"]["covered"][0].pop(), "covered[0]"),
+    "float32": (lambda p: p["claims"]["control"]["float32_floor"].update(relative_error=[]), "float32_floor"),
+    "kept": (lambda p: p["surrogate"]["kept"].update(surrogate=[]), "kept.surrogate"),
+    "stages": (lambda p: p["reference"].update(blocks=4), "claims.stages"),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_a_list_of_another_length_has_a_place_in_show_and_in_verify(
+    copy: Made, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, place = LISTS[case]
+    change_statement(copy, lambda s: change(s["predicate"]))
+    report = check(copy)
+    assert failed(report) == {"statement.lengths"}
+    assert any(place in finding.place for finding in report.findings)
+    assert run(["show", str(copy.bundle)]) == 2
+    assert "statement.lengths" in capsys.readouterr().err

@@ -28,14 +28,14 @@ def short(text: str, *, nearest: bool = False) -> str:
     return f"{digits}e{int(exponent)}"
 
 
-def claims_lines(certificate: Certificate) -> list[list[str]]:
-    """The claims as paragraphs of lines."""
+def claims_lines(certificate: Certificate, *, recounted: bool) -> list[list[str]]:
+    """The claims as paragraphs of lines; `recounted` says that the costs were counted again from the weights."""
     return [
         _end_to_end(certificate),
         _blocks(certificate),
         _composition(certificate),
         _population(certificate),
-        _kept(certificate),
+        _kept(certificate, recounted),
         _estimates(certificate),
     ]
 
@@ -147,7 +147,7 @@ def _population(certificate: Certificate) -> list[str]:
     ]
 
 
-def _kept(certificate: Certificate) -> list[str]:
+def _kept(certificate: Certificate, recounted: bool) -> list[str]:
     f, g = certificate.kept.reference, certificate.kept.surrogate
 
     def of(name: str, costs: tuple[Cost, ...]) -> int:
@@ -161,7 +161,8 @@ def _kept(certificate: Certificate) -> list[str]:
             ("multiply-adds per prompt", "multiply_adds"),
         )
     ]
-    return ["Kept", *columns([("", "reference", "surrogate", ""), *rows])]
+    how = "counted again" if recounted else "the producer's own count; --reference MODEL counts again"
+    return [f"Kept [{how}]", *columns([("", "reference", "surrogate", ""), *rows])]
 
 
 def _estimates(certificate: Certificate) -> list[str]:

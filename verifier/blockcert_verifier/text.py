@@ -27,7 +27,7 @@ def render(report: Report, *, colour: bool = False) -> str:
     # claims that nobody's signature or arithmetic stands behind are not shown as if they were
     recomputed = any(s.step == "recompute" and s.status == "passed" for s in report.steps)
     if report.certificate is not None and recomputed and report.verdict != "rejected":
-        blocks += claims_lines(report.certificate)
+        blocks += claims_lines(report.certificate, recounted=report.audit is not None)
     if report.audit is not None:
         blocks.append(_audit(report.audit))
     blocks += [_problems(report), _unchecked(report)]
@@ -42,7 +42,11 @@ def render_certificate(certificate: Certificate, certificate_id: str, signatures
     """What a certificate says, for `show`: the first sentence says that nothing of it was checked."""
     signed = "carries no signature" if not signatures else f"carries {signatures} signature{'s' * (signatures > 1)}"
     first = f"UNVERIFIED: this is what the bundle says of itself; nothing was checked. It {signed}."
-    blocks = [_wrap(first), ["Certificate", f"  {certificate_id}", *_about(certificate)], *claims_lines(certificate)]
+    blocks = [
+        _wrap(first),
+        ["Certificate", f"  {certificate_id}", *_about(certificate)],
+        *claims_lines(certificate, recounted=False),
+    ]
     blocks.append(_wrap("To check it: blockcert verify BUNDLE --trust trust.json --reference MODEL"))
     return _joined(blocks)
 

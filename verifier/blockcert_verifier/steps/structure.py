@@ -6,7 +6,7 @@ Two parts, because nothing is parsed before it is authentic: `statement` reads t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Sized
 
 from msgspec import Struct, field
 
@@ -169,7 +169,35 @@ def _fields(found: Statement) -> list[Finding]:
     if frame.calibration + frame.certification > frame.windows:
         wanted = frame.calibration + frame.certification
         refuse("statement.frame", "prompts.frame", f"{wanted} windows are drawn from {frame.windows}")
-    return [*findings, *_corpus(found)]
+    return [*findings, *_lengths(found), *_corpus(found)]
+
+
+def _lengths(found: Statement) -> Iterator[Finding]:
+    """A list with an entry for each stage or threshold has that many (BC-STM-16)."""
+    p = found.predicate
+    claims, identity = p.claims, p.claims.control.identity
+    stages, relative, loss = p.reference.blocks + 2, len(p.thresholds.relative), len(p.thresholds.loss)
+    lists: list[tuple[str, Sized | None, int]] = [
+        ("surrogate.kept.reference", p.surrogate.kept.reference, stages),
+        ("surrogate.kept.surrogate", p.surrogate.kept.surrogate, stages),
+        ("claims.stages", claims.stages, stages),
+        ("claims.end_to_end.loss_within", claims.end_to_end.loss_within, loss),
+        ("claims.control.identity.error", identity.error, stages),
+        ("claims.control.identity.relative_error", identity.relative_error, stages),
+        ("claims.control.identity.covered", identity.covered, stages),
+        ("claims.control.float32_floor.relative_error", claims.control.float32_floor.relative_error, stages),
+        *((f"claims.control.identity.covered[{i}]", counts, relative) for i, counts in enumerate(identity.covered)),
+    ]
+    for i, stage in enumerate(claims.stages):
+        at = f"claims.stages[{i}]"
+        lists += [(f"{at}.covered", stage.covered, relative), (f"{at}.loss_covered", stage.loss_covered, loss)]
+        if stage.index != i:
+            place = f"{PLACE}: $.predicate.{at}.index"
+            yield failed("structure", "statement.lengths", place, f"this is stage {i}, and it says {stage.index}")
+    for path, entries, wanted in lists:
+        if entries is not None and len(entries) != wanted:
+            sentence = f"there are {len(entries)} entries and must be {wanted}, one for each stage or threshold"
+            yield failed("structure", "statement.lengths", f"{PLACE}: $.predicate.{path}", sentence)
 
 
 def _corpus(found: Statement) -> list[Finding]:
@@ -187,9 +215,7 @@ def _corpus(found: Statement) -> list[Finding]:
     most = sum(MOST_TOKENS_PER_BYTE * file.size // taken for file in frame.corpus)
     if frame.windows > most:
         total = sum(file.size for file in frame.corpus)
-        sentence = (
-            f"{frame.windows} windows of {frame.length} tokens cannot come of {total} bytes: at most {most}"
-        )
+        sentence = f"{frame.windows} windows of {frame.length} tokens cannot come of {total} bytes: at most {most}"
         findings.append(failed("structure", "statement.windows", f"{place}.windows", sentence))
     signed = {subject.name: subject.digest.blake3 for subject in found.subject}.get(TOKENIZER)
     if signed is not None and signed != frame.tokenizer.blake3:
