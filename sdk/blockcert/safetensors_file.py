@@ -151,8 +151,9 @@ def _tensor(entry: _Entry, name: str, start: int, place: str) -> TensorInfo:
         raise Refusal("tensor.layout", where, f"The offsets {begin} and {end} are not a range.")
     needed = _size(entry.shape, item)
     if needed != end - begin:
-        told = "more than any file" if needed is None else str(needed)
-        sentence = f"The shape needs {told} bytes, but the offsets span {end - begin}."
+        sentence = f"The shape needs {needed} bytes, but the offsets span {end - begin}."
+        if needed is None:
+            sentence = "The lengths of the shape multiply to more bytes than any file has."
         raise Refusal("tensor.size", where, sentence)
     return TensorInfo(entry.dtype, entry.shape, start + begin, start + end)
 

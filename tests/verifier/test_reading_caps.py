@@ -1,4 +1,4 @@
-"""Nothing is read whole that the statement does not explain: a signed file may still be far too large."""
+"""Nothing is read, or worked out, without bounds: what is signed may still be far too large."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from blockcert.bundle import Bundle
+from blockcert.errors import Refusal
 from blockcert_verifier import Report, verify
+from blockcert_verifier.steps import consequences
 from tests.support.bundles import NOW, Made, make_bundle, reseal
 
 EXTRA = 1 << 20
@@ -78,3 +80,14 @@ def test_a_file_larger_than_the_statement_explains_is_never_read(
 def test_a_header_may_take_all_of_its_room(name: str, copy: Made) -> None:
     pad_header(copy.bundle / name, EXTRA)
     assert check(copy).exit_code == 0
+
+
+def test_a_bound_refused_after_the_replay_rejects_with_a_finding(copy: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise Refusal("statistics.work", "population", "A probability lies too close to alpha.")
+
+    monkeypatch.setattr(consequences, "population_bound", refuse)
+    report = verify(copy.bundle, copy.policy, reference=copy.model, at=NOW, replay=1)
+    [finding] = [finding for finding in report.findings if finding.status == "failed"]
+    assert (finding.step, finding.code) == ("replay", "statistics.work")
+    assert report.exit_code == 1

@@ -289,5 +289,8 @@ class _Run:
             seed=os.urandom(32) if self._seed is None else self._seed,
             repeatable=self._seed is not None,
         )
-        self._audit, findings = replay(inputs, lambda done, total: self._progress("replay", done, total))
+        try:
+            self._audit, findings = replay(inputs, lambda done, total: self._progress("replay", done, total))
+        except Refusal as refusal:  # what follows from an audit may be refused like the claims themselves
+            raise self._refused("replay", refusal) from None
         self._add(findings)
