@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain, islice
 
 from blockcert.errors import Refusal
 from blockcert.program import (
@@ -37,22 +38,34 @@ from blockcert.program import (
     step_references,
 )
 
-__all__ = ["REFERENCE_PREFIX", "problems"]
+__all__ = ["MOST_PROBLEMS", "REFERENCE_PREFIX", "problems"]
 
 REFERENCE_PREFIX = "reference/"
 """Files of the reference checkpoint are named so; they stay outside the bundle."""
+
+MOST_PROBLEMS = 999
+"""Problems of one document that are listed one by one."""
 
 Width = int | None
 """A number of channels; None where only a weight file knows it."""
 
 
 def problems(program: Program, place: str, *, reference: bool) -> list[Refusal]:
-    """Everything that is wrong with `program`, in the order of the document; empty where it is well formed.
+    """What is wrong with `program`, in the order of the document; empty where it is well formed.
+
+    The first :data:`MOST_PROBLEMS` are listed and the others counted in one more: a small document can repeat a step
+    that is wrong a million times.
 
     `place` is the document's file name. `reference` says that this is the lifted reference, which may draw on
     files of the reference checkpoint only: with weights of the producer's own it would be something else.
     """
-    return [*_files(program, place, reference), *_stages(program, place)]
+    found = chain(_files(program, place, reference), _stages(program, place))
+    listed = [*islice(found, MOST_PROBLEMS)]
+    following = next(found, None)
+    if following is not None:
+        more = 1 + sum(1 for _ in found)
+        listed.append(Refusal(following.code, following.place, f"and {more} more such problems"))
+    return listed
 
 
 def _files(program: Program, place: str, reference: bool) -> Iterator[Refusal]:

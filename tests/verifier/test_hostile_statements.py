@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,11 @@ from blockcert.errors import Refusal
 from blockcert.statement import Statement
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
-from blockcert_verifier import Report, render, verify
+from blockcert_verifier import Report, render, to_json, verify
 from blockcert_verifier.assemble import Seen, assemble
-from blockcert_verifier.steps.outcome import inconclusive
+from blockcert_verifier.claims_text import percent
+from blockcert_verifier.steps.outcome import MOST_FINDINGS, capped, inconclusive
+from blockcert_verifier.steps.outcome import failed as outcome_failed
 from tests.support.bundles import NOW, Made, change_statement, make_bundle, reseal, restate
 
 CLOCK = ["--at", "2026-11-22T10:00:00Z"]
@@ -285,3 +289,66 @@ def test_a_list_of_another_length_has_a_place_in_show_and_in_verify(
     assert any(place in finding.place for finding in report.findings)
     assert run(["show", str(copy.bundle)]) == 2
     assert "statement.lengths" in capsys.readouterr().err
+
+
+# --- reports as long as somebody likes --------------------------------------------------------------------------
+
+
+def test_findings_are_counted_where_they_are_too_many_to_list(copy: Made, tmp_path: Path) -> None:
+    names = [f"e{i}" for i in range(20_000)]
+    change_statement(copy, lambda s: s["predicate"].update(extensions=dict.fromkeys(names, 0), critical=names))
+    report = check(copy)
+    assert report.verdict == "indeterminate"
+    assert len(report.findings) < 1010
+    assert report.findings[-1].message.endswith("(and 18999 more findings)")
+
+    def repeat(document: dict[str, Any]) -> None:
+        step = {"op": "add", "out": "x", "left": "u", "right": "v"}
+        document["stages"][1]["steps"] = [step] * 256
+        document["stages"] = [document["stages"][0], *[document["stages"][1]] * 10, document["stages"][-1]]
+
+    change_statement(copy, lambda s: s["predicate"].update(extensions={}, critical=[]))
+    change_program(copy, repeat)
+    report = check(copy)
+    assert report.verdict == "rejected"
+    assert len(report.findings) < 1010
+    assert "more such problems" in report.findings[-1].message
+    assert strict_json.decode(to_json(report), Report, "report.json") == report
+
+
+def test_what_is_counted_fails_if_one_of_it_failed() -> None:
+    open_ = [inconclusive("recompute", "lipschitz.unverified", f"{i}", "open") for i in range(MOST_FINDINGS + 2)]
+    assert capped(open_)[-1].status == "inconclusive"
+    found = capped([*open_, outcome_failed("recompute", "evidence.count", "here", "wrong"), *open_])
+    assert (len(found), found[-1].status, found[-1].code) == (MOST_FINDINGS + 1, "failed", "evidence.count")
+    assert capped(open_[:MOST_FINDINGS]) == open_[:MOST_FINDINGS]
+
+
+# --- what a report says of itself -------------------------------------------------------------------------------
+
+
+def test_a_confidence_is_never_rounded_up_to_certainty(copy: Made) -> None:
+    change_statement(copy, lambda s: s["predicate"]["claims"]["population"].update(alpha="0." + "0" * 38 + "1"))
+    restate(copy)
+    text = render(verify(copy.bundle, copy.policy, reference=copy.model, at=NOW, replay=2))
+    assert "jointly at 99.999999 % confidence" in text
+    assert "100 %  " not in text
+    assert [percent(Fraction(n, 10**9)) for n in (950_000_000, 999_999_999, 10**9)] == ["95", "99.999999", "100"]
+
+
+def test_no_digests_are_said_to_be_checked_where_no_file_was_read(copy: Made) -> None:
+    path = copy.bundle / STATEMENT
+    envelope = json.loads(path.read_bytes())
+    envelope["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    path.write_text(json.dumps(envelope))
+    report = check(copy)
+    assert failed(report) == {"signature.invalid", "signature.threshold_not_met"}
+    assert report.digests == ()
+
+
+def test_a_time_that_was_given_is_said_to_be(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trust, out = tmp_path / "trust.json", tmp_path / "report.json"
+    trust.write_bytes(encode_policy(made.without_replay))
+    assert run(["verify", str(made.bundle), "--trust", str(trust), "--json", str(out), *CLOCK]) == 0
+    assert "the time was given" in capsys.readouterr().out
+    assert any("--at" in item["how"] for item in json.loads(out.read_bytes())["unchecked"])

@@ -28,8 +28,10 @@ class Seen(Struct, frozen=True):
 
 
 def assemble(trust: TrustPolicy, now: datetime, seen: Seen, digests: tuple[Literal["blake3", "sha256"], ...]) -> Report:
-    """The report on what was seen, for the steps that `trust` requires."""
+    """The report on what was seen, for the steps that `trust` requires; `digests` were compared if any file was."""
     verdict = verdict_of(seen.findings, trust.require)
+    if step_status(seen.findings, "integrity") is None:
+        digests = ()  # no file was read
     return Report(
         type="blockcert-report",
         version="1.0",

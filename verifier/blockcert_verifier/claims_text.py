@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from fractions import Fraction
 
+from blockcert.numbers import parse_decimal
 from blockcert.statement import Cost, StageClaim
 from blockcert_verifier.report import Certificate
 from blockcert_verifier.steps.consequences import predicate_name
 
-__all__ = ["claims_lines", "columns", "share", "short"]
+__all__ = ["claims_lines", "columns", "percent", "share", "short"]
 
 MOST_BLOCKS = 16
 """Blocks listed one by one; of a deeper model only the worst are."""
@@ -26,6 +29,12 @@ def short(text: str, *, nearest: bool = False) -> str:
         return format(value, "f")
     digits, exponent = f"{value:e}".split("e")
     return f"{digits}e{int(exponent)}"
+
+
+def percent(part: Fraction) -> str:
+    """A confidence in per cent, at most 6 decimals, never rounded up: what is not certain is not shown as 100."""
+    whole, rest = divmod(math.floor(part * 100 * 10**6), 10**6)
+    return f"{whole}.{rest:06}".rstrip("0").rstrip(".")
 
 
 def claims_lines(certificate: Certificate, *, recounted: bool) -> list[list[str]]:
@@ -139,7 +148,7 @@ def _population(certificate: Certificate) -> list[str]:
         (predicate_name(claim.predicate), f"{claim.successes}/{population.trials}", f"{claim.at_least}")
         for claim in population.claims
     ]
-    sure = format((1 - Decimal(population.alpha)) * 100, "f").rstrip("0").rstrip(".")
+    sure = percent(1 - parse_decimal(population.alpha))
     return [
         f"Population of {population.windows} windows [{population.scope}, {population.basis}]",
         f"  jointly at {sure} % confidence; frame unverified without the corpus",

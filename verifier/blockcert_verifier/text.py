@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from decimal import Decimal
 
 from blockcert.findings import Status
+from blockcert.numbers import parse_decimal
 from blockcert.printable import plain
 from blockcert.statement import Scope
-from blockcert_verifier.claims_text import claims_lines, columns
+from blockcert_verifier.claims_text import claims_lines, columns, percent
 from blockcert_verifier.report import Audit, Certificate, Report
 
 __all__ = ["WIDTH", "render", "render_certificate"]
@@ -124,7 +124,7 @@ def _audit(audit: Audit) -> list[str]:
 
 
 def _percent(confidence: str) -> str:
-    return f"{format((Decimal(confidence) * 100).normalize(), 'f')} %"
+    return f"{percent(parse_decimal(confidence))} %"
 
 
 def _bound(audit: Audit) -> str:

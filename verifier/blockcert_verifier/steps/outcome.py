@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from blockcert.errors import Refusal
 from blockcert.findings import Finding, Status, StepName
 
-__all__ = ["failed", "failures", "from_refusal", "inconclusive", "passed", "skipped"]
+__all__ = ["MOST_FINDINGS", "capped", "failed", "failures", "from_refusal", "inconclusive", "passed", "skipped"]
+
+
+MOST_FINDINGS = 1000
+"""Findings of one check that a report lists one by one: whoever makes a bundle must not choose how long a report is."""
+
+
+def capped(findings: Iterable[Finding]) -> list[Finding]:
+    """The first :data:`MOST_FINDINGS` findings and one more that counts the others; it failed if one of those did."""
+    kept: list[Finding] = []
+    first: Finding | None = None
+    more = 0
+    for finding in findings:
+        if len(kept) < MOST_FINDINGS:
+            kept.append(finding)
+            continue
+        more += 1
+        if first is None or (finding.status == "failed" and first.status != "failed"):
+            first = finding
+    if first is not None:
+        sentence = first.message + (f" (and {more - 1} more findings)" if more > 1 else "")
+        kept.append(Finding(first.step, first.code, first.status, first.place, sentence))
+    return kept
 
 
 def passed(step: StepName, code: str, place: str, message: str) -> Finding:

@@ -7,6 +7,7 @@ Two parts, because nothing is parsed before it is authentic: `statement` reads t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
+from itertools import chain
 
 from msgspec import Struct, field
 
@@ -18,7 +19,7 @@ from blockcert.program import Program
 from blockcert.statement import PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
 from blockcert.times import parse_time
 from blockcert.wellformed import REFERENCE_PREFIX, problems
-from blockcert_verifier.steps.outcome import failed, failures, from_refusal, inconclusive, passed
+from blockcert_verifier.steps.outcome import capped, failed, failures, from_refusal, inconclusive, passed
 
 __all__ = ["KNOWN_EXTENSIONS", "NAMES", "TOKENIZER", "program", "programs", "statement"]
 
@@ -59,7 +60,7 @@ def statement(payload: bytes) -> tuple[Statement | None, list[Finding]]:
         if unknown is not None:
             return None, [unknown]
         found = strict_json.typed(payload, Statement, PLACE)
-        findings = [*_critical(found), *_subjects(found), *_fields(found)]
+        findings = capped(chain(_critical(found), _subjects(found), _fields(found)))
     except Refusal as refusal:
         return None, [from_refusal("structure", refusal)]
     if findings:
@@ -94,24 +95,16 @@ def _unsupported(outline: _Outline) -> Finding | None:
     return None
 
 
-def _critical(found: Statement) -> list[Finding]:
+def _critical(found: Statement) -> Iterator[Finding]:
     place = f"{PLACE}: $.predicate.critical"
     critical = found.predicate.critical
-    findings: list[Finding] = []
     if len(set(critical)) != len(critical) or not set(critical) <= found.predicate.extensions.keys():
         sentence = "critical must name keys of extensions, each once"
-        findings.append(failed("structure", "statement.critical", place, sentence))
-    findings += [
-        inconclusive(
-            "structure",
-            "statement.extension_unknown",
-            place,
-            f"the certificate depends on the extension {shown(name)}, which this verifier does not know",
-        )
-        for name in critical
-        if name not in KNOWN_EXTENSIONS
-    ]
-    return findings
+        yield failed("structure", "statement.critical", place, sentence)
+    for name in critical:
+        if name not in KNOWN_EXTENSIONS:
+            sentence = f"the certificate depends on the extension {shown(name)}, which this verifier does not know"
+            yield inconclusive("structure", "statement.extension_unknown", place, sentence)
 
 
 def _subjects(found: Statement) -> list[Finding]:
@@ -231,7 +224,7 @@ def program(data: bytes, place: str, *, reference: bool) -> tuple[Program | None
     except Refusal as refusal:
         return None, [from_refusal("structure", refusal)]
     wrong = problems(found, place, reference=reference)
-    return (None if wrong else found), [from_refusal("structure", refusal) for refusal in wrong]
+    return (None if wrong else found), capped(from_refusal("structure", refusal) for refusal in wrong)
 
 
 def programs(
@@ -244,7 +237,7 @@ def programs(
     if f is None or g is None:
         return None, findings
     findings += [*_weight_files(f, statement, reference[0]), *_weight_files(g, statement, surrogate[0])]
-    findings += _shapes(f, g, statement, surrogate[0])
+    findings = capped([*findings, *_shapes(f, g, statement, surrogate[0])])
     if failures(findings):
         return None, findings
     sentence = f"both programs are well formed: embedding, {f.blocks} blocks, head"
