@@ -17,6 +17,7 @@ from msgspec import Struct
 from blockcert.digest import blake3_bytes
 from blockcert.draw import calibration_windows, draw_windows, frame_key
 from blockcert.errors import Refusal
+from blockcert.printable import plain
 from blockcert.safetensors_file import write
 from blockcert.statement import CorpusFile, Frame, Tokenizer
 
@@ -130,7 +131,7 @@ def read_population(
     streams: list[Array] = []
     for path in files:
         data = _read(path)
-        file = CorpusFile(name=path.name, size=len(data), blake3=blake3_bytes(data))
+        file = CorpusFile(name=plain(path.name)[:1024], size=len(data), blake3=blake3_bytes(data))
         if any(file.blake3 == other.blake3 for other in corpus):
             raise Refusal(
                 "prompts.duplicate", str(path), "this text stands in the corpus twice: its windows would be too"

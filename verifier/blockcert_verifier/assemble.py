@@ -27,8 +27,21 @@ class Seen(Struct, frozen=True):
     audit: Audit | None
 
 
-def assemble(trust: TrustPolicy, now: datetime, seen: Seen, digests: tuple[Literal["blake3", "sha256"], ...]) -> Report:
-    """The report on what was seen, for the steps that `trust` requires; `digests` were compared if any file was."""
+_TIME_GIVEN = (Unchecked("whether it holds now", "the time was given; without one the clock here is read"),)
+
+
+def assemble(
+    trust: TrustPolicy,
+    now: datetime,
+    seen: Seen,
+    digests: tuple[Literal["blake3", "sha256"], ...],
+    *,
+    time_given: bool,
+) -> Report:
+    """The report on what was seen, for the steps that `trust` requires.
+
+    `digests` were compared if any file was; `time_given` says that `now` is the caller's choice, not the clock's.
+    """
     verdict = verdict_of(seen.findings, trust.require)
     if step_status(seen.findings, "integrity") is None:
         digests = ()  # no file was read
@@ -45,7 +58,7 @@ def assemble(trust: TrustPolicy, now: datetime, seen: Seen, digests: tuple[Liter
         certificate=None if seen.statement is None else describe(seen.statement, authenticated=True),
         audit=seen.audit,
         digests=digests,
-        unchecked=_unchecked(seen, digests) if verdict != "rejected" else (),
+        unchecked=(*(_TIME_GIVEN if time_given else ()), *(_unchecked(seen, digests) if verdict != "rejected" else ())),
         findings=seen.findings,
     )
 

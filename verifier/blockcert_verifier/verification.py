@@ -100,7 +100,7 @@ def verify(
     )
     seen = run.all(Path(bundle))
     digests = () if seen.certificate_id is None else ("blake3", "sha256") if all_digests else ("blake3",)
-    return assemble(trust, now, seen, digests)
+    return assemble(trust, now, seen, digests, time_given=at is not None)
 
 
 def read_policy(policy: bytes | Path | str) -> TrustPolicy:

@@ -24,8 +24,10 @@ Prompts = Annotated[
     typer.Option("--prompts", metavar="FILE…", help="Text files (UTF-8) from which the prompts are drawn."),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="The bundle to write; must not exist yet.")]
-Count = Annotated[int, typer.Option("--count", metavar="N", min=1, help="Certification prompts.")]
-Calibration = Annotated[int, typer.Option("--calibration", metavar="N", min=0, help="Calibration prompts.")]
+Count = Annotated[int, typer.Option("--count", metavar="N", min=1, max=1 << 20, help="Certification prompts.")]
+Calibration = Annotated[
+    int, typer.Option("--calibration", metavar="N", min=0, max=1 << 20, help="Calibration prompts.")
+]
 Length = Annotated[int, typer.Option("--length", metavar="T", min=2, help="Tokens in a prompt.")]
 Seed = Annotated[
     int,
