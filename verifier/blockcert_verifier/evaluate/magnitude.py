@@ -21,7 +21,7 @@ from blockcert.program import (
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
 
-__all__ = ["largest_gain", "score_bound", "step_magnitude"]
+__all__ = ["frobenius", "largest_gain", "score_bound", "step_magnitude"]
 
 
 def _norm(backend: Backend, x: Array) -> Array:
@@ -39,6 +39,11 @@ def largest_gain(backend: Backend, matrix: Array) -> Any:
     return backend.xp.max(backend.xp.sqrt(backend.xp.sum(matrix * matrix, axis=0)))
 
 
+def frobenius(backend: Backend, matrix: Array) -> Any:
+    """The Frobenius norm of a matrix: the norm of no product of its is larger."""
+    return backend.xp.sqrt(backend.xp.sum(matrix * matrix))
+
+
 def step_magnitude(
     backend: Backend,
     step: Step,
@@ -49,7 +54,7 @@ def step_magnitude(
 ) -> Array | None:
     """A bound on every term and partial sum of a step, B x T; ``None`` where its inputs' bounds cover it.
 
-    ``gains`` are the ``largest_gain`` of a linear step's one or two matrices; ``norms`` keeps the norms of values that
+    ``gains`` bound the products of a linear step's one or two matrices; ``norms`` keeps the norms of values that
     several steps read.
     """
     match step:

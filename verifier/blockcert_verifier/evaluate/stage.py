@@ -28,7 +28,7 @@ from blockcert.program import (
     Take,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
-from blockcert_verifier.evaluate.magnitude import largest_gain, score_bound, step_magnitude
+from blockcert_verifier.evaluate.magnitude import frobenius, largest_gain, score_bound, step_magnitude
 from blockcert_verifier.evaluate.operations import (
     activate,
     attend,
@@ -189,14 +189,14 @@ class LoadedStage:
             )
 
     def _gain(self, index: int) -> Any:
-        """The largest gains of a linear step's matrices, computed once."""
+        """What bounds the products of a linear step's one or two matrices, computed once."""
         step = self._stage.steps[index]
         if not isinstance(step, Linear):
             return None
         if index not in self._gains:
             first, second, _ = self._loaded[index]
-            of = [None if m is None else largest_gain(self.backend, m) for m in (first, second)]
-            self._gains[index] = tuple(of)
+            gain = largest_gain(self.backend, first) if second is None else frobenius(self.backend, first)
+            self._gains[index] = (gain, None if second is None else largest_gain(self.backend, second))
         return self._gains[index]
 
     def _run(self, step: Step, loaded: tuple[Array | None, ...], values: dict[str, Array], prompts: int) -> Array:
