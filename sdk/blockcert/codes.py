@@ -86,6 +86,7 @@ CODES: dict[str, str] = {
     "lift.option": "A checkpoint's config has an option that cannot be lifted.",
     "lift.pickle": "A checkpoint's weights are a pickle, which is never opened.",
     "lift.tensor": "A checkpoint's tensors are not those that its config calls for.",
+    "lipschitz.negative": "A stated Lipschitz constant is negative.",
     "lipschitz.unverified": "A stated Lipschitz constant was not checked by this verifier.",
     "measure.not_finite": "A measurement is NaN or infinite.",
     "measure.self_check": "A measurement differs between two summation orders by more than a producer may sign.",

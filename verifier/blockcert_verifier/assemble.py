@@ -69,7 +69,10 @@ def _step(step: StepName, findings: tuple[Finding, ...], required: bool) -> Step
     if status is None:
         return StepReport(step, "skipped", required, "", _not_reached(step, findings))
     if status == "passed":
-        return StepReport(step, status, required, "; ".join(finding.message for finding in mine), None)
+        # a check that did not run establishes nothing, also where the others of its step passed
+        held = "; ".join(finding.message for finding in mine if finding.status == "passed")
+        left = "; ".join(finding.message for finding in mine if finding.status == "skipped")
+        return StepReport(step, status, required, held, left or None)
     worst = [finding for finding in mine if finding.status == status]
     more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
     return StepReport(step, status, required, "", f"{worst[0].place}: {worst[0].message}{more}")

@@ -36,7 +36,8 @@ class Signer(Struct, frozen=True):
 
 
 class StepReport(Struct, frozen=True):
-    """How one step ended. ``establishes`` is what a pass of it means; ``reason`` says why it did not pass."""
+    """How one step ended. ``establishes`` is what its passed checks hold; ``reason`` says why it did not pass or, where
+    it did, which of its checks did not run."""
 
     step: StepName
     status: Status

@@ -91,7 +91,9 @@ def _about(certificate: Certificate) -> list[str]:
 def _steps(report: Report) -> list[str]:
     lines = ["Steps"]
     for step in report.steps:
-        text = step.establishes if step.status == "passed" else step.reason or ""
+        text = step.reason or ""
+        if step.status == "passed":
+            text = step.establishes + (f"; not checked: {step.reason}" if step.reason else "")
         needed = "" if step.required else " (not required)"
         head = f"  {step.step:<13}{_MARK[step.status]:<10}"
         lines += _wrap(text + needed, head, " " * len(head))

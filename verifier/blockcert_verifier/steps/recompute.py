@@ -1,6 +1,6 @@
 """Recompute: the draw, the evidence and every claim follow from what was signed, exactly.
 
-Rules BC-STM-11, BC-PRM-03 to 05, BC-EVD-01 to 05, BC-CLM-01 to 08. No numpy; no floating arithmetic on any claim.
+Rules BC-STM-11, BC-PRM-03 to 05, BC-EVD-01 to 05, BC-CLM-01 to 09, 14, 16. No numpy; no floating arithmetic on claims.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def recompute(statement: Statement, programs: tuple[Program, Program], table: Ev
     The draw is compared apart, in `steps.prompts`.
     """
     same = same_stages(*programs)
-    findings = [*thresholds(statement), *_predicates(statement), *_evidence(statement, same, table)]
+    findings = [*thresholds(statement), *_predicates(statement), *_negative(statement)]
+    findings += _evidence(statement, same, table)
     if failures(findings):
         return capped(findings)
     findings += _claims(statement, same, table)
@@ -169,6 +170,15 @@ def _evidence(statement: Statement, same: tuple[bool, ...], table: EvidenceTable
             exactly("identity.relative_error", (i,), 0, why)
             for r in r_all:
                 exactly("identity.covered", (i, r), length, why)
+    exactly("identity.drift", (0,), 0, "the control leaves the embedding as it is")
+    exactly("identity.relative_drift", (0,), 0, "the control leaves the embedding as it is")
+    if all(same):
+        why = "every stage is one program on both sides"
+        for name in ("logit_difference", "loss_difference", "kl_sum", "kl_max"):
+            exactly(name, (), 0, why)
+        exactly("top1_agree", (), length, why)
+        for q in q_all:
+            exactly("loss_within", (q,), length - 1, why)
     return findings
 
 
@@ -239,6 +249,20 @@ def _differences(stated: Any, found: Any, path: str) -> list[tuple[str, Any, Any
 
 def _json(value: object) -> str:
     return "nothing" if value is _ABSENT else msgspec.json.encode(value).decode()
+
+
+def _negative(statement: Statement) -> list[Finding]:
+    """A finding for each Lipschitz constant below 0, also where it composes nothing (BC-CLM-03)."""
+    return [
+        failed(
+            "recompute",
+            "lipschitz.negative",
+            f"{PLACE}: $.predicate.claims.stages[{stage.index}].lipschitz.constant",
+            f"the constant is {stage.lipschitz.constant}, and a ratio of distances is not negative",
+        )
+        for stage in statement.predicate.claims.stages
+        if stage.lipschitz is not None and parse_decimal(stage.lipschitz.constant) < 0
+    ]
 
 
 def _constants(statement: Statement) -> list[Finding]:
