@@ -65,6 +65,33 @@ def test_the_spec_files_that_sources_name_exist() -> None:
     assert {pair for pair in named if not (ROOT / pair[0]).is_file()} == set()
 
 
+NOT_IN_THE_PROCEDURE = {
+    "BC-BND-16": "binds writers",
+    "BC-BND-17": "binds writers",
+    "BC-PRM-02": "needs the corpus",
+    "BC-CLM-15": "is about how claims are shown",
+}
+
+
+def rules(cell: str) -> set[str]:
+    """The ids in a cell like ``BC-BND-03, 06 to 08; BC-STM-01``."""
+    found: set[str] = set()
+    for part in cell.split(";"):
+        for family in re.findall(r"BC-[A-Z]{3}-", part):
+            for first, last in re.findall(r"\b([0-9]{2})(?: to ([0-9]{2}))?\b", part):
+                found |= {f"{family}{number:02d}" for number in range(int(first), int(last or first) + 1)}
+    return found
+
+
+def test_the_procedure_names_every_rule_that_a_verifier_applies() -> None:
+    ids = {found for path in SPEC.glob("*.md") for found in re.findall(rf"\*\*({ID.pattern})\*\* ", text_of(path))}
+    named = set[str]().union(*(rules(row[3]) for row in table(text("10-verification.md"), "", "step")))
+    families = ("BC-BND", "BC-STM", "BC-PRG", "BC-PRM", "BC-EVD", "BC-CLM")
+    applied = {found for found in ids if found.startswith(families)}
+    assert applied - named == set(NOT_IN_THE_PROCEDURE)
+    assert named <= ids
+
+
 # --- worked values ----------------------------------------------------------------------------------------------
 
 
