@@ -68,7 +68,8 @@ def self_check(
     attribution: int,
     progress: Progress,
 ) -> Confirmation:
-    """The replay of all rows with every sum taken from its other end, 100 times inside every tolerance.
+    """The replay of all rows with every sum taken from its other end and noise of the size of rounding on every step,
+    100 times inside every tolerance.
 
     Raises:
         Refusal: ``measure.self_check`` where a cell depends on the order of summation more than that.
@@ -78,7 +79,7 @@ def self_check(
         pair,
         tokens,
         narrow,
-        Backend(device, reverse=True),
+        Backend(device, reverse=True, noise=0),
         attribution=attribution,
         progress=lambda done, total: progress("measuring in another order", done, total),
     )
@@ -88,7 +89,7 @@ def self_check(
         raise Refusal(
             "measure.self_check",
             f"{first.column}{list(first.index)}",
-            f"measured {first.recorded!r}, and {first.measured!r} in another summation order: too ill-conditioned "
+            f"measured {first.recorded!r}, and {first.measured!r} with rounding moved: too ill-conditioned "
             "for a certificate, since another machine could honestly refute it",
         )
     return found

@@ -28,15 +28,19 @@ class Backend:
         device: ``cpu`` for numpy; ``torch`` for torch on the CPU; ``cuda`` or ``cuda:N`` for torch on a GPU.
         precision: the working precision of every value and weight.
         reverse: sum every inner product from its other end; a second summation order, for self-checks.
+        noise: a seed; every step's result then moves by noise of the size of rounding (``evaluate.noise``).
 
     Raises:
         Refusal: ``device.unavailable`` where torch or the GPU is not there.
     """
 
-    def __init__(self, device: str = "cpu", precision: Precision = "float64", *, reverse: bool = False) -> None:
+    def __init__(
+        self, device: str = "cpu", precision: Precision = "float64", *, reverse: bool = False, noise: int | None = None
+    ) -> None:
         self.device = device
         self.precision: Precision = precision
         self.reverse = reverse
+        self.noise = None if noise is None else np.random.default_rng(noise)
         self.xp: Any
         self._torch: Any = None
         if device == "cpu":

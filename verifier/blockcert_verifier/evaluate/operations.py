@@ -13,7 +13,7 @@ import numpy as np
 from blockcert.program import Attention, DensePattern, LinearScaling, MeanPattern, Rotary, WindowPattern
 from blockcert_verifier.evaluate.backend import Array, Backend
 
-__all__ = ["activate", "attend", "attention_mask", "layer_norm", "rms_norm", "rotary_tables", "rotate"]
+__all__ = ["activate", "attend", "attention_mask", "fastest_angle", "layer_norm", "rms_norm", "rotary_tables", "rotate"]
 
 
 def rms_norm(backend: Backend, x: Array, gain: Array, eps: Any) -> Array:
@@ -46,9 +46,8 @@ def activate(backend: Backend, x: Array, function: str) -> Array:
             return xp.where(x > 0, x, xp.zeros_like(x))
 
 
-def rotary_tables(backend: Backend, step: Rotary, length: int) -> tuple[Array, Array]:
-    """Cosines and sines of every position's angles, each T x size/2."""
-    wide = np.longdouble if backend.precision == "extended" else np.float64
+def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
+    """The rotary frequencies after scaling, size/2, in a numpy float type."""
     half = step.size // 2
     frequency = wide(step.theta) ** (-2 * np.arange(half, dtype=wide) / step.size)
     match step.scaling:
@@ -61,6 +60,19 @@ def rotary_tables(backend: Backend, step: Rotary, length: int) -> tuple[Array, A
             turns = scaling.original_context * frequency / (2 * wide(np.pi))
             ramp = np.clip((turns - low) / (high - low), 0, 1)
             frequency = (1 - ramp) * frequency / wide(scaling.factor) + ramp * frequency
+    return frequency
+
+
+def fastest_angle(step: Rotary, length: int) -> float:
+    """The largest angle by which a position is rotated, in radians; a bound from the frequencies."""
+    with np.errstate(all="ignore"):
+        return float(np.max(np.abs(_frequencies(step, np.float64)), initial=0.0)) * length
+
+
+def rotary_tables(backend: Backend, step: Rotary, length: int) -> tuple[Array, Array]:
+    """Cosines and sines of every position's angles, each T x size/2."""
+    wide = np.longdouble if backend.precision == "extended" else np.float64
+    frequency = _frequencies(step, wide)
     angles = np.arange(length, dtype=wide)[:, None] * frequency
     return backend.array(np.cos(angles)), backend.array(np.sin(angles))
 

@@ -29,10 +29,12 @@ from blockcert.program import (
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
 from blockcert_verifier.evaluate.magnitude import frobenius, largest_gain, score_bound, step_magnitude
+from blockcert_verifier.evaluate.noise import perturbed
 from blockcert_verifier.evaluate.operations import (
     activate,
     attend,
     attention_mask,
+    fastest_angle,
     layer_norm,
     rms_norm,
     rotary_tables,
@@ -45,7 +47,7 @@ __all__ = ["LoadedStage", "Traced"]
 MOST_VALUES = 1 << 28
 """Elements of one value of one prompt (2 GiB in float64); a program that asks for more is refused (BC-PRG-17)."""
 FREE_ENTRIES, LEAST_STORED = 1 << 26, 256
-"""A sparse or rows map with more entries than the first must store at least one in so many of them."""
+"""Of a stage's sparse and rows maps, entries beyond so many for each that is stored may be no more than the first."""
 
 
 class Traced(NamedTuple):
@@ -77,6 +79,7 @@ class LoadedStage:
         self.backend = backend
         self._length = length
         self._program = program
+        self._unstored = 0
         self._loaded = [self._load(step, store) for step in stage.steps]
         self._gains: dict[int, Any] = {}
 
@@ -129,6 +132,17 @@ class LoadedStage:
             case _:
                 return ()
 
+    @property
+    def footprint(self) -> int:
+        """Elements of the largest value that one prompt makes here, attention scores included."""
+        length, most = self._length, 1
+        for step, loaded in zip(self._stage.steps, self._loaded, strict=True):
+            if isinstance(step, Attention):
+                most = max(most, step.heads * length)
+            elif isinstance(step, Linear):
+                most = max(most, int((loaded[0] if loaded[1] is None else loaded[1]).shape[1]))  # type: ignore[union-attr]
+        return most * length
+
     def _check_size(self, step: Linear, store: WeightStore) -> None:
         """Refuse a map whose matrix is out of proportion to what is stored of it, before it is made."""
         match step.map:
@@ -138,8 +152,9 @@ class LoadedStage:
                 stored = -(-store.info(step.map.values).shape[0] // width)
             case _:
                 return
-        if out * width > FREE_ENTRIES and stored * LEAST_STORED < out:
-            raise _too_large(step.out, f"a {out} x {width} matrix of which almost nothing is stored")
+        self._unstored += max(0, out - stored * LEAST_STORED) * width
+        if self._unstored > FREE_ENTRIES:
+            raise _too_large(step.out, "matrices of which almost nothing is stored")
         if out * self._length > MOST_VALUES:
             raise _too_large(step.out, f"{out} channels over {self._length} tokens")
 
@@ -174,6 +189,10 @@ class LoadedStage:
                 magnitude = magnitude if bound is None else xp.maximum(magnitude, bound)
                 if isinstance(step, Attention):
                     score = xp.maximum(score, score_bound(backend, step, values))
+                if isinstance(step, Rotary):
+                    score = xp.maximum(score, zero + fastest_angle(step, self._length))
+                if backend.noise is not None:
+                    values[step.out] = perturbed(backend, step, bound, values, backend.noise)
         output = values[self._stage.output]
         self._check_output(output, prompts)
         return Traced(output, magnitude, score)

@@ -1,7 +1,7 @@
 """The one measuring engine: prompts in, evidence cells with their replay brackets out."""
 
 from blockcert_verifier.measure.batch import Unresolved
-from blockcert_verifier.measure.confirm import Confirmation, Disagreement, confirm, first_not_finite
+from blockcert_verifier.measure.confirm import Confirmation, Disagreement, confirm, first_not_finite, moved_rows
 from blockcert_verifier.measure.engine import Measured, Pair, Settings, measure
 from blockcert_verifier.measure.tolerance import Cells, Tolerance
 
@@ -17,4 +17,5 @@ __all__ = [
     "confirm",
     "first_not_finite",
     "measure",
+    "moved_rows",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ INSIDE = 1e6
 """How far above the size of its output the values inside a stage may be, and how large attention scores (BC-EVD-08)."""
 
 
+_MOST_AT_ONCE = 1 << 25
+
+
 class Unresolved(NamedTuple):
     """A row that float64 does not resolve: the row, the stage, and why, in words."""
 
@@ -35,6 +39,17 @@ class _Sizes(NamedTuple):
     output: Host
     magnitude: Host
     score: Host
+
+
+def _groups(inputs: list[Array], footprint: int) -> Iterator[list[Array]]:
+    """Inputs in runs that a stage takes at once, each run as long as its largest value stays within the budget."""
+    group: list[Array] = []
+    for array in inputs:
+        if group and sum(other.shape[0] for other in (*group, array)) * footprint > _MOST_AT_ONCE:
+            yield group
+            group = []
+        group.append(array)
+    yield group
 
 
 class Batch:
@@ -111,22 +126,22 @@ class Batch:
 
     def _run(self, stage: LoadedStage, inputs: list[Array]) -> tuple[list[Array], list[_Sizes]]:
         """Outputs, and the sizes inside the stage on the reference's and the stitched trajectory."""
-        whole = inputs[0] if len(inputs) == 1 else self._backend.xp.concat(tuple(inputs), axis=0)
-        found = stage.traced(whole)
-        output_norm, magnitude, score = (
-            self._norm(found.output),
-            self._on_host(found.magnitude),
-            self._on_host(found.score),
-        )
         outputs: list[Array] = []
         sizes: list[_Sizes] = []
-        begin = 0
-        for array in inputs:
-            end = begin + array.shape[0]
-            outputs.append(found.output[begin:end])
-            if array is self._x or array is self._y:
-                sizes.append(_Sizes(output_norm[begin:end], magnitude[begin:end], score[begin:end]))
-            begin = end
+        for group in _groups(inputs, stage.footprint):
+            found = stage.traced(group[0] if len(group) == 1 else self._backend.xp.concat(tuple(group), axis=0))
+            output_norm, magnitude, score = (
+                self._norm(found.output),
+                self._on_host(found.magnitude),
+                self._on_host(found.score),
+            )
+            begin = 0
+            for array in group:
+                end = begin + array.shape[0]
+                outputs.append(found.output[begin:end])
+                if array is self._x or array is self._y:
+                    sizes.append(_Sizes(output_norm[begin:end], magnitude[begin:end], score[begin:end]))
+                begin = end
         return outputs, sizes
 
     def _check_resolution(self, index: int, norm: Host, sizes: list[_Sizes]) -> None:
@@ -256,6 +271,8 @@ class Batch:
             logits = self._singles[index]
             _, loss = token_losses(backend, logits, tokens)
             size = np.asarray(backend.numpy(backend.xp.max(backend.xp.abs(logits), axis=-1)), dtype=np.float64)
+            crowded = ~(size <= FALL * spread[:a])
+            self._note(crowded, index, f"with only this stage replaced, logits are {FALL:g} times what they differ")
             scale = np.maximum(agreed.scale[:a], size)[:, :-1]
             difference = loss - reference[1][:a]
             self.cells[name] = loss_difference_counts(difference, scale, settings.loss, tolerance)

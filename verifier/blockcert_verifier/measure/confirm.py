@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from blockcert_verifier.measure.batch import Unresolved
 from blockcert_verifier.measure.engine import Measured
 from blockcert_verifier.measure.tolerance import Cells, Host
 
-__all__ = ["Confirmation", "Disagreement", "confirm", "first_not_finite"]
+__all__ = ["Confirmation", "Disagreement", "confirm", "first_not_finite", "moved_rows"]
 
 
 class Disagreement(Struct, frozen=True):
@@ -72,6 +73,16 @@ def confirm(recorded: Mapping[str, Host], measured: Measured, most: int = 100) -
             if fraction > largest:
                 largest, worst = fraction, name
     return Confirmation(count, tuple(found), largest, worst, measured.unresolved)
+
+
+def moved_rows(measured: Measured, noisy: Measured) -> tuple[Unresolved, ...]:
+    """The rows that noise of the size of rounding moves out of tolerance (BC-EVD-08): float64 does not resolve them."""
+    found = confirm({name: cells.value for name, cells in measured.items()}, noisy, most=sys.maxsize)
+    first: dict[int, str] = {}
+    for one in found.disagreements:
+        first.setdefault(one.index[0], one.column)
+    reason = "noise of the size of rounding moves {} out of tolerance"
+    return tuple(Unresolved(row, -1, reason.format(column)) for row, column in sorted(first.items()))
 
 
 def first_not_finite(measured: Mapping[str, Cells]) -> tuple[str, tuple[int, ...]] | None:

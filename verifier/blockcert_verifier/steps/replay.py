@@ -39,6 +39,8 @@ BETA = Fraction(1, 100)
 """One minus the confidence of the audit bound."""
 MOST_CELLS = 20
 """Refuted cells that a report lists one by one."""
+MOST_EXTENDED = 8
+"""Rows that are measured again at higher precision, which is hundreds of times slower than float64."""
 PLACE = "evidence.safetensors"
 
 _CRASHES = (ArithmeticError, LookupError, MemoryError, OSError, Refusal, RuntimeError, TypeError, ValueError)
@@ -137,6 +139,8 @@ def _all_rows(
             break  # the program or a weight file is at fault: every row would say the same
         except _CRASHES as fault:
             crashes.append(_crash(row, fault))
+            if isinstance(fault, MemoryError):
+                break  # every row would ask for as much
         else:
             measured += 1
             largest = max(whole, one, key=lambda c: c.largest_fraction)
@@ -159,7 +163,7 @@ def _measure(
     import numpy as np
 
     from blockcert_verifier.evaluate import Backend
-    from blockcert_verifier.measure import Settings, measure
+    from blockcert_verifier.measure import Measured, Settings, measure, moved_rows
 
     attributed = inputs.table.shape.attribution_rows
     order = sorted(rows, key=lambda row: row >= attributed)
@@ -167,8 +171,13 @@ def _measure(
     settings = Settings(tuple(map(float, thresholds.relative)), tuple(map(float, thresholds.loss)))
     tokens = np.array([inputs.tokens[row] for row in order], dtype=np.int64)
     count = sum(row < attributed for row in order)
-    backend = Backend("cpu", precision)
-    return order, measure(pair, tokens, settings, backend, attribution=count, progress=progress)
+    found = measure(pair, tokens, settings, Backend("cpu", precision), attribution=count, progress=progress)
+    if precision == "float64":
+        # the verifier's own randomness: nobody can fit a program to it
+        noise = Backend("cpu", noise=int.from_bytes(inputs.seed, "little"))
+        noisy = measure(pair, tokens, settings, noise, attribution=count, progress=progress)
+        found = Measured(found, (*found.unresolved, *moved_rows(found, noisy)))
+    return order, found
 
 
 def _recorded(inputs: ReplayInputs, order: Sequence[int]) -> dict[str, Any]:
@@ -215,8 +224,10 @@ def _judge(inputs: ReplayInputs, pair: Pair, confirmation: Confirmation) -> tupl
     crashes: list[Finding] = []
     why = "no higher precision to decide it"
     if extended_is_wider():
-        why = "another row is refuted already, so it was not measured at higher precision"
-        for row in sorted({d.index[0] for d in doubtful}):
+        why = "it was not decided at higher precision: the row is not resolved, or others were measured first"
+        # what is not resolved is not confirmed anyway, and long double is slow: one refuted row is enough
+        unresolved = {one.row for one in confirmation.unresolved}
+        for row in sorted({d.index[0] for d in doubtful} - unresolved)[:MOST_EXTENDED]:
             if refuted or crashes:
                 break
             try:
@@ -224,6 +235,8 @@ def _judge(inputs: ReplayInputs, pair: Pair, confirmation: Confirmation) -> tupl
             except _CRASHES as fault:
                 crashes.append(_crash(row, fault))
                 break
+            if again.unresolved:
+                continue
             still = {(d.column, d.index): d for d in again.disagreements}
             refuted += [
                 still[d.column, d.index] for d in doubtful if d.index[0] == row and (d.column, d.index) in still
@@ -244,13 +257,17 @@ def _unresolved(confirmation: Confirmation) -> list[Finding]:
     """A finding for each row whose brackets confirm nothing, because rounding could hide a part of it (BC-EVD-08)."""
     rows = confirmation.unresolved
     findings = [
-        inconclusive("replay", "replay.row.unresolved", f"{PLACE}: row {one.row}, stage {one.stage}", one.reason)
+        inconclusive("replay", "replay.row.unresolved", f"{PLACE}: row {one.row}{_at(one.stage)}", one.reason)
         for one in rows[:MOST_CELLS]
     ]
     if len(rows) > MOST_CELLS:
         sentence = f"{len(rows) - MOST_CELLS} more rows are not resolved"
         findings.append(inconclusive("replay", "replay.row.unresolved", PLACE, sentence))
     return findings
+
+
+def _at(stage: int) -> str:
+    return f", stage {stage}" if stage >= 0 else ""
 
 
 def _place(found: Disagreement) -> str:
