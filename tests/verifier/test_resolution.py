@@ -7,9 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from blockcert.errors import Refusal
-from blockcert.program import Add, Constant, Dense, Embed, Linear, Program, RmsNorm, Stage, Take, TensorRef
+from blockcert.program import (
+    Activation,
+    Add,
+    Constant,
+    Dense,
+    Embed,
+    LayerNorm,
+    Linear,
+    LinearScaling,
+    Program,
+    RmsNorm,
+    Rotary,
+    Stage,
+    Step,
+    Take,
+    TensorRef,
+    WindowPattern,
+)
 from blockcert.same_program import same_stages
 from blockcert_producers import embedded
 from blockcert_producers.certify.measuring import evidence_columns
@@ -17,10 +35,10 @@ from blockcert_producers.lift import lift
 from blockcert_producers.progress import silent
 from blockcert_verifier import verify
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
-from blockcert_verifier.measure import Pair, Settings, batch, measure
+from blockcert_verifier.measure import Pair, Settings, batch, measure, moved_rows
 from tests.support.bundles import NOW, make_bundle
 from tests.support.certificates import SHARED
-from tests.support.tiny import REFERENCE, SURROGATE, VOCABULARY, D, block, program, reference_weights, save
+from tests.support.tiny import HEADS, REFERENCE, SURROGATE, VOCABULARY, D, block, program, reference_weights, save
 
 SETTINGS = Settings((0.01, 0.05), (0.01,))
 LENGTH = 8
@@ -95,7 +113,78 @@ def tensors() -> dict[str, np.ndarray]:
         "cancel": cancel,
         "junk_head": rng.standard_normal((VOCABULARY, D)),
         "shift": np.full(VOCABULARY, 1e11),
+        "tiny": rng.standard_normal((D, D)) * 1e-30,
+        "huge": np.eye(D) * 1e33,
+        "ones": np.ones(D),
+        "minus_ones": -np.ones(D),
+        "smaller": np.eye(D) * 1e-150,
+        "larger": np.eye(D) * 1e150,
+        "small_steps": rng.standard_normal((D, D)) * 1e-3,
+        "minus_twelve": np.full(D, -12.0),
     }
+
+
+def appended(*steps: Step) -> Stage:
+    """The reference's block, and its output plus the last of these steps, which should be nothing and is not."""
+    honest = block(0)
+    add = Add(out="all", left=honest.output, right=steps[-1].out)
+    return Stage(kind="block", steps=(*honest.steps, *steps, add), output="all")
+
+
+HIDDEN: dict[str, Stage] = {
+    "absorbed beside one, then amplified": appended(
+        Linear("tiny", "hidden", Dense(ref("tiny"))),
+        Constant("one", ref("ones")),
+        Add("lifted", "tiny", "one"),
+        Constant("minus", ref("minus_ones")),
+        Add("left", "lifted", "minus"),
+        Linear("back", "left", Dense(ref("huge"))),
+    ),
+    "underflowed, then amplified": appended(
+        *(Linear(f"down_{i}", f"down_{i - 1}" if i else "hidden", Dense(ref("smaller"))) for i in range(3)),
+        *(Linear(f"up_{i}", f"up_{i - 1}" if i else "down_2", Dense(ref("larger"))) for i in range(3)),
+    ),
+    "lost in a saturated function": appended(
+        Linear("x", "hidden", Dense(ref("small_steps")), ref("minus_twelve")),
+        Activation("saturated", "x", "gelu"),
+        Linear("back", "saturated", Dense(ref("huge"))),
+    ),
+    "normalised out of a constant": appended(
+        Linear("tiny", "hidden", Dense(ref("tiny"))),
+        Constant("one", ref("ones")),
+        Add("lifted", "tiny", "one"),
+        LayerNorm("back", "lifted", ref("ones"), "0.000000000000000000000000000000000000001"),
+    ),
+}
+
+
+@pytest.mark.parametrize("stage", HIDDEN.values(), ids=HIDDEN)
+def test_noise_finds_what_float64_loses(stage: Stage, tmp_path: Path) -> None:
+    honest, store = honest_program(tmp_path)
+    surrogate = Program(**{**fields(honest), "stages": replaced(honest, 1, stage)})
+    tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
+
+    def unresolved(pair: Pair) -> set[int]:
+        plain = measure(pair, tokens, SETTINGS, Backend(), attribution=2)
+        noisy = measure(pair, tokens, SETTINGS, Backend(noise=7), attribution=2)
+        return {one.row for one in (*plain.unresolved, *moved_rows(plain, noisy))}
+
+    assert unresolved(Pair(honest, surrogate, same_stages(honest, surrogate), store)) == {0, 1, 2}
+    windowed = block(0, patterns=(WindowPattern(2),) * HEADS)
+    other = Program(**{**fields(honest), "stages": replaced(honest, 1, windowed)})
+    assert unresolved(Pair(honest, other, same_stages(honest, other), store)) == set()
+
+
+def test_angles_beyond_what_float64_knows_are_not_resolved(tmp_path: Path) -> None:
+    honest, store = honest_program(tmp_path)
+    scaling = LinearScaling("0.000000000000000000003441753769387629649")
+    steps = tuple(
+        structs.replace(step, scaling=scaling) if isinstance(step, Rotary) else step for step in honest.stages[1].steps
+    )
+    spun = Program(**{**fields(honest), "stages": replaced(honest, 1, structs.replace(honest.stages[1], steps=steps))})
+    tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
+    pair = Pair(honest, spun, same_stages(honest, spun), store)
+    assert {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved} == {0, 1, 2}
 
 
 ATTACKS: dict[str, Callable[[Program], tuple[Program, Program]]] = {
