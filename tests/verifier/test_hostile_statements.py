@@ -352,3 +352,25 @@ def test_a_time_that_was_given_is_said_to_be(made: Made, tmp_path: Path, capsys:
     assert run(["verify", str(made.bundle), "--trust", str(trust), "--json", str(out), *CLOCK]) == 0
     assert "the time was given" in capsys.readouterr().out
     assert any("the time was given" in item["how"] for item in json.loads(out.read_bytes())["unchecked"])
+
+
+KINDS_AND_FIDELITY: dict[str, tuple[Change, str]] = {
+    "an extract bundle called a copy": (lambda p: p["producer"].update(kind="compare"), "statement.kind"),
+    "fidelity on no prompts": (lambda p: p["reference"].update(fidelity=fidelity(rows=0)), "statement.fidelity"),
+    "fidelity on too many": (lambda p: p["reference"].update(fidelity=fidelity(rows=10**9)), "statement.fidelity"),
+    "a negative difference": (
+        lambda p: p["reference"].update(fidelity=fidelity(max_logit_difference="-5")),
+        "statement.fidelity",
+    ),
+    "fidelity to nothing": (lambda p: p["reference"].update(fidelity=fidelity(against="")), "statement.fidelity"),
+}
+
+
+def fidelity(**changes: Any) -> dict[str, Any]:
+    return {"against": "something", "rows": 1, "max_logit_difference": "0", "basis": "estimate", **changes}
+
+
+@pytest.mark.parametrize(("change", "code"), KINDS_AND_FIDELITY.values(), ids=KINDS_AND_FIDELITY)
+def test_kind_and_fidelity_must_be_possible(copy: Made, change: Change, code: str) -> None:
+    change_statement(copy, lambda s: change(s["predicate"]))
+    assert code in failed(check(copy))

@@ -110,10 +110,11 @@ class LoadedStage:
             case Linear(map=LowRank() as low_rank):
                 right = backend.array(store.floats(low_rank.right, (None, None)).T)
                 left = backend.array(store.floats(low_rank.left, (None, right.shape[1])).T)
-                return (right, left, vector(step.bias))
+                return (_some(step, right), _some(step, left), vector(step.bias))
             case Linear():
                 self._check_size(step, store)
-                return (backend.array(dense_matrix(store, step.map).T), None, vector(step.bias))
+                matrix = backend.array(dense_matrix(store, step.map).T)
+                return (_some(step, matrix), None, vector(step.bias))
             case Rotary():
                 return rotary_tables(backend, step, length)
             case Attention():
@@ -273,6 +274,12 @@ def _as_wide(vector: Any, x: Array) -> Array:
     if vector.shape[0] != x.shape[-1]:
         raise ValueError(f"a vector of {vector.shape[0]} for {x.shape[-1]} channels")
     return vector
+
+
+def _some(step: Linear, matrix: Array) -> Array:
+    if 0 in matrix.shape:
+        raise Refusal("tensor.shape", step.out, "a matrix without rows, columns or rank computes nothing")
+    return matrix
 
 
 def _too_large(place: str, what: str) -> Refusal:

@@ -129,7 +129,7 @@ def _all_rows(
     with contextlib.suppress(*_CRASHES):
         return _confirm(inputs, pair, rows, "float64", progress), len(rows), []
     # one at a time tells which row it was, and needs the least memory
-    whole, measured = Confirmation(0, (), 0.0, None), 0
+    whole, measured, exhausted = Confirmation(0, (), 0.0, None), 0, 0
     crashes: list[Finding] = []
     for done, row in enumerate(rows):
         try:
@@ -139,8 +139,9 @@ def _all_rows(
             break  # the program or a weight file is at fault: every row would say the same
         except _CRASHES as fault:
             crashes.append(_crash(row, fault))
-            if isinstance(fault, MemoryError):
-                break  # every row would ask for as much
+            exhausted += isinstance(fault, MemoryError)
+            if exhausted > 1:
+                break  # every row asks for as much
         else:
             measured += 1
             largest = max(whole, one, key=lambda c: c.largest_fraction)

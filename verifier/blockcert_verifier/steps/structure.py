@@ -15,6 +15,7 @@ from blockcert import strict_json
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.names import check_names, shown
+from blockcert.numbers import parse_decimal
 from blockcert.program import Program
 from blockcert.statement import PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
 from blockcert.times import parse_time
@@ -130,6 +131,11 @@ def _subjects(found: Statement) -> list[Finding]:
     if not any(name.startswith(REFERENCE_PREFIX) and name.endswith(".safetensors") for name in names):
         sentence = "no subject is a weight file of the reference model"
         findings.append(failed("structure", "statement.subject_missing", f"{PLACE}: $.subject", sentence))
+    copied = any(name.startswith("surrogate/") and name.endswith(".safetensors") for name in names)
+    made = "programs/surrogate.safetensors" in names
+    if copied != (found.predicate.producer.kind == "compare") or (copied and made):
+        sentence = "a compare bundle holds the candidate's weights under surrogate/, an extract bundle none there"
+        findings.append(failed("structure", "statement.kind", f"{PLACE}: $.predicate.producer.kind", sentence))
     return findings
 
 
@@ -151,6 +157,12 @@ def _fields(found: Statement) -> list[Finding]:
     def refuse(code: str, path: str, sentence: str) -> None:
         findings.append(failed("structure", code, f"{PLACE}: $.predicate.{path}", sentence))
 
+    fidelity = p.reference.fidelity
+    if fidelity is not None:
+        if not 1 <= fidelity.rows <= p.evidence.rows:
+            refuse("statement.fidelity", "reference.fidelity.rows", f"{fidelity.rows} of {p.evidence.rows} prompts")
+        if not fidelity.against or parse_decimal(fidelity.max_logit_difference) < 0:
+            refuse("statement.fidelity", "reference.fidelity", "it names no software, or a difference below 0")
     issued = parse_time(p.issued_at, f"{PLACE}: $.predicate.issued_at")
     if parse_time(p.not_after, f"{PLACE}: $.predicate.not_after") <= issued:
         refuse("statement.times", "not_after", f"it ends at {p.not_after}, not after {p.issued_at}, when it was issued")
