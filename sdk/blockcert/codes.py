@@ -40,7 +40,7 @@ CODES: dict[str, str] = {
     "envelope.full": "An envelope has as many signatures as it can hold.",
     "envelope.payload_type": "An envelope's payload is not of the in-toto type.",
     "evidence.columns": "An evidence column is missing, unknown, or of another type or shape than the certificate's.",
-    "evidence.count": "A count in the evidence is larger than what it counts, or does not follow from another.",
+    "evidence.count": "A count is larger than what it counts.",
     "evidence.definition": "An evidence cell contradicts what its column is defined to be.",
     "evidence.negative": "A norm or count in the evidence is negative.",
     "evidence.not_finite": "An evidence cell is NaN or infinite.",
