@@ -214,6 +214,7 @@ CODES: dict[str, str] = {
     "time.calendar": "A time is spelled well but does not exist, or lies before 1970.",
     "time.grammar": "A time is not spelled YYYY-MM-DDTHH:MM:SSZ.",
     "trust.key": "A trust policy has one key or name twice, or one role twice for a key.",
+    "trust.key_given": "A public key was given where a trust policy is needed.",
     "trust.limit": "A limit of a trust policy lies outside its range.",
     "trust.limit_unused": "A trust policy sets a limit and does not require the step that applies it.",
     "trust.not_found": "There is no trust policy at the path.",

@@ -174,7 +174,13 @@ def test_each_wrong_option_gets_one_sentence(
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(None, "trust.not_found"), (b"", "json.syntax"), (b"[]", "json.type"), (b'{"a": 1}', "json.type")],
+    [
+        (None, "trust.not_found"),
+        (b"", "json.syntax"),
+        (b"[]", "json.type"),
+        (b'{"a": 1}', "json.type"),
+        (b"blockcert-ed25519 AAAA vendor\n", "trust.key_given"),
+    ],
 )
 def test_a_policy_that_is_none_is_wrong_usage(
     made: Made, tmp_path: Path, content: bytes | None, code: str, capsys: pytest.CaptureFixture[str]

@@ -115,6 +115,9 @@ def read_policy(policy: bytes | Path | str) -> TrustPolicy:
         raise Refusal("trust.not_found", str(path), sentence) from None
     except OSError as fault:
         raise Refusal("trust.unreadable", str(path), f"the policy cannot be read: {fault.strerror}") from None
+    if data.startswith(b"blockcert-ed25519 "):
+        sentence = f"this is a public key; make a policy that trusts it: blockcert trust new --producer {path.name}"
+        raise Refusal("trust.key_given", str(path), sentence)
     return parse_policy(data, str(path))
 
 
