@@ -3,6 +3,7 @@
 from blockcert_verifier.measure.batch import Unresolved
 from blockcert_verifier.measure.confirm import Confirmation, Disagreement, confirm, first_not_finite, moved_rows
 from blockcert_verifier.measure.engine import Measured, Pair, Settings, measure
+from blockcert_verifier.measure.resolution import measure_resolved
 from blockcert_verifier.measure.tolerance import Cells, Tolerance
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "confirm",
     "first_not_finite",
     "measure",
+    "measure_resolved",
     "moved_rows",
 ]
