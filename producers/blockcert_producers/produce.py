@@ -25,11 +25,12 @@ from blockcert.safetensors_file import write
 from blockcert.statement import Statement
 from blockcert_producers.certify import CertifyOptions, Work, certify
 from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
-from blockcert_producers.fidelity import measure_fidelity
-from blockcert_producers.frame import Sample, read_population, starting_token, write_prompts
+from blockcert_producers.frame import Sample, write_prompts
 from blockcert_producers.lift import lift
 from blockcert_producers.progress import Progress, silent
+from blockcert_verifier.corpus import read_population, starting_token
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
+from blockcert_verifier.fidelity import measure_fidelity, require_transformers
 from blockcert_verifier.measure import Confirmation
 
 __all__ = ["Job", "Produced", "compare_bundle", "extract_bundle"]
@@ -144,7 +145,8 @@ def _check_shapes(reference: Program, candidate: Program, folder: Path) -> None:
 def _produce(
     kind: Literal["extract", "compare"], model: Path, job: Job, make: _Make, now: datetime, progress: Progress
 ) -> Produced:
-    Backend(job.device)  # an unknown device is refused before any work
+    Backend(job.device)  # an unknown device is refused before any work, and so is a missing package
+    require_transformers()
     with BundleWriter(job.out) as writer:
         reference = lift(model)
         files = {file.name: model / file.name.removeprefix("reference/") for file in reference.files}

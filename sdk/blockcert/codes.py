@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "file.unreadable": "A file cannot be read.",
     "file.unwritable": "A file cannot be made.",
     "frame.unverified": "Without the corpus it was not checked that the listed prompts are the frame's windows.",
+    "install.corpus": "The extra package that reads a corpus is not installed.",
     "install.produce": "The extra packages of the producers are not installed.",
     "integrity.bundle": "Every file of the bundle is the one that was signed.",
     "integrity.digest.mismatch": "A file's digest is not the one that was signed.",

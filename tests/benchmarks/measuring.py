@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from blockcert.same_program import same_stages
-from blockcert_producers.fidelity import transformers_logits
 from blockcert_producers.lift import lift
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
+from blockcert_verifier.fidelity import transformers_logits
 from blockcert_verifier.measure import Pair, Settings, measure
 from tests.benchmarks.materials import Materials
 from tests.benchmarks.timing import side_by_side

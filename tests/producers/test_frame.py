@@ -17,7 +17,8 @@ from blockcert.digest import blake3_bytes
 from blockcert.draw import draw_windows
 from blockcert.errors import Refusal
 from blockcert.statement import Tokenizer
-from blockcert_producers.frame import Population, Sample, read_population, starting_token, write_prompts
+from blockcert_producers.frame import Sample, write_prompts
+from blockcert_verifier.corpus import Population, read_population, starting_token
 
 WORDS = {word: number for number, word in enumerate(["<s>", "</s>", "<unk>", *"abcdefgh"])}
 REFERENCE, SURROGATE, OTHER = (blake3_bytes(name) for name in (b"reference", b"surrogate", b"other"))

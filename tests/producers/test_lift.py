@@ -14,8 +14,8 @@ from blockcert.digest import digest_file
 from blockcert.program import Attention, Dense, LayerNorm, Linear, Program, RmsNorm, Rotary
 from blockcert.wellformed import problems
 from blockcert_producers.embedded import NAMES
-from blockcert_producers.fidelity import float64_modules, measure_fidelity, transformers_logits
 from blockcert_producers.lift import lift
+from blockcert_verifier.fidelity import float64_modules, measure_fidelity, transformers_logits
 from tests.support.checkpoints import LLAMA3, edit_config, edit_tensors, make_checkpoint
 from tests.support.evaluator import evaluate
 from tests.support.oracle import Oracle, reference_files

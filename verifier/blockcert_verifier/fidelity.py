@@ -19,7 +19,7 @@ from blockcert.numbers import exact, round_up
 from blockcert.program import Program
 from blockcert.statement import Fidelity
 
-__all__ = ["Evaluate", "float64_modules", "measure_fidelity", "transformers_logits"]
+__all__ = ["Evaluate", "float64_modules", "measure_fidelity", "require_transformers", "transformers_logits"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Evaluate: TypeAlias = Callable[[Program, Array], Array]
@@ -68,6 +68,11 @@ def transformers_logits(folder: Path, tokens: Array, dtype: Literal["float32", "
     In ``float64`` some modules still round to float32 inside; see ``float64_modules``.
     """
     return _load(folder, dtype)(tokens)
+
+
+def require_transformers() -> None:
+    """Nothing, where torch and transformers can be imported; else refuses ``install.produce``."""
+    _torch()
 
 
 @contextmanager
