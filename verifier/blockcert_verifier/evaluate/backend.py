@@ -40,7 +40,7 @@ class Backend:
         self.device = device
         self.precision: Precision = precision
         self.reverse = reverse
-        self.noise = None if noise is None else np.random.default_rng(noise)
+        self.noise = noise
         self.xp: Any
         self._torch: Any = None
         if device == "cpu":

@@ -36,12 +36,12 @@ def _largest(backend: Backend, x: Array) -> Array:
 
 def largest_gain(backend: Backend, matrix: Array) -> Any:
     """The largest norm of a row of ``W``, whose transpose (in x out) is given: no product of its is larger."""
-    return backend.xp.max(backend.xp.sqrt(backend.xp.sum(matrix * matrix, axis=0)))
+    return backend.xp.max(_norm(backend, matrix.T))
 
 
 def frobenius(backend: Backend, matrix: Array) -> Any:
     """The Frobenius norm of a matrix: the norm of no product of its is larger."""
-    return backend.xp.sqrt(backend.xp.sum(matrix * matrix))
+    return backend.xp.sqrt(backend.xp.sum(backend.xp.vecdot(matrix.T, matrix.T, axis=-1)))
 
 
 def step_magnitude(

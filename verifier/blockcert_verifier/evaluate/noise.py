@@ -6,44 +6,77 @@ a saturated function) and amplify it afterwards. Noise put where rounding falls 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from blockcert.program import Activation, Add, Linear, Rotary, SoftCap, Step
 from blockcert_verifier.evaluate.backend import Array, Backend
 
-__all__ = ["RELATIVE", "SMALLEST", "perturbed"]
+__all__ = ["RELATIVE", "SMALLEST", "Noise"]
 
 RELATIVE = 1e-14
 """Of the size of the terms that a step adds up; rounding itself is about 1e-16 of it."""
 SMALLEST = 1e-290
 """Beside it: where values are lost because they are too small."""
+_POOL = 1 << 20
 
 
-def _terms(backend: Backend, step: Step, bound: Array | None, values: Mapping[str, Array]) -> Array:
+class Noise:
+    """Noise for the steps of one evaluation, from a seed.
+
+    Numbers of ``[-1, 1]`` come from one pool, from a place in it that is drawn for each value: no two elements of one
+    value share a number, and nobody who does not know the seed can tell where in the pool a value's noise begins.
+    """
+
+    def __init__(self, backend: Backend, seed: int) -> None:
+        self._backend = backend
+        self._source = np.random.default_rng(seed)
+        self._pool: Array = None
+        self._size = 0
+
+    def _numbers(self, shape: tuple[int, ...]) -> Array:
+        """Numbers of ``[-RELATIVE, RELATIVE]``."""
+        count = math.prod(shape)
+        if self._pool is None or count > self._size:
+            # twice as long as the largest value, so that a place in it is hardly ever met again
+            self._size = max(_POOL, 2 * count)
+            self._pool = self._backend.array(self._source.uniform(-RELATIVE, RELATIVE, self._size))
+        begin = int(self._source.integers(self._size - count + 1))
+        return self._backend.xp.reshape(self._pool[begin : begin + count], shape)
+
+    def add(self, step: Step, bound: Array | None, values: Mapping[str, Array], first: int) -> Array:
+        """A step's result with noise on its prompts from ``first`` on.
+
+        ``bound`` is a linear step's magnitude, B x T.
+        """
+        value = values[step.out]
+        noisy = value[first:]
+        size = _terms(self._backend, step, bound, values, first) + SMALLEST / RELATIVE
+        numbers = self._numbers(tuple(noisy.shape))
+        if size.shape == numbers.shape:
+            size *= numbers
+        else:
+            size = size * numbers
+        if first == 0:
+            return value + size
+        noisy += size  # in place: every step but those that repeat a vector makes a value of its own
+        return value
+
+
+def _terms(backend: Backend, step: Step, bound: Array | None, values: Mapping[str, Array], first: int) -> Array:
     """The size of what a step adds up, of a shape that broadcasts to its result."""
     xp = backend.xp
-    out = xp.abs(values[step.out])
+    out = values[step.out][first:]
     match step:
         case Linear() if bound is not None:
-            return bound[..., None]
+            return bound[first:, :, None]
         case Add():
-            return xp.maximum(xp.abs(values[step.left]), xp.abs(values[step.right]))
+            return xp.maximum(xp.abs(values[step.left][first:]), xp.abs(values[step.right][first:]))
         case Activation() | SoftCap():
-            return xp.maximum(out, xp.abs(values[step.input]))
+            return xp.maximum(xp.abs(out), xp.abs(values[step.input][first:]))
         case Rotary():
-            return xp.max(out, axis=-1, keepdims=True)
+            return xp.max(xp.abs(out), axis=-1, keepdims=True)
         case _:
-            return out
-
-
-def perturbed(
-    backend: Backend, step: Step, bound: Array | None, values: Mapping[str, Array], source: np.random.Generator
-) -> Array:
-    """A step's result with noise; ``bound`` is a linear step's magnitude, B x T."""
-    value = values[step.out]
-    uniform = backend.array(source.uniform(-1.0, 1.0, tuple(value.shape)))
-    size: Any = _terms(backend, step, bound, values)
-    return value + (RELATIVE * size + SMALLEST) * uniform
+            return xp.abs(out)

@@ -39,9 +39,8 @@ def activate(backend: Backend, x: Array, function: str) -> Array:
         case "gelu_tanh":
             return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
         case "silu":
-            # both branches keep exp from overflowing
-            shrink = xp.exp(-xp.abs(x))
-            return xp.where(x >= 0, x, x * shrink) / (1 + shrink)
+            # far below 0 exp overflows to infinity, and the quotient is 0 as it should be
+            return x / (1 + xp.exp(-x))
         case _:
             return xp.where(x > 0, x, xp.zeros_like(x))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from blockcert.errors import Refusal
 from blockcert.program import (
     Activation,
@@ -29,7 +31,7 @@ from blockcert.program import (
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
 from blockcert_verifier.evaluate.magnitude import frobenius, largest_gain, score_bound, step_magnitude
-from blockcert_verifier.evaluate.noise import perturbed
+from blockcert_verifier.evaluate.noise import Noise
 from blockcert_verifier.evaluate.operations import (
     activate,
     attend,
@@ -108,12 +110,13 @@ class LoadedStage:
             case LayerNorm():
                 return (vector(step.weight), vector(step.bias))
             case Linear(map=LowRank() as low_rank):
-                right = backend.array(store.floats(low_rank.right, (None, None)).T)
-                left = backend.array(store.floats(low_rank.left, (None, right.shape[1])).T)
+                right = backend.array(store.floats(low_rank.right, (None, None))).T
+                left = backend.array(store.floats(low_rank.left, (None, right.shape[1]))).T
                 return (_some(step, right), _some(step, left), vector(step.bias))
             case Linear():
                 self._check_size(step, store)
-                matrix = backend.array(dense_matrix(store, step.map).T)
+                # a transposed view: copying row by row is several times faster than across rows
+                matrix = backend.array(dense_matrix(store, step.map)).T
                 return (_some(step, matrix), None, vector(step.bias))
             case Rotary():
                 return rotary_tables(backend, step, length)
@@ -167,11 +170,18 @@ class LoadedStage:
         """
         return self._evaluate(source, trace=False).output
 
-    def traced(self, source: Array) -> Traced:
-        """The stage's output and how large the values inside it became; raises as calling it does."""
-        return self._evaluate(source, trace=True)
+    def traced(self, source: Array, noise: Noise | None = None, first: int = 0) -> Traced:
+        """The stage's output and how large the values inside it became; raises as calling it does.
 
-    def _evaluate(self, source: Array, *, trace: bool) -> Traced:
+        ``noise`` moves every step's result on the prompts from ``first`` on.
+        """
+        return self._evaluate(source, trace=True, noise=noise, first=first)
+
+    def _evaluate(self, source: Array, *, trace: bool, noise: Noise | None = None, first: int = 0) -> Traced:
+        with np.errstate(all="ignore"):  # what is not finite is judged where it is measured
+            return self._steps(source, trace=trace, noise=noise, first=first)
+
+    def _steps(self, source: Array, *, trace: bool, noise: Noise | None, first: int) -> Traced:
         backend, xp = self.backend, self.backend.xp
         values: dict[str, Array] = {"tokens" if self._stage.kind == "embedding" else "hidden": source}
         prompts = source.shape[0]
@@ -192,8 +202,10 @@ class LoadedStage:
                     score = xp.maximum(score, score_bound(backend, step, values))
                 if isinstance(step, Rotary):
                     score = xp.maximum(score, zero + fastest_angle(step, self._length))
-                if backend.noise is not None:
-                    values[step.out] = perturbed(backend, step, bound, values, backend.noise)
+                if noise is not None:
+                    if isinstance(step, Positions | Constant):
+                        values[step.out] = values[step.out] + zero[..., None]  # one row for all: noise needs its own
+                    values[step.out] = noise.add(step, bound, values, first)
         output = values[self._stage.output]
         self._check_output(output, prompts)
         return Traced(output, magnitude, score)

@@ -48,6 +48,7 @@ class WeightStore:
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._paths = dict(files)
         self._open: dict[str, tuple[Host, dict[str, TensorInfo]]] = {}
+        self._maps: list[mmap.mmap] = []
 
     def _file(self, name: str) -> tuple[Host, dict[str, TensorInfo]]:
         if name not in self._open:
@@ -57,8 +58,15 @@ class WeightStore:
             header = read_header(path, name)
             with path.open("rb") as handle:
                 mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+            self._maps.append(mapped)
             self._open[name] = (np.frombuffer(mapped, dtype=np.uint8), header)
         return self._open[name]
+
+    def release(self) -> None:
+        """Let go of the pages read so far, so that memory holds the weights of one stage and not of all before it."""
+        for mapped in self._maps:
+            if hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
 
     def info(self, reference: TensorRef) -> TensorInfo:
         """Dtype and stored shape of a tensor, before slicing."""

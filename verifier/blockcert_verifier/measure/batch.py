@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from blockcert_verifier.evaluate import Array, Backend, LoadedStage
+from blockcert_verifier.evaluate import Array, Backend, LoadedStage, Noise, Traced
 from blockcert_verifier.measure.logits import agreement, divergence, loss_difference_counts, token_losses
 from blockcert_verifier.measure.tolerance import Cells, Host, floor, norms, ratio_counts, ratios
 
 if TYPE_CHECKING:
     from blockcert_verifier.measure.engine import Pair, Settings
 
-__all__ = ["Batch", "Unresolved"]
+__all__ = ["Batch", "Unresolved", "advance"]
 
 FALL = 1e4
 """How far below its earlier peak a token's norm may fall, and its logits' spread below their size (BC-EVD-08)."""
@@ -52,6 +52,48 @@ def _groups(inputs: list[Array], footprint: int) -> Iterator[list[Array]]:
     yield group
 
 
+def _run(stage: LoadedStage, plain: list[Array], noisy: list[Array], noise: Noise | None) -> list[tuple[Array, Traced]]:
+    """For each input, the plain ones first, its output and what was traced of it; ``noise`` moves the ``noisy``."""
+    found: list[tuple[Array, Traced]] = []
+    place = 0
+    for group in _groups([*plain, *noisy], stage.footprint):
+        first = sum(array.shape[0] for array in group[: max(0, len(plain) - place)])
+        place += len(group)
+        whole = group[0] if len(group) == 1 else stage.backend.xp.concat(tuple(group), axis=0)
+        traced = stage.traced(whole, noise if first < whole.shape[0] else None, first)
+        begin = 0
+        for array in group:
+            end = begin + array.shape[0]
+            found.append((array, Traced(*(part[begin:end] for part in traced))))
+            begin = end
+    return found
+
+
+def advance(
+    index: int, f: LoadedStage, g: LoadedStage, f32: LoadedStage, batches: Sequence[Batch], noise: Noise | None
+) -> None:
+    """Take every trajectory of some batches through stage ``index``, together, and measure there.
+
+    ``noise`` moves the last of the batches, of which there are one or two.
+    """
+    same = f is g
+    sides = [(batch.reference_inputs(index), batch.surrogate_inputs(same)) for batch in batches]
+    split = len(batches) - (noise is not None)
+
+    def run(stage: LoadedStage, inputs: list[list[Array]]) -> list[list[tuple[Array, Traced]]]:
+        plain, noisy = ([array for side in part for array in side] for part in (inputs[:split], inputs[split:]))
+        found = iter(_run(stage, plain, noisy, noise))
+        return [[next(found) for _ in side] for side in inputs]
+
+    if same:
+        both = run(f, [[*mine, *theirs] for mine, theirs in sides])
+        done = [(traced[: len(mine)], traced[len(mine) :]) for traced, (mine, _) in zip(both, sides, strict=True)]
+    else:
+        done = list(zip(run(f, [mine for mine, _ in sides]), run(g, [theirs for _, theirs in sides]), strict=True))
+    for number, (batch, (mine, theirs)) in enumerate(zip(batches, done, strict=True)):
+        batch.accept(index, mine, theirs, None if number and number >= split else f32)
+
+
 class Batch:
     """The trajectories of some prompts and the cells measured so far.
 
@@ -79,23 +121,29 @@ class Batch:
         self._error: Host | None = None  # the stage's error per token, where it has one
         self.unresolved: dict[int, Unresolved] = {}
 
-    def advance(self, index: int, f: LoadedStage, g: LoadedStage, f32: LoadedStage) -> None:
-        """Take every trajectory through stage ``index`` and measure there."""
+    def reference_inputs(self, index: int) -> list[Array]:
+        """What the reference's stage takes: the reference trajectory first, and the control at the head."""
+        control = [self._embedded] if index == self._last else []  # every block replaced by the identity
+        return [self._x, *self._singles.values(), *control]
+
+    def surrogate_inputs(self, same: bool) -> list[Array]:
+        """What the surrogate's stage takes; the reference's own input first where its output is not the reference's."""
+        stitched = [self._y] if self._y is not self._x else []
+        return [*([] if same else [self._x]), *stitched, *self._hybrids.values()]
+
+    def accept(
+        self, index: int, mine: list[tuple[Array, Traced]], theirs: list[tuple[Array, Traced]], f32: LoadedStage | None
+    ) -> None:
+        """Take what both stages made of this batch's inputs, and measure; the float32 floor where ``f32`` is given."""
         same, head, a = self._pair.same[index], index == self._last, self.attributed
         before, stitched = self._x, self._y is not self._x
-
-        f_inputs = [before, *self._singles.values()]
-        g_inputs = [*([self._y] if stitched else []), *self._hybrids.values()]
-        if head:
-            f_inputs.append(self._embedded)  # every block replaced by the identity
-        if same:
-            outputs, sizes = self._run(f, [*f_inputs, *g_inputs])
-            g_outputs, from_x = outputs[len(f_inputs) :], outputs[0]
-            f_outputs = outputs[: len(f_inputs)]
+        if f32 is not None:
+            sizes = [self._sizes(traced) for array, traced in (*mine, *theirs) if array is before or array is self._y]
         else:
-            f_outputs, sizes = self._run(f, f_inputs)
-            (from_x, *g_outputs), more = self._run(g, [before, *g_inputs])
-            sizes += more
+            sizes = []  # of the second measurement, with noise, only the cells are compared
+        f_outputs = [traced.output for _, traced in mine]
+        g_outputs = [traced.output for _, traced in theirs]
+        from_x = f_outputs[0] if same else g_outputs.pop(0)
 
         self._x = f_outputs[0]
         self._y = g_outputs[0] if stitched else from_x
@@ -111,38 +159,19 @@ class Batch:
         self._check_resolution(index, reference_norm, sizes)
         self._measure_stage(index, from_x, reference_norm)
         self._measure_control(index, before, reference_norm, f_outputs[-1] if head else None)
-        self._measure_float32(index, before, reference_norm, f32)
+        if f32 is not None:
+            self._measure_float32(index, before, reference_norm, f32)
         if index == 0:
             self._embedded = self._x
         if index == self._last - 1:
             self._measure_hidden_state_rows(reference_norm)
         if head:
             self._measure_logits(f_outputs[-1])
+            self._x = self._y = self._embedded = None  # the trajectories end here; the cells remain
+            self._singles, self._hybrids = {}, {}
 
-    def finish(self) -> None:
-        """Let go of the trajectories; the cells remain."""
-        self._x = self._y = self._embedded = None
-        self._singles, self._hybrids = {}, {}
-
-    def _run(self, stage: LoadedStage, inputs: list[Array]) -> tuple[list[Array], list[_Sizes]]:
-        """Outputs, and the sizes inside the stage on the reference's and the stitched trajectory."""
-        outputs: list[Array] = []
-        sizes: list[_Sizes] = []
-        for group in _groups(inputs, stage.footprint):
-            found = stage.traced(group[0] if len(group) == 1 else self._backend.xp.concat(tuple(group), axis=0))
-            output_norm, magnitude, score = (
-                self._norm(found.output),
-                self._on_host(found.magnitude),
-                self._on_host(found.score),
-            )
-            begin = 0
-            for array in group:
-                end = begin + array.shape[0]
-                outputs.append(found.output[begin:end])
-                if array is self._x or array is self._y:
-                    sizes.append(_Sizes(output_norm[begin:end], magnitude[begin:end], score[begin:end]))
-                begin = end
-        return outputs, sizes
+    def _sizes(self, traced: Traced) -> _Sizes:
+        return _Sizes(self._norm(traced.output), self._on_host(traced.magnitude), self._on_host(traced.score))
 
     def _check_resolution(self, index: int, norm: Host, sizes: list[_Sizes]) -> None:
         """Note the rows in which tolerances or rounding could hide something (BC-EVD-08)."""

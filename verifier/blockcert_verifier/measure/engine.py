@@ -7,16 +7,20 @@ Definitions: ``spec/07-evidence.md``. Notation: stages ``0 .. n+1``; ``f_i`` the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
 
 from blockcert.program import Attention, Linear, Program, Rows, Sparse
-from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
-from blockcert_verifier.measure.batch import Batch, Unresolved
+from blockcert_verifier.evaluate import Backend, LoadedStage, Noise, WeightStore
+from blockcert_verifier.measure.batch import Batch, Unresolved, advance
 from blockcert_verifier.measure.tolerance import Cells, Host, Tolerance
 
-__all__ = ["Measured", "Pair", "Settings", "measure"]
+__all__ = ["Measured", "Pair", "Progress", "Settings", "measure", "measure_twice"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how many steps are done, and how many there are; what it raises ends the measurement."""
 
 
 class Measured(dict[str, Cells]):
@@ -65,12 +69,14 @@ class Settings(Struct, frozen=True):
     tolerance: Tolerance = Tolerance()
 
 
-def _batches(pair: Pair, tokens: Host, attribution: int, settings: Settings, backend: Backend) -> list[Batch]:
+def _batches(
+    pair: Pair, tokens: Host, attribution: int, settings: Settings, backend: Backend, times: int
+) -> list[Batch]:
     rows, length = tokens.shape
     widest = max(
         pair.reference.vocabulary, 8 * pair.reference.hidden_size, *map(_widest, (pair.reference, pair.surrogate))
     )
-    size = max(1, min(_BATCH_PROMPTS, _BATCH_ELEMENTS // (length * widest)))
+    size = max(1, min(_BATCH_PROMPTS, _BATCH_ELEMENTS // (times * length * widest)))
     return [
         Batch(tokens[at : at + size], min(max(attribution - at, 0), size, rows - at), pair, settings, backend)
         for at in range(0, rows, size)
@@ -99,7 +105,7 @@ def measure(
     backend: Backend,
     *,
     attribution: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Measured:
     """The evidence cells of some prompts.
 
@@ -107,7 +113,7 @@ def measure(
         pair: the two programs and their weights.
         tokens: token ids, rows x T, all below the vocabulary.
         settings: thresholds and tolerance.
-        backend: where and in which precision to evaluate.
+        backend: where and in which precision to evaluate, and with which noise.
         attribution: how many of the first rows carry the attribution columns.
         progress: called with (steps done, steps in all).
 
@@ -117,11 +123,47 @@ def measure(
     Raises:
         Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights.
     """
+    noise = None if backend.noise is None else Noise(backend, backend.noise)
+    (found,) = _measure(pair, tokens, settings, backend, noise, 1, attribution, progress)
+    return found
+
+
+def measure_twice(
+    pair: Pair,
+    tokens: Host,
+    settings: Settings,
+    backend: Backend,
+    *,
+    noise: int,
+    attribution: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Measured, Measured]:
+    """The evidence cells of some prompts, and the same with noise on every step, drawn from the seed ``noise``.
+
+    Both are measured together, with every weight loaded once. The second has no float32 floor, which noise says nothing
+    about. Arguments and errors as :func:`measure`.
+    """
+    plain, noisy = _measure(pair, tokens, settings, backend, Noise(backend, noise), 2, attribution, progress)
+    return plain, noisy
+
+
+def _measure(
+    pair: Pair,
+    tokens: Host,
+    settings: Settings,
+    backend: Backend,
+    noise: Noise | None,
+    times: int,
+    attribution: int,
+    progress: Progress | None,
+) -> list[Measured]:
     length = int(tokens.shape[1])
-    batches = _batches(pair, tokens, attribution, settings, backend)
+    # one entry for each run of prompts: its batches advance together
+    teams = list(
+        zip(*(_batches(pair, tokens, attribution, settings, backend, times) for _ in range(times)), strict=True)
+    )
     single = Backend(backend.device, "float32")
     stages = len(pair.reference.stages)
-    total = stages * len(batches)
     with np.errstate(all="ignore"):
         for index in range(stages):
             reference = pair.reference.stages[index]
@@ -130,13 +172,12 @@ def measure(
             if not pair.same[index]:
                 g = LoadedStage(pair.surrogate.stages[index], pair.store, backend, length, pair.surrogate)
             f32 = LoadedStage(reference, pair.store, single, length)
-            for number, batch in enumerate(batches):
-                batch.advance(index, f, g, f32)
+            for number, team in enumerate(teams):
+                advance(index, f, g, f32, team, noise)
                 if progress is not None:
-                    progress(index * len(batches) + number + 1, total)
-        for batch in batches:
-            batch.finish()
-    return _collect(batches, stages, attribution)
+                    progress(index * len(teams) + number + 1, stages * len(teams))
+            pair.store.release()
+    return [_collect([team[i] for team in teams], stages, attribution) for i in range(times)]
 
 
 def _collect(batches: Sequence[Batch], stages: int, attribution: int) -> Measured:
@@ -147,6 +188,8 @@ def _collect(batches: Sequence[Batch], stages: int, attribution: int) -> Measure
         return Cells.stack([batch.cells[name, i] for i in keys], axis=1)
 
     for name in _PER_STAGE:
+        if (name, 0) not in batches[0].cells:
+            continue  # measured with noise, beside a measurement without
         found[name] = Cells.concatenate([joined(name, range(stages), batch) for batch in batches])
     if blocks:
         keys = range(1, blocks + 1)

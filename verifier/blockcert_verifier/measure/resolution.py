@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from blockcert_verifier.evaluate import Backend, Precision
 from blockcert_verifier.measure.confirm import moved_rows
-from blockcert_verifier.measure.engine import Measured, Pair, Settings, measure
+from blockcert_verifier.measure.engine import Measured, Pair, Progress, Settings, measure_twice
 from blockcert_verifier.measure.tolerance import Host
 
 __all__ = ["measure_resolved"]
@@ -21,12 +19,13 @@ def measure_resolved(
     device: str = "cpu",
     precision: Precision = "float64",
     attribution: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Measured:
     """The cells of some prompts, rows x T token ids, with every row that float64 does not resolve in ``unresolved``.
 
     ``noise`` is the verifier's own randomness: nobody can fit a program to it. Raises as :func:`measure`.
     """
-    found = measure(pair, tokens, settings, Backend(device, precision), attribution=attribution, progress=progress)
-    noisy = measure(pair, tokens, settings, Backend(device, noise=noise), attribution=attribution, progress=progress)
+    found, noisy = measure_twice(
+        pair, tokens, settings, Backend(device, precision), noise=noise, attribution=attribution, progress=progress
+    )
     return Measured(found, (*found.unresolved, *moved_rows(found, noisy)))
