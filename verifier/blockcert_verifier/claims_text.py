@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
-from fractions import Fraction
+from decimal import Decimal
 
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Cost, StageClaim
+from blockcert_verifier.layout import columns, percent, share, short
 from blockcert_verifier.report import Certificate
 from blockcert_verifier.steps.consequences import predicate_name
 
@@ -16,55 +14,22 @@ __all__ = ["claims_lines", "columns", "percent", "share", "short"]
 
 MOST_BLOCKS = 16
 """Blocks listed one by one; of a deeper model only the worst are."""
-_UP = Context(prec=3, rounding=ROUND_CEILING)
-_NEAREST = Context(prec=4, rounding=ROUND_HALF_EVEN)
 
 
-def short(text: str, *, nearest: bool = False) -> str:
-    """A decimal string with few digits: a bound rounded up, a mean to nearest. For reading; the claim is the string."""
-    if len(text) <= 5:
-        return text
-    value = (_NEAREST if nearest else _UP).create_decimal(Decimal(text))
-    if value == 0 or -5 <= value.adjusted() <= 5:
-        return format(value, "f")
-    digits, exponent = f"{value:e}".split("e")
-    return f"{digits}e{int(exponent)}"
+def claims_lines(certificate: Certificate, *, recounted: bool, frame_verified: bool = False) -> list[list[str]]:
+    """The claims as paragraphs of lines.
 
-
-def percent(part: Fraction) -> str:
-    """A confidence in per cent, at most 6 decimals, never rounded up: what is not certain is not shown as 100."""
-    whole, rest = divmod(math.floor(part * 100 * 10**6), 10**6)
-    return f"{whole}.{rest:06}".rstrip("0").rstrip(".")
-
-
-def claims_lines(certificate: Certificate, *, recounted: bool) -> list[list[str]]:
-    """The claims as paragraphs of lines; `recounted` says that the costs were counted again from the weights."""
+    `recounted` says that the costs were counted again from the weights, `frame_verified` that the listed prompts were
+    derived again from the corpus.
+    """
     return [
         _end_to_end(certificate),
         _blocks(certificate),
         _composition(certificate),
-        _population(certificate),
+        _population(certificate, frame_verified),
         _kept(certificate, recounted),
         _estimates(certificate),
     ]
-
-
-def columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as aligned lines: the first cell to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def share(part: int, whole: int) -> str:
-    """A share in per cent, never rounded up: 99.99 is not shown as 100."""
-    return f"{part * 10000 // whole / 100:.2f} %" if whole else "-"
 
 
 def _end_to_end(certificate: Certificate) -> list[str]:
@@ -140,7 +105,7 @@ def _composition(certificate: Certificate) -> list[str]:
     return ["Drift after the last block, composed from stages", *lines] if lines else []
 
 
-def _population(certificate: Certificate) -> list[str]:
+def _population(certificate: Certificate, frame_verified: bool) -> list[str]:
     population = certificate.claims.population
     if not population.claims:
         return []
@@ -149,9 +114,10 @@ def _population(certificate: Certificate) -> list[str]:
         for claim in population.claims
     ]
     sure = percent(1 - parse_decimal(population.alpha))
+    frame = "frame verified" if frame_verified else "frame unverified without the corpus"
     return [
         f"Population of {population.windows} windows [{population.scope}, {population.basis}]",
-        f"  jointly at {sure} % confidence; frame unverified without the corpus",
+        f"  jointly at {sure} % confidence; {frame}",
         *columns([("prompts of which", "listed", "at least"), *rows]),
     ]
 

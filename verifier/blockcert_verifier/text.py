@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
-
 from blockcert.findings import Status
 from blockcert.numbers import parse_decimal
-from blockcert.printable import plain
 from blockcert.statement import Scope
-from blockcert_verifier.claims_text import claims_lines, columns, percent
+from blockcert_verifier.claims_text import claims_lines
+from blockcert_verifier.frame_text import frame_lines
+from blockcert_verifier.layout import WIDTH, columns, field, joined, percent, wrap
 from blockcert_verifier.report import Audit, Certificate, Report
 
 __all__ = ["WIDTH", "render", "render_certificate"]
 
-WIDTH = 80
 _MARK: dict[Status, str] = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "inconclusive": "undecided"}
 _COLOUR = {"accepted": "32", "rejected": "31", "indeterminate": "33"}
 MOST_FINDINGS = 12
@@ -23,15 +20,18 @@ _HELD: dict[Scope, str] = {"listed-prompts": "of the listed prompts", "populatio
 
 def render(report: Report, *, colour: bool = False) -> str:
     """The report as lines of at most 80 columns, ending in a newline; `colour` marks the verdict's word too."""
-    blocks = [_wrap(report.sentence), _identity(report), _steps(report)]
+    blocks = [wrap(report.sentence), _identity(report), _steps(report)]
     # claims that nobody's signature or arithmetic stands behind are not shown as if they were
     recomputed = any(s.step == "recompute" and s.status == "passed" for s in report.steps)
     if report.certificate is not None and recomputed and report.verdict != "rejected":
-        blocks += claims_lines(report.certificate, recounted=report.audit is not None)
+        verified = report.frame is not None and report.frame.status == "verified"
+        blocks += claims_lines(report.certificate, recounted=report.audit is not None, frame_verified=verified)
+    if report.frame is not None and report.verdict != "rejected":
+        blocks.append(frame_lines(report.frame))
     if report.audit is not None:
         blocks.append(_audit(report.audit))
     blocks += [_problems(report), _unchecked(report)]
-    text = _joined(blocks)
+    text = joined(blocks)
     if colour:
         word, space, rest = text.partition(" ")
         text = f"\x1b[1;{_COLOUR[report.verdict]}m{word}\x1b[0m{space}{rest}"
@@ -43,28 +43,12 @@ def render_certificate(certificate: Certificate, certificate_id: str, signatures
     signed = "carries no signature" if not signatures else f"carries {signatures} signature{'s' * (signatures > 1)}"
     first = f"UNVERIFIED: this is what the bundle says of itself; nothing was checked. It {signed}."
     blocks = [
-        _wrap(first),
+        wrap(first),
         ["Certificate", f"  {certificate_id}", *_about(certificate)],
         *claims_lines(certificate, recounted=False),
     ]
-    blocks.append(_wrap("To check it: blockcert verify BUNDLE --trust trust.json --reference MODEL"))
-    return _joined(blocks)
-
-
-def _joined(blocks: Sequence[Sequence[str]]) -> str:
-    """Paragraphs of lines as one text. Names come from whoever made the bundle: nothing in a line is obeyed."""
-    return "\n\n".join("\n".join(map(plain, lines)) for lines in blocks if lines) + "\n"
-
-
-def _wrap(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
-    following = indent if hanging is None else hanging
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=following, break_on_hyphens=False) or [
-        ""
-    ]
-
-
-def _field(name: str, text: str) -> list[str]:
-    return _wrap(text, f"{name:<13}", " " * 13)
+    blocks.append(wrap("To check it: blockcert verify BUNDLE --trust trust.json --reference MODEL"))
+    return joined(blocks)
 
 
 def _identity(report: Report) -> list[str]:
@@ -72,19 +56,19 @@ def _identity(report: Report) -> list[str]:
     if report.certificate_id is not None:
         lines += ["Certificate", f"  {report.certificate_id}"]
     for signer in report.signers:
-        lines += _field("Signed by", f"{signer.name} ({signer.fingerprint})")
+        lines += field("Signed by", f"{signer.name} ({signer.fingerprint})")
     if report.certificate is not None:
         lines += _about(report.certificate)
-    return [*lines, *_field("Checked", f"{report.checked_at} by blockcert {report.verifier}, offline")]
+    return [*lines, *field("Checked", f"{report.checked_at} by blockcert {report.verifier}, offline")]
 
 
 def _about(certificate: Certificate) -> list[str]:
     c = certificate
     how = "extracted from it" if c.kind == "extract" else "a copy of it"
     return [
-        *_field("Reference", f"{c.architecture}, {c.blocks} blocks, width {c.hidden_size}, {c.vocabulary} tokens"),
-        *_field("Surrogate", f"{how} ({c.producer}), stated {c.issued_at}, valid to {c.not_after}"),
-        *_field("Prompts", f"{c.prompts} of {c.prompt_length} tokens, out of {c.windows} windows"),
+        *field("Reference", f"{c.architecture}, {c.blocks} blocks, width {c.hidden_size}, {c.vocabulary} tokens"),
+        *field("Surrogate", f"{how} ({c.producer}), stated {c.issued_at}, valid to {c.not_after}"),
+        *field("Prompts", f"{c.prompts} of {c.prompt_length} tokens, out of {c.windows} windows"),
     ]
 
 
@@ -96,7 +80,7 @@ def _steps(report: Report) -> list[str]:
             text = step.establishes + (f"; not checked: {step.reason}" if step.reason else "")
         needed = "" if step.required else " (not required)"
         head = f"  {step.step:<13}{_MARK[step.status]:<10}"
-        lines += _wrap(text + needed, head, " " * len(head))
+        lines += wrap(text + needed, head, " " * len(head))
     return lines
 
 
@@ -106,14 +90,14 @@ def _audit(audit: Audit) -> list[str]:
     if audit.sampled < audit.rows:
         known = "the seed you gave: repeatable, but not an audit"
         text += f", drawn with {known if audit.repeatable else 'a seed the producer could not know'}"
-    lines += [*_wrap(f"{text}; seed:", "  ", "  "), f"  {audit.seed}"]
+    lines += [*wrap(f"{text}; seed:", "  ", "  "), f"  {audit.seed}"]
     if audit.largest_disagreement is not None:
         where = f" (in {audit.largest_disagreement_at})" if audit.largest_disagreement_at else ""
         text = f"Largest disagreement: {audit.largest_disagreement} of the tolerance{where}."
-        lines += _wrap(text, "  ", "  ")
+        lines += wrap(text, "  ", "  ")
     if audit.false_rows_below is None or (audit.repeatable and audit.sampled < audit.rows):
         return lines
-    lines += _wrap(_bound(audit), "  ", "  ")
+    lines += wrap(_bound(audit), "  ", "  ")
     if audit.sampled < audit.rows:
         rows: list[tuple[str, str, str, str, str]] = []
         for scope, title in _HELD.items():
@@ -121,7 +105,7 @@ def _audit(audit: Audit) -> list[str]:
             rows += [(title, "", "", "", "")] if held else []
             rows += [(f"  {c.claim}", f"{c.stated}", f"{c.at_least}", f"{c.of}", _percent(c.confidence)) for c in held]
         lines += columns([("", "stated", "at least", "of", "confidence"), *rows])
-        lines += _wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
+        lines += wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
     return lines
 
 
@@ -144,8 +128,8 @@ def _problems(report: Report) -> list[str]:
         return []
     lines = ["What is wrong"] if any(f.status == "failed" for f in wrong) else ["What could not be decided"]
     for finding in wrong[:MOST_FINDINGS]:
-        lines += _wrap(f"{finding.code}  {finding.place}", "  ", "    ")
-        lines += _wrap(finding.message, "      ", "      ")
+        lines += wrap(f"{finding.code}  {finding.place}", "  ", "    ")
+        lines += wrap(finding.message, "      ", "      ")
     if len(wrong) > MOST_FINDINGS:
         lines.append(f"  and {len(wrong) - MOST_FINDINGS} more; --json FILE has them all")
     return lines
@@ -154,5 +138,5 @@ def _problems(report: Report) -> list[str]:
 def _unchecked(report: Report) -> list[str]:
     lines: list[str] = ["Not checked"] if report.unchecked else []
     for item in report.unchecked:
-        lines += _wrap(f"{item.what}: {item.how}", "  - ", "    ")
+        lines += wrap(f"{item.what}: {item.how}", "  - ", "    ")
     return lines
