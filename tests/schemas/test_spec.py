@@ -68,7 +68,6 @@ def test_the_spec_files_that_sources_name_exist() -> None:
 NOT_IN_THE_PROCEDURE = {
     "BC-BND-16": "binds writers",
     "BC-BND-17": "binds writers",
-    "BC-PRM-02": "needs the corpus",
     "BC-CLM-15": "is about how claims are shown",
 }
 

@@ -29,6 +29,7 @@ from blockcert.trust import TrustPolicy, new_policy
 from blockcert_producers.certify import CertifyOptions, Work, certify
 from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
 from blockcert_verifier.steps import recompute, structure
+from tests.support.corpora import save_tokenizer, save_windows
 from tests.support.tiny import REFERENCE, SURROGATE, VOCABULARY, tiny_pair
 
 __all__ = [
@@ -45,6 +46,8 @@ __all__ = [
 
 NOW = datetime(2026, 11, 22, 10, 0, 0, tzinfo=UTC)
 LENGTH, CALIBRATION, CERTIFICATION, ATTRIBUTION, WINDOWS = 8, 3, 6, 2, 40
+FIRST = 24
+"""Windows of the first of the two corpus files."""
 _DTYPES = {"F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1"}
 
 
@@ -56,13 +59,14 @@ class Made(Struct, frozen=True):
     key: PrivateKey
     policy: TrustPolicy
     without_replay: TrustPolicy
+    corpus: tuple[Path, ...]
 
     def copy(self, folder: Path) -> Made:
         """The same, in a folder of its own, to be changed."""
         bundle, model = folder / "bundle", folder / "model"
         shutil.copytree(self.bundle, bundle)
         shutil.copytree(self.model, model)
-        return Made(bundle, model, self.key, self.policy, self.without_replay)
+        return Made(bundle, model, self.key, self.policy, self.without_replay, self.corpus)
 
 
 def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
@@ -70,10 +74,15 @@ def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
     reference, surrogate, paths = tiny_pair(folder, seed, blocks)
     model = paths[REFERENCE].parent
     (model / "config.json").write_text('{"model_type": "llama"}')
-    (model / "tokenizer.json").write_text("{}")
+    save_tokenizer(model / "tokenizer.json", VOCABULARY)
     files = {**paths, **{f"reference/{name}": model / name for name in ("config.json", "tokenizer.json")}}
     output = folder / "bundle"
     rng = np.random.default_rng(seed)
+    population = rng.integers(0, VOCABULARY, size=(WINDOWS, LENGTH), dtype="<i4")
+    corpus = (
+        save_windows(folder / "first.txt", population[:FIRST].tolist(), rest=3),
+        save_windows(folder / "second.txt", population[FIRST:].tolist()),
+    )
     with BundleWriter(output) as writer:
         digests: list[str] = []
         for name, program in ((REFERENCE_PROGRAM, reference), (SURROGATE_PROGRAM, surrogate)):
@@ -82,7 +91,7 @@ def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
             digests.append(blake3_bytes(data))
         shutil.copyfile(paths[SURROGATE], writer.path(SURROGATE))
         frame = Frame(
-            corpus=(CorpusFile("text.txt", 400, blake3_bytes(b"words")),),
+            corpus=tuple(CorpusFile(p.name, p.stat().st_size, blake3_bytes(p.read_bytes())) for p in corpus),
             tokenizer=Tokenizer(digest_file(model / "tokenizer.json").blake3, None),
             length=LENGTH,
             windows=WINDOWS,
@@ -92,7 +101,6 @@ def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
         )
         drawn = draw_windows(frame, digests[0], digests[1])
         windows = np.array([*drawn.calibration, *drawn.certification], dtype="<i8")
-        population = rng.integers(0, VOCABULARY, size=(WINDOWS, LENGTH), dtype="<i4")
         tokens = population[windows]
         split = np.array([0] * CALIBRATION + [1] * CERTIFICATION, dtype="u1")
         _write_prompts(writer.path(PROMPTS), tokens, windows, split)
@@ -112,7 +120,7 @@ def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
     key = generate()
     sign_again(output, key)
     named = [NamedKey("acme", key.public)]
-    return Made(output, model, key, new_policy(named, replay=True), new_policy(named, replay=False))
+    return Made(output, model, key, new_policy(named, replay=True), new_policy(named, replay=False), corpus)
 
 
 def _write_prompts(path: Path, tokens: Any, windows: Any, split: Any) -> None:

@@ -11,7 +11,7 @@ from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, v
 from blockcert.statement import Statement
 from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
-from blockcert_verifier.report import Audit, Report, Signer, StepReport, Unchecked, describe
+from blockcert_verifier.report import Audit, FrameCheck, Report, Signer, StepReport, Unchecked, describe
 from blockcert_verifier.version import VERSION
 
 __all__ = ["Seen", "assemble"]
@@ -25,6 +25,7 @@ class Seen(Struct, frozen=True):
     signers: tuple[Signer, ...]
     statement: Statement | None
     audit: Audit | None
+    frame: FrameCheck | None
 
 
 _TIME_GIVEN = (Unchecked("whether it holds now", "the time was given; without one the clock here is read"),)
@@ -57,6 +58,7 @@ def assemble(
         steps=tuple(_step(step, seen.findings, step in trust.require) for step in STEPS),
         certificate=None if seen.statement is None else describe(seen.statement, authenticated=True),
         audit=seen.audit,
+        frame=seen.frame,
         digests=digests,
         unchecked=(*(_TIME_GIVEN if time_given else ()), *(_unchecked(seen, digests) if verdict != "rejected" else ())),
         findings=seen.findings,
@@ -136,10 +138,9 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
             add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row")
         if audit.repeatable and audit.sampled < audit.rows:
             add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit")
-    add(
-        "whether the prompts are the corpus' windows (frame unverified)",
-        "it takes the corpus files, whose digests the statement names",
-    )
+    if seen.frame is None or seen.frame.status != "verified":
+        how = "--corpus FILES, whose digests the statement names, and the reference model's tokenizer.json"
+        add("whether the prompts are the corpus' windows (frame unverified)", how)
     add(
         "whether the producer tried several surrogates or corpora and shows the best",
         "prompts that it has never seen would show it",

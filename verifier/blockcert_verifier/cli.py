@@ -30,6 +30,14 @@ def verify(
         Path | None,
         typer.Option("--reference", metavar="MODEL", help="The original model's folder; rows are measured again."),
     ] = None,
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option("--corpus", metavar="FILE…", help="The frame's text files: the prompts are derived again."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", metavar="FILE", help="The frame's tokenizer.json, if not the reference model's."),
+    ] = None,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
     seed: Annotated[
         str | None,
@@ -57,6 +65,8 @@ def verify(
         bundle,
         trust,
         reference=reference,
+        corpus=corpus or (),
+        tokenizer=tokenizer,
         replay=_rows(replay),
         seed=None if seed is None else _seed(seed),
         at=None if at is None else _time(at),

@@ -6,8 +6,10 @@ imported when text is read, and not before.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,13 +42,22 @@ class Population(Struct, frozen=True):
         return self.length - (0 if self.tokenizer.bos is None else 1)
 
     @property
+    def counts(self) -> tuple[int, ...]:
+        """The number of windows of each file."""
+        return tuple(len(stream) // self.unit for stream in self.streams)
+
+    @property
     def windows(self) -> int:
         """The number ``W`` of windows."""
-        return sum(len(stream) // self.unit for stream in self.streams)
+        return sum(self.counts)
+
+    def file_of(self, number: int) -> int:
+        """The position in ``corpus`` of the file that the window ``number`` comes from."""
+        return bisect_right(list(accumulate(self.counts)), number)
 
     def tokens(self, numbers: Sequence[int]) -> Array:
         """The token ids of the windows ``numbers``, ``len(numbers) x length``, int32."""
-        begins = np.cumsum([0, *(len(stream) // self.unit for stream in self.streams)])
+        begins = np.cumsum([0, *self.counts])
         rows = np.empty((len(numbers), self.length), dtype=np.int32)
         if self.tokenizer.bos is not None:
             rows[:, 0] = self.tokenizer.bos

@@ -6,7 +6,7 @@ says why. Numbers that are not counts are decimal strings (``spec/03-numbers.md`
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -18,7 +18,12 @@ __all__ = [
     "Audit",
     "Certificate",
     "Consequence",
+    "DepthRow",
+    "FrameCheck",
+    "ReplayCost",
     "Report",
+    "Rung",
+    "RungName",
     "Signer",
     "StepReport",
     "Unchecked",
@@ -80,32 +85,113 @@ class Consequence(Struct, frozen=True):
     confidence: str
 
 
-class Audit(Struct, frozen=True):
-    """The rows that were measured again.
+class ReplayCost(Struct, frozen=True):
+    """What measuring took: ``rows`` in this run, ``resumed`` ones in earlier runs of the same audit.
 
-    If all ``confirmed == sampled`` rows agree, then at ``confidence`` fewer than ``false_rows_below`` of ``rows`` are
-    false. ``repeatable`` says that the seed was given: the same rows again, not an audit. ``largest_disagreement`` is
-    the largest distance of a recorded cell from the re-measured one, as a fraction of the cell's tolerance.
+    ``seconds`` were measured here; ``expected_seconds`` and ``expected_memory`` (bytes) were estimated before it began,
+    null where no row was left to measure.
     """
 
     rows: int
+    resumed: int
+    seconds: str
+    device: str
+    jobs: int
+    expected_seconds: str | None
+    expected_memory: int | None
+
+
+class Audit(Struct, frozen=True):
+    """The rows that were measured again: the completed prefix of the order that the seed draws.
+
+    If all ``confirmed == sampled`` rows agree, then at ``confidence`` fewer than ``false_rows_below`` of ``rows`` are
+    false. ``asked`` rows were asked for; ``ending`` says why fewer were measured, and is null where all were.
+    ``drawn`` are the sampled rows in the order drawn, the first 1,024 of them. ``repeatable`` says that the seed was
+    given: the same rows again, not an audit. ``until`` is the number of false rows that the caller asked to exclude.
+    ``largest_disagreement`` is the largest distance of a recorded cell from the re-measured one, as a fraction of the
+    cell's tolerance.
+    """
+
+    rows: int
+    asked: int
     sampled: int
     confirmed: int
     attributed: int
+    drawn: tuple[int, ...]
     seed: str
     repeatable: bool
     confidence: str
+    until: int | None
+    ending: Literal["time-limit", "interrupted", "refuted"] | None
     false_rows_below: int | None
     largest_disagreement: str | None
     largest_disagreement_at: str | None
     consequences: tuple[Consequence, ...]
+    cost: ReplayCost
+
+
+class FrameCheck(Struct, frozen=True):
+    """What was seen of the frame: whether ``compared`` of the listed ``prompts`` are the windows they are numbered as.
+
+    ``unverified`` where the corpus or the tokenizer was not at hand. ``shared_spans`` counts the different runs of
+    ``span`` tokens of certification prompts that stand in a calibration prompt too, and ``prompts_with_shared_spans``
+    the certification prompts that have one; null where there are too many tokens to count.
+    """
+
+    status: Literal["verified", "mismatch", "unverified"]
+    windows: int
+    prompts: int
+    compared: int
+    span: int
+    shared_spans: int | None
+    prompts_with_shared_spans: int | None
+
+
+class DepthRow(Struct, frozen=True):
+    """What was measured up to one stage over the listed prompts, and what the stage costs when it alone is replaced.
+
+    ``drift`` is the largest distance of the two trajectories, ``largest_step``, ``mean_step`` and ``step_share`` are
+    those of the hybrid steps over the attribution rows; null at the head and without such rows. Bounds are rounded up,
+    the mean too, the share down.
+    """
+
+    index: int
+    same_program: bool
+    drift: str
+    relative_drift: str
+    identity_drift: str
+    identity_relative_drift: str
+    largest_step: str | None
+    mean_step: str | None
+    step_share: str | None
+    loss_tokens: int | None
+    loss_covered: tuple[int, ...] | None
+
+
+RungName: TypeAlias = Literal["signature", "recomputation", "replay", "all-rows", "fresh-prompts", "proof"]
+
+
+class Rung(Struct, frozen=True):
+    """One rung of the trust ladder: what it establishes, whether this verification climbed it, and what that takes.
+
+    ``how`` is null where nothing is left to climb. ``seconds`` is a decimal string, ``measured`` in this verification
+    or an ``estimate`` from it for this machine.
+    """
+
+    name: RungName
+    establishes: str
+    climbed: Literal["yes", "partly", "no"]
+    how: str | None
+    seconds: str | None
+    basis: Literal["measured", "estimate"] | None
 
 
 class Unchecked(Struct, frozen=True):
-    """Something this verification did not establish, and how it could be."""
+    """Something this verification did not establish, how it could be, and the rung of the ladder that would."""
 
     what: str
     how: str
+    rung: RungName | None = None
 
 
 class Report(Struct, frozen=True):
@@ -122,6 +208,9 @@ class Report(Struct, frozen=True):
     steps: tuple[StepReport, ...]
     certificate: Certificate | None
     audit: Audit | None
+    frame: FrameCheck | None
+    depth: tuple[DepthRow, ...] | None
+    ladder: tuple[Rung, ...]
     digests: tuple[Literal["blake3", "sha256"], ...]
     unchecked: tuple[Unchecked, ...]
     findings: tuple[Finding, ...]

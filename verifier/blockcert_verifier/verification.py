@@ -19,10 +19,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from blockcert.bundle import STATEMENT, Bundle
 from blockcert.digest import FileDigests, digest_file
@@ -38,10 +38,14 @@ from blockcert.strict_json import DEFAULT as PROGRAM_LIMITS
 from blockcert.trust import Authority, TrustPolicy, parse_policy
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.assemble import Seen, assemble
-from blockcert_verifier.report import Audit, Report, Signer
+from blockcert_verifier.report import Audit, FrameCheck, Report, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
+from blockcert_verifier.steps.frame import Corpus, frame
 from blockcert_verifier.steps.outcome import failures, from_refusal, passed, skipped
 from blockcert_verifier.steps.policy import policy as apply_policy
+
+if TYPE_CHECKING:
+    from blockcert_verifier.corpus import Population
 
 __all__ = ["Progress", "read_policy", "verify"]
 
@@ -59,6 +63,8 @@ def verify(
     policy: TrustPolicy | bytes | Path | str,
     *,
     reference: Path | str | None = None,
+    corpus: Sequence[Path | str] = (),
+    tokenizer: Path | str | None = None,
     replay: int | Literal["all"] = 16,
     seed: bytes | None = None,
     at: datetime | None = None,
@@ -73,6 +79,9 @@ def verify(
         bundle: the bundle's folder.
         policy: the trust policy, as a value, as JSON, or as the path of its file.
         reference: the folder of the reference model; without it nothing is measured again.
+        corpus: the text files of the frame, in any order and under any name; with them the listed prompts are derived
+            again. Needs the package `tokenizers` (`blockcert[corpus]`).
+        tokenizer: the frame's `tokenizer.json`; the reference folder's if None.
         replay: how many rows to measure again, or `all`.
         seed: 32 bytes that choose the rows; fresh randomness if None. A known seed makes the run repeatable, and no
             audit, since a producer could have known it too.
@@ -81,8 +90,9 @@ def verify(
         progress: called as the work advances.
 
     Raises:
-        Refusal: a wrong path (`bundle.not_found`, `bundle.no_statement`, `reference.not_found` ...), or a policy that
-            is none. Nothing else that is wrong with a bundle is raised.
+        Refusal: a wrong path (`bundle.not_found`, `bundle.no_statement`, `reference.not_found`, `corpus.not_found`
+            ...), a policy that is none, or a package that is missing (`install.corpus`). Nothing else that is wrong
+            with a bundle is raised.
         ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
     """
     now = datetime.now(UTC) if at is None else at
@@ -93,6 +103,7 @@ def verify(
         trust=trust,
         now=now,
         reference=_folder(reference),
+        corpus=_corpus(corpus, tokenizer, reference),
         replay=replay,
         seed=seed,
         digest=lambda path: digest_file(path, all_digests),
@@ -131,6 +142,21 @@ def _folder(reference: Path | str | None) -> Path | None:
     return folder
 
 
+def _corpus(files: Sequence[Path | str], tokenizer: Path | str | None, reference: Path | str | None) -> Corpus | None:
+    if not files:
+        return None
+    beside = None if reference is None else Path(reference) / "tokenizer.json"
+    chosen = _file(tokenizer) if tokenizer is not None else beside if beside is not None and beside.is_file() else None
+    return Corpus(tuple(_file(path) for path in files), chosen)
+
+
+def _file(path: Path | str) -> Path:
+    if not Path(path).is_file():
+        what = "this is not a file" if Path(path).exists() else "there is no such file"
+        raise Refusal("corpus.not_found", str(path), f"{what}; the corpus and its tokenizer are given as files")
+    return Path(path)
+
+
 def _prompt_bytes(frame: Frame) -> int:
     """Bytes of the columns tokens I32, window I64 and split U8."""
     return (frame.calibration + frame.certification) * (4 * frame.length + 8 + 1)
@@ -154,24 +180,27 @@ class _Run:
         trust: TrustPolicy,
         now: datetime,
         reference: Path | None,
+        corpus: Corpus | None,
         replay: int | Literal["all"],
         seed: bytes | None,
         digest: Callable[[Path], FileDigests],
         progress: Progress,
     ) -> None:
-        self._trust, self._now, self._reference = trust, now, reference
+        self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
         self._replay, self._seed, self._digest, self._progress = replay, seed, digest, progress
         self._findings: list[Finding] = []
         self._signers: tuple[Signer, ...] = ()
         self._statement: Statement | None = None
         self._audit: Audit | None = None
+        self._frame: FrameCheck | None = None
+        self._windows: Population | None = None
         self._id: str | None = None
 
     def all(self, folder: Path) -> Seen:
         """Every step, in order, as far as they hold."""
         with contextlib.suppress(_Stop):
             self._steps(folder)
-        return Seen(tuple(self._findings), self._id, self._signers, self._statement, self._audit)
+        return Seen(tuple(self._findings), self._id, self._signers, self._statement, self._audit, self._frame)
 
     def _add(self, findings: list[Finding]) -> None:
         self._findings += findings
@@ -249,6 +278,9 @@ class _Run:
             findings += recompute.recompute(statement, programs, table)
         except Refusal as refusal:
             raise self._refused("recompute", refusal) from None
+        self._add(findings)
+        stated, sizes = p.prompts.frame, (programs[0].vocabulary, programs[0].context)
+        self._frame, self._windows, findings = frame(stated, p.prompts.file, listed, self._corpus, *sizes)
         self._add(findings)
         self._progress("recompute", 1, 1)
         return table, listed

@@ -13,7 +13,7 @@ from blockcert_producers.cli.table import Entry
 
 __all__ = ["SpreadCommand", "group", "spread"]
 
-SPREAD = ("--prompts", "--producer")
+SPREAD = ("--prompts", "--producer", "--corpus", "--own")
 
 
 def spread(arguments: list[str], options: tuple[str, ...] = SPREAD) -> list[str]:
@@ -51,8 +51,9 @@ def _plain(parameter: Any) -> Any:
     usual = parameter.process_value
 
     def process(ctx: Any, value: Any) -> Any:
-        if value is None and not parameter.required and not many:
-            return None if parameter.callback is None else parameter.callback(ctx, parameter, None)
+        if value is None and not parameter.required:
+            absent = [] if many else None
+            return absent if parameter.callback is None else parameter.callback(ctx, parameter, absent)
         if kind not in (str, Path) or parameter.callback is not None or not value:
             return usual(ctx, value)
         if many and isinstance(value, list | tuple):
