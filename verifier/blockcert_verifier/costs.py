@@ -132,4 +132,8 @@ def stage_cost(stage: Stage, store: WeightStore, length: int) -> Cost:
 
 def program_costs(program: Program, store: WeightStore, length: int) -> tuple[Cost, ...]:
     """The cost of every stage, in order."""
-    return tuple(stage_cost(stage, store, length) for stage in program.stages)
+    found: list[Cost] = []
+    for stage in program.stages:
+        found.append(stage_cost(stage, store, length))
+        store.release()
+    return tuple(found)

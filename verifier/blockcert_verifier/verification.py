@@ -30,22 +30,27 @@ from blockcert.dsse import LIMITS, certificate_digest, certificate_id, parse_env
 from blockcert.errors import Refusal
 from blockcert.evidence import columns
 from blockcert.evidence_file import EvidenceTable, table_from_bytes
-from blockcert.findings import Finding, StepName
+from blockcert.findings import Finding, StepName, step_status
 from blockcert.keys import fingerprint
 from blockcert.program import Program
+from blockcert.same_program import same_stages
 from blockcert.statement import Frame, Statement
 from blockcert.strict_json import DEFAULT as PROGRAM_LIMITS
 from blockcert.trust import Authority, TrustPolicy, parse_policy
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.assemble import Seen, assemble
-from blockcert_verifier.report import Audit, FrameCheck, Report, Signer
+from blockcert_verifier.depth import depth
+from blockcert_verifier.choices import Measuring, beta
+from blockcert_verifier.report import Audit, DepthRow, FrameCheck, Report, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
 from blockcert_verifier.steps.frame import Corpus, frame
 from blockcert_verifier.steps.outcome import failures, from_refusal, passed, skipped
+from blockcert_verifier.steps.plan import ReplayInputs
 from blockcert_verifier.steps.policy import policy as apply_policy
 
 if TYPE_CHECKING:
     from blockcert_verifier.corpus import Population
+    from blockcert_verifier.work import Estimate
 
 __all__ = ["Progress", "read_policy", "verify"]
 
@@ -55,6 +60,8 @@ MOST_COLUMN_BYTES = 1 << 30
 """Cap on the columns of prompts or of evidence, which are held in memory whole."""
 MOST_HEADER_BYTES = 1 << 20
 """How much larger than its columns a file of prompts or evidence may be."""
+_OWN_OPTIONS = ("usage.", "resume.", "device.", "install.")
+"""Refusals of the caller's own options, which are no findings about the bundle."""
 _WRONG_PATH = frozenset({"bundle.not_found", "bundle.not_a_folder", "bundle.no_statement", "bundle.unreadable"})
 
 
@@ -66,7 +73,15 @@ def verify(
     corpus: Sequence[Path | str] = (),
     tokenizer: Path | str | None = None,
     replay: int | Literal["all"] = 16,
+    confidence: str = "0.99",
+    until: int | None = None,
     seed: bytes | None = None,
+    jobs: int = 1,
+    device: str = "cpu",
+    time_limit: float | None = None,
+    state: Path | str | None = None,
+    catch_interrupt: bool = False,
+    announce: Callable[[Estimate], None] | None = None,
     at: datetime | None = None,
     all_digests: bool = False,
     progress: Progress | None = None,
@@ -83,8 +98,17 @@ def verify(
             again. Needs the package `tokenizers` (`blockcert[corpus]`).
         tokenizer: the frame's `tokenizer.json`; the reference folder's if None.
         replay: how many rows to measure again, or `all`.
+        confidence: of the audit bound, a decimal string between 0 and 1.
+        until: replay as many rows as leave fewer than so many false ones possible, and end at the first refutation;
+            takes the place of `replay`.
         seed: 32 bytes that choose the rows; fresh randomness if None. A known seed makes the run repeatable, and no
             audit, since a producer could have known it too.
+        jobs: how many processes measure; each takes its share of the cores.
+        device: where they measure: `cpu` (numpy), `torch`, `cuda` or `cuda:N`.
+        time_limit: seconds after which measuring ends; what is done by then is reported, as partial.
+        state: a file of the caller's own in which the replay keeps what is done, and from which it goes on.
+        catch_interrupt: report what is done when a `KeyboardInterrupt` ends the measuring, in place of raising it.
+        announce: called before rows are measured with what they are estimated to cost here.
         at: the time to verify at, aware; the clock is read once if None.
         all_digests: compare SHA-256 digests too.
         progress: called as the work advances.
@@ -104,8 +128,18 @@ def verify(
         now=now,
         reference=_folder(reference),
         corpus=_corpus(corpus, tokenizer, reference),
-        replay=replay,
-        seed=seed,
+        measuring=Measuring(
+            rows=replay,
+            beta=beta(confidence),
+            until=until,
+            seed=seed,
+            jobs=jobs,
+            device=device,
+            time_limit=time_limit,
+            state=None if state is None else Path(state),
+            catch=catch_interrupt,
+            announce=announce,
+        ),
         digest=lambda path: digest_file(path, all_digests),
         progress=progress or (lambda _step, _done, _total: None),
     )
@@ -181,26 +215,41 @@ class _Run:
         now: datetime,
         reference: Path | None,
         corpus: Corpus | None,
-        replay: int | Literal["all"],
-        seed: bytes | None,
+        measuring: Measuring,
         digest: Callable[[Path], FileDigests],
         progress: Progress,
     ) -> None:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
-        self._replay, self._seed, self._digest, self._progress = replay, seed, digest, progress
+        self._measuring, self._digest, self._progress = measuring, digest, progress
         self._findings: list[Finding] = []
         self._signers: tuple[Signer, ...] = ()
         self._statement: Statement | None = None
         self._audit: Audit | None = None
         self._frame: FrameCheck | None = None
+        self._depth: tuple[DepthRow, ...] | None = None
         self._windows: Population | None = None
         self._id: str | None = None
+        self._seed: bytes | None = None
 
     def all(self, folder: Path) -> Seen:
         """Every step, in order, as far as they hold."""
         with contextlib.suppress(_Stop):
             self._steps(folder)
-        return Seen(tuple(self._findings), self._id, self._signers, self._statement, self._audit, self._frame)
+        return Seen(
+            findings=tuple(self._findings),
+            certificate_id=self._id,
+            signers=self._signers,
+            statement=self._statement,
+            audit=self._audit,
+            frame=self._frame,
+            depth=self._depth,
+        )
+
+    def _random(self) -> bytes:
+        """The run's one seed: the caller's, or fresh randomness."""
+        if self._seed is None:
+            self._seed = self._measuring.seed or os.urandom(32)
+        return self._seed
 
     def _add(self, findings: list[Finding]) -> None:
         self._findings += findings
@@ -282,6 +331,8 @@ class _Run:
         stated, sizes = p.prompts.frame, (programs[0].vocabulary, programs[0].context)
         self._frame, self._windows, findings = frame(stated, p.prompts.file, listed, self._corpus, *sizes)
         self._add(findings)
+        if step_status(self._findings, "recompute") == "passed":
+            self._depth = depth(table, same_stages(*programs), p.prompts.frame.length)
         self._progress("recompute", 1, 1)
         return table, listed
 
@@ -295,14 +346,19 @@ class _Run:
         certificate: bytes,
     ) -> None:
         rows = table.shape.rows
-        sampled = min(rows if isinstance(self._replay, str) else self._replay, rows)
-        if self._reference is None or sampled == 0:
+        choice = self._measuring
+        asked = rows if choice.rows == "all" else min(choice.rows, rows)
+        if choice.until is not None:
+            from blockcert.statistics import rows_needed
+
+            asked = rows_needed(rows, choice.until, choice.beta)
+        if self._reference is None or asked == 0:
             why = "no reference model was given" if self._reference is None else "no rows were asked for"
             self._findings.append(
                 skipped("replay", "replay.not_run", "evidence.safetensors", f"{why}; nothing was re-run")
             )
             return
-        from blockcert_verifier.steps.replay import ReplayInputs, replay
+        from blockcert_verifier.steps.replay import replay
 
         folder = self._reference
         weights = {
@@ -320,12 +376,13 @@ class _Run:
             table=table,
             tokens=listed.certification(),
             weights=weights,
-            sampled=sampled,
-            seed=os.urandom(32) if self._seed is None else self._seed,
-            repeatable=self._seed is not None,
         )
+        plan = choice.plan(asked, self._random(), self._trust.limits.least_audit_rows)
         try:
-            self._audit, findings = replay(inputs, lambda done, total: self._progress("replay", done, total))
-        except Refusal as refusal:  # what follows from an audit may be refused like the claims themselves
+            self._audit, findings = replay(inputs, plan, lambda done, total: self._progress("replay", done, total))
+        except Refusal as refusal:
+            if refusal.code.startswith(_OWN_OPTIONS):
+                raise
+            # what follows from an audit may be refused like the claims themselves
             raise self._refused("replay", refusal) from None
         self._add(findings)
