@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -11,14 +12,28 @@ from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, v
 from blockcert.statement import Statement
 from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
-from blockcert_verifier.report import Audit, FrameCheck, Report, Signer, StepReport, Unchecked, describe
+from blockcert_verifier.ladder import ladder
+from blockcert_verifier.report import (
+    Audit,
+    DepthRow,
+    FrameCheck,
+    Report,
+    RungName,
+    Signer,
+    StepReport,
+    Unchecked,
+    describe,
+)
 from blockcert_verifier.version import VERSION
 
 __all__ = ["Seen", "assemble"]
 
 
 class Seen(Struct, frozen=True):
-    """What a verification saw; the statement only where it is authentic."""
+    """What a verification saw; the statement only where it is authentic.
+
+    `seconds` is what each step took, `row_seconds` what measuring one row takes on this machine, where that is known.
+    """
 
     findings: tuple[Finding, ...]
     certificate_id: str | None
@@ -26,6 +41,9 @@ class Seen(Struct, frozen=True):
     statement: Statement | None
     audit: Audit | None
     frame: FrameCheck | None
+    depth: tuple[DepthRow, ...] | None = None
+    seconds: Mapping[StepName, float] = {}
+    row_seconds: float | None = None
 
 
 _TIME_GIVEN = (Unchecked("whether it holds now", "the time was given; without one the clock here is read"),)
@@ -59,6 +77,15 @@ def assemble(
         certificate=None if seen.statement is None else describe(seen.statement, authenticated=True),
         audit=seen.audit,
         frame=seen.frame,
+        depth=seen.depth,
+        ladder=ladder(
+            seen.findings,
+            seen.audit,
+            rows=None if seen.statement is None else seen.statement.predicate.evidence.rows,
+            seconds=seen.seconds,
+            row_seconds=seen.row_seconds,
+            fresh=next((step_status(seen.findings, step) for step in STEPS if str(step) == "fresh"), None),
+        ),
         digests=digests,
         unchecked=(*(_TIME_GIVEN if time_given else ()), *(_unchecked(seen, digests) if verdict != "rejected" else ())),
         findings=seen.findings,
@@ -124,26 +151,27 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
     found: list[Unchecked] = []
     audit, reference = seen.audit, seen.statement.predicate.reference
 
-    def add(what: str, how: str) -> None:
-        found.append(Unchecked(what, how))
+    def add(what: str, how: str, rung: RungName | None = None) -> None:
+        found.append(Unchecked(what, how, rung))
 
     if audit is None:
-        add("whether the numbers were really measured", "give the original model, --reference MODEL")
+        add("whether the numbers were really measured", "give the original model, --reference MODEL", "replay")
         add("what the surrogate kept", "--reference MODEL counts parameters, bits and multiply-adds again")
     else:
         if audit.confirmed < audit.sampled:
             how = "the findings name their cells; a machine with wider floating point may decide them"
             add(f"{audit.sampled - audit.confirmed} rows that were measured again and not confirmed", how)
         if audit.sampled < audit.rows:
-            add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row")
+            add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row", "all-rows")
         if audit.repeatable and audit.sampled < audit.rows:
-            add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit")
+            add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit", "replay")
     if seen.frame is None or seen.frame.status != "verified":
         how = "--corpus FILES, whose digests the statement names, and the reference model's tokenizer.json"
         add("whether the prompts are the corpus' windows (frame unverified)", how)
     add(
         "whether the producer tried several surrogates or corpora and shows the best",
         "prompts that it has never seen would show it",
+        "fresh-prompts",
     )
     if reference.fidelity is not None:
         what = f"whether the reference program computes what {reference.fidelity.against} computes"
