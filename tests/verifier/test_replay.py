@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from blockcert_verifier import Report, evaluate, measure, verify
+from blockcert_verifier import Report, evaluate, verify
+from blockcert_verifier.measure import Cells
+from blockcert_verifier.steps import measuring
+from blockcert_verifier.work import chunks
 from tests.support.bundles import NOW, Made, make_bundle, reseal, rewrite_column
 from tests.verifier.test_mutations import restate
 
@@ -27,17 +31,35 @@ def by_status(report: Report, status: str) -> set[str]:
 
 def _engine(monkeypatch: pytest.MonkeyPatch, wrong_in: set[str], factor: float = 2.0) -> None:
     """Make the engine see errors `factor` times as large in some precisions."""
-    real = measure.measure
 
-    def wrapped(pair: Any, tokens: Any, settings: Any, backend: Any, **rest: Any) -> Any:
-        found = real(pair, tokens, settings, backend, **rest)
-        if backend.precision in wrong_in:
+    def wrap(module: Any, name: str, precision: str) -> None:
+        real = getattr(module, name)
+
+        def wrapped(*arguments: Any, **rest: Any) -> Any:
+            found = real(*arguments, **rest)
             error = found["error"]
             with np.errstate(invalid="ignore"):  # nothing times infinity
-                found["error"] = measure.Cells(error.value * factor, error.low * factor, error.high * factor)
-        return found
+                found["error"] = Cells(error.value * factor, error.low * factor, error.high * factor)
+            return found
 
-    monkeypatch.setattr(measure, "measure", wrapped)
+        if precision in wrong_in:
+            monkeypatch.setattr(module, name, wrapped)
+
+    wrap(chunks, "measure_resolved", "float64")
+    wrap(measuring, "measure", "extended")
+
+
+def _measure(monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any], Exception | None]) -> None:
+    """Make measuring raise where `fault` gives an exception for the tokens."""
+    real = chunks.measure_resolved
+
+    def wrapped(pair: Any, tokens: Any, *rest: Any, **named: Any) -> Any:
+        found = fault(tokens)
+        if found is not None:
+            raise found
+        return real(pair, tokens, *rest, **named)
+
+    monkeypatch.setattr(chunks, "measure_resolved", wrapped)
 
 
 def test_a_cell_that_only_higher_precision_confirms_is_confirmed(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +82,7 @@ def test_a_cell_that_higher_precision_refutes_too_is_refuted(made: Made, monkeyp
 
 def test_without_higher_precision_a_disagreement_is_inconclusive(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     _engine(monkeypatch, {"float64"})
-    monkeypatch.setattr(evaluate, "extended_is_wider", lambda: False)
+    monkeypatch.setattr(measuring, "extended_is_wider", lambda: False)
     report = check(made)
     assert report.verdict == "indeterminate"
     assert by_status(report, "inconclusive") == {"replay.cell.inconclusive"}
@@ -71,7 +93,7 @@ def test_without_higher_precision_a_disagreement_is_inconclusive(made: Made, mon
 
 def test_a_measurement_that_is_not_finite_is_refuted_at_once(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     _engine(monkeypatch, {"float64"}, float("inf"))
-    monkeypatch.setattr(evaluate, "extended_is_wider", lambda: False)
+    monkeypatch.setattr(measuring, "extended_is_wider", lambda: False)
     assert by_status(check(made), "failed") == {"replay.cell.refuted"}
 
 
@@ -79,14 +101,8 @@ def test_a_measurement_that_is_not_finite_is_refuted_at_once(made: Made, monkeyp
 def test_a_row_that_cannot_be_measured_is_refuted_by_its_number(
     made: Made, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    real, bad = measure.measure, _row(made, 2)
-
-    def wrapped(pair: Any, tokens: Any, *rest: Any, **named: Any) -> Any:
-        if any(row.tolist() == bad for row in tokens):
-            raise fault
-        return real(pair, tokens, *rest, **named)
-
-    monkeypatch.setattr(measure, "measure", wrapped)
+    bad = _row(made, 2)
+    _measure(monkeypatch, lambda tokens: fault if any(row.tolist() == bad for row in tokens) else None)
     report = check(made)
     assert report.verdict == "rejected"
     crashed = [finding for finding in report.findings if finding.status == "failed"]
@@ -99,14 +115,7 @@ def test_a_row_that_cannot_be_measured_is_refuted_by_its_number(
 def test_too_little_memory_for_all_rows_at_once_is_no_fault_of_theirs(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = measure.measure
-
-    def wrapped(pair: Any, tokens: Any, *rest: Any, **named: Any) -> Any:
-        if len(tokens) > 1:
-            raise MemoryError
-        return real(pair, tokens, *rest, **named)
-
-    monkeypatch.setattr(measure, "measure", wrapped)
+    _measure(monkeypatch, lambda tokens: MemoryError() if len(tokens) > 1 else None)
     report = check(made)
     assert report.verdict == "accepted"
     assert report.audit is not None
