@@ -11,18 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockcert import statistics
 from blockcert.errors import Refusal
-from blockcert.statistics import (
-    _UNIT,  # pyright: ignore[reportPrivateUsage]
-    MOST_DRAWS,
-    _enclosed_sums,  # pyright: ignore[reportPrivateUsage]
-    _is_half,  # pyright: ignore[reportPrivateUsage]
-    _tail_exceeds,  # pyright: ignore[reportPrivateUsage]
-    _tail_exceeds_exactly,  # pyright: ignore[reportPrivateUsage]
-    audit_bound,
-    population_bound,
-)
+from blockcert.statistics import MOST_DRAWS, audit_bound, hypergeometric, population_bound
+from blockcert.statistics.enclosure import UNIT
+from blockcert.statistics.hypergeometric import enclosed_sums, exceeds_exactly, hypergeometric_exceeds, is_half
 
 LEVELS = [Fraction(1, 100), Fraction(5, 100), Fraction(1, 3), Fraction(1, 2), Fraction(9, 10)]
 
@@ -90,8 +82,8 @@ def test_the_quick_comparison_equals_the_exact_one(M: int, data: st.DataObject) 
     alpha = data.draw(st.sampled_from([*LEVELS, Fraction(1, 10**100), Fraction(1, 10**40), attained]))
     if 0 < alpha < 1:
         expected = tail(M, K, n, s) > alpha
-        assert _tail_exceeds(M, K, n, s, alpha) == expected
-        assert _tail_exceeds_exactly(M, K, n, s, alpha) == expected
+        assert hypergeometric_exceeds(M, K, n, s, alpha, "here") == expected
+        assert exceeds_exactly(M, K, n, s, alpha) == expected
 
 
 def test_a_half_by_symmetry_is_a_half() -> None:
@@ -100,7 +92,7 @@ def test_a_half_by_symmetry_is_a_half() -> None:
         for K in range(M + 1):
             for n in range(M + 1):
                 for s in range(n + 1):
-                    if _is_half(M, K, n, s):
+                    if is_half(M, K, n, s):
                         assert tail(M, K, n, s) == Fraction(1, 2)
                         halves += 1
     assert halves == 39  # for even M: M/2 odd draws of half good windows, as many the other way, both at once once
@@ -120,7 +112,7 @@ def test_a_tie_of_a_long_draw_is_decided_at_once() -> None:
 def test_a_long_sum_that_no_enclosure_tells_from_alpha_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     level = tail(10_000, 5_000, 4_400, 2_100)
     with monkeypatch.context() as patch:
-        patch.setattr(statistics, "_MOST_EXACT", 4_000)
+        patch.setattr(hypergeometric, "MOST_EXACT", 4_000)
         with pytest.raises(Refusal) as refusal:
             population_bound(10_000, 4_400, 2_100, level)
     assert refusal.value.code == "statistics.work"
@@ -139,8 +131,8 @@ def test_the_enclosure_holds_the_exact_sums(M: int, data: st.DataObject) -> None
     K, n = data.draw(st.integers(0, M)), data.draw(st.integers(0, M))
     s = data.draw(st.integers(0, n))
     terms = [math.comb(K, j) * math.comb(M - K, n - j) for j in range(n + 1)]
-    exact = (Fraction(sum(terms[s:]), max(terms)) * _UNIT, Fraction(sum(terms[:s]), max(terms)) * _UNIT)
-    for found, value in zip(_enclosed_sums(M, K, n, s), exact, strict=True):
+    exact = (Fraction(sum(terms[s:]), max(terms)) * UNIT, Fraction(sum(terms[:s]), max(terms)) * UNIT)
+    for found, value in zip(enclosed_sums(M, K, n, s), exact, strict=True):
         assert found <= value <= found + n * (n + 1)
 
 
