@@ -30,7 +30,7 @@ from blockcert.statement import (
     StageClaim,
     Thresholds,
 )
-from blockcert.statistics import population_bound
+from blockcert.statistics import level_of_each, population_bound
 
 __all__ = ["ClaimTerms", "exact_sum", "successes", "summarise"]
 
@@ -267,7 +267,7 @@ def _population(table: EvidenceTable, terms: ClaimTerms) -> Population:
     claims: list[PopulationClaim] = []
     for predicate in terms.predicates:
         count = successes(table, terms, predicate)
-        at_least = population_bound(windows, trials, count, alpha / len(terms.predicates))
+        at_least = population_bound(windows, trials, count, level_of_each(alpha, len(terms.predicates)))
         share = round_down_share(Fraction(at_least, windows))
         claims.append(PopulationClaim(predicate, count, at_least, share))
     return Population(

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from blockcert.numbers import format_decimal, parse_decimal
 from blockcert.statement import PopulationPredicate, Statement
-from blockcert.statistics import population_bound
+from blockcert.statistics import joint_level, level_of_each, population_bound
 from blockcert_verifier.report import Consequence
 
 __all__ = ["consequences", "predicate_name"]
@@ -66,9 +66,9 @@ def consequences(statement: Statement, bound: int, attributed: bool, beta: Fract
                 listed(f"loss within {threshold} nats, worst block", worst, missed * (length - 1), total)
     population = claims.population
     alpha = parse_decimal(population.alpha)
-    joint = format_decimal(max(Fraction(0), 1 - alpha - beta))
+    joint = format_decimal(1 - joint_level(alpha, beta))
     for claim in population.claims:
-        level = alpha / len(population.claims)
+        level = level_of_each(alpha, len(population.claims))
         successes = _less(claim.successes, missed)
         at_least = population_bound(population.windows, population.trials, successes, level)
         name = predicate_name(claim.predicate)
