@@ -6,16 +6,12 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from blockcert.errors import Refusal
 from blockcert.printable import plain
-
-if TYPE_CHECKING:
-    from blockcert.findings import StepName
-    from blockcert_verifier.verification import Progress
 
 __all__ = ["show", "verify"]
 
@@ -39,9 +35,30 @@ def verify(
         typer.Option("--tokenizer", metavar="FILE", help="The frame's tokenizer.json, if not the reference model's."),
     ] = None,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
+    confidence: Annotated[
+        str, typer.Option("--confidence", metavar="P", help="Of the bound on rows that are false after all.")
+    ] = "0.99",
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until", metavar="K", help="Replay until fewer than K false rows are possible or one is found."
+        ),
+    ] = None,
     seed: Annotated[
         str | None,
         typer.Option("--seed", metavar="S", help="Choose the rows by this seed: repeatable, but not an audit."),
+    ] = None,
+    jobs: Annotated[str, typer.Option("--jobs", metavar="N", help="Processes that measure.")] = "1",
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="Where they measure: cpu, torch, cuda or cuda:N.")
+    ] = "cpu",
+    time_limit: Annotated[
+        str | None,
+        typer.Option("--time-limit", metavar="SECONDS", help="Measure no longer; what is done by then is reported."),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="FILE", help="Keep what is measured there, and go on from it the next time."),
     ] = None,
     at: Annotated[
         str | None,
@@ -59,6 +76,7 @@ def verify(
     """
 
     from blockcert_verifier.report import to_json
+    from blockcert_verifier.terminal import announcement, progress_line
     from blockcert_verifier.verification import verify as run
 
     report = run(
@@ -68,10 +86,18 @@ def verify(
         corpus=corpus or (),
         tokenizer=tokenizer,
         replay=_rows(replay),
+        confidence=confidence,
+        until=None if until is None else _whole("--until", until),
         seed=None if seed is None else _seed(seed),
+        jobs=_whole("--jobs", jobs),
+        device=device,
+        time_limit=None if time_limit is None else _seconds(time_limit),
+        state=resume,
+        catch_interrupt=True,
+        announce=None if quiet else announcement(),
         at=None if at is None else _time(at),
         all_digests=all_digests,
-        progress=_progress(),
+        progress=progress_line(),
     )
     if json is not None:
         _write(json, to_json(report))
@@ -119,6 +145,19 @@ def _rows(text: str) -> int | Literal["all"]:
     return int(text)
 
 
+def _whole(option: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
+        raise Refusal(f"usage.{option[2:]}", option, f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    number = text.removesuffix("s")
+    if not (number.isascii() and number.replace(".", "", 1).isdigit() and len(number) <= 9 and float(number) > 0):
+        raise Refusal("usage.time_limit", "--time-limit", f"{text!r} is no number of seconds above 0")
+    return float(number)
+
+
 def _seed(text: str) -> bytes:
     """32 bytes: 64 hexadecimal digits as they are, any other text by its BLAKE3 digest."""
     if len(text) == 64 and all(c in "0123456789abcdef" for c in text):
@@ -164,15 +203,3 @@ def _print_untrusted(data: bytes) -> None:
 
 def _colour() -> bool:
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
-
-
-def _progress() -> Progress | None:
-    """A line on standard error that rewrites itself while rows are measured, if a person is there to see it."""
-    if not sys.stderr.isatty():
-        return None
-
-    def tell(step: StepName, done: int, total: int) -> None:
-        sys.stderr.write(f"\r{step}: {done} of {total}\x1b[K" if done < total else "\r\x1b[K")
-        sys.stderr.flush()
-
-    return tell

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from blockcert.findings import Status
-from blockcert.numbers import parse_decimal
-from blockcert.statement import Scope
+from blockcert_verifier.audit_text import audit_lines
 from blockcert_verifier.claims_text import claims_lines
 from blockcert_verifier.frame_text import frame_lines
-from blockcert_verifier.layout import WIDTH, columns, field, joined, percent, wrap
-from blockcert_verifier.report import Audit, Certificate, Report
+from blockcert_verifier.ladder_text import ladder_lines
+from blockcert_verifier.layout import WIDTH, field, joined, wrap
+from blockcert_verifier.report import Certificate, Report
+from blockcert_verifier.rests_text import rests_lines
 
 __all__ = ["WIDTH", "render", "render_certificate"]
 
 _MARK: dict[Status, str] = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "inconclusive": "undecided"}
 _COLOUR = {"accepted": "32", "rejected": "31", "indeterminate": "33"}
 MOST_FINDINGS = 12
-_HELD: dict[Scope, str] = {"listed-prompts": "of the listed prompts", "population": "of the population's windows"}
 
 
 def render(report: Report, *, colour: bool = False) -> str:
     """The report as lines of at most 80 columns, ending in a newline; `colour` marks the verdict's word too."""
-    blocks = [wrap(report.sentence), _identity(report), _steps(report)]
+    blocks = [wrap(report.sentence), _identity(report)]
     # claims that nobody's signature or arithmetic stands behind are not shown as if they were
     recomputed = any(s.step == "recompute" and s.status == "passed" for s in report.steps)
-    if report.certificate is not None and recomputed and report.verdict != "rejected":
+    shown = report.certificate if recomputed and report.verdict != "rejected" else None
+    if shown is not None:
+        blocks.append(rests_lines(report, shown))
+    blocks.append(_steps(report))
+    if shown is not None:
         verified = report.frame is not None and report.frame.status == "verified"
-        blocks += claims_lines(report.certificate, recounted=report.audit is not None, frame_verified=verified)
+        recounted = report.audit is not None
+        blocks += claims_lines(shown, recounted=recounted, frame_verified=verified, depth=report.depth)
     if report.frame is not None and report.verdict != "rejected":
         blocks.append(frame_lines(report.frame))
     if report.audit is not None:
-        blocks.append(_audit(report.audit))
-    blocks += [_problems(report), _unchecked(report)]
+        blocks.append(audit_lines(report.audit))
+    blocks.append(_problems(report))
+    if report.verdict != "rejected":
+        blocks.append(ladder_lines(report.ladder))
+    blocks.append(_unchecked(report))
     text = joined(blocks)
     if colour:
         word, space, rest = text.partition(" ")
@@ -84,44 +92,6 @@ def _steps(report: Report) -> list[str]:
     return lines
 
 
-def _audit(audit: Audit) -> list[str]:
-    lines = ["Replay"]
-    text = f"{audit.confirmed} of {audit.sampled} sampled rows confirmed, out of {audit.rows}"
-    if audit.sampled < audit.rows:
-        known = "the seed you gave: repeatable, but not an audit"
-        text += f", drawn with {known if audit.repeatable else 'a seed the producer could not know'}"
-    lines += [*wrap(f"{text}; seed:", "  ", "  "), f"  {audit.seed}"]
-    if audit.largest_disagreement is not None:
-        where = f" (in {audit.largest_disagreement_at})" if audit.largest_disagreement_at else ""
-        text = f"Largest disagreement: {audit.largest_disagreement} of the tolerance{where}."
-        lines += wrap(text, "  ", "  ")
-    if audit.false_rows_below is None or (audit.repeatable and audit.sampled < audit.rows):
-        return lines
-    lines += wrap(_bound(audit), "  ", "  ")
-    if audit.sampled < audit.rows:
-        rows: list[tuple[str, str, str, str, str]] = []
-        for scope, title in _HELD.items():
-            held = [c for c in audit.consequences if c.scope == scope]
-            rows += [(title, "", "", "", "")] if held else []
-            rows += [(f"  {c.claim}", f"{c.stated}", f"{c.at_least}", f"{c.of}", _percent(c.confidence)) for c in held]
-        lines += columns([("", "stated", "at least", "of", "confidence"), *rows])
-        lines += wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
-    return lines
-
-
-def _percent(confidence: str) -> str:
-    return f"{percent(parse_decimal(confidence))} %"
-
-
-def _bound(audit: Audit) -> str:
-    if audit.sampled == audit.rows:
-        return f"All {audit.rows} rows were measured again: none is false, within the replay's tolerance."
-    return (
-        f"At {_percent(audit.confidence)} confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are "
-        "false. What holds even so, within the replay's tolerance:"
-    )
-
-
 def _problems(report: Report) -> list[str]:
     wrong = [f for f in report.findings if f.status in ("failed", "inconclusive")]
     if not wrong:
@@ -136,7 +106,9 @@ def _problems(report: Report) -> list[str]:
 
 
 def _unchecked(report: Report) -> list[str]:
-    lines: list[str] = ["Not checked"] if report.unchecked else []
-    for item in report.unchecked:
+    # what a rung of the ladder says already is not said twice
+    left = [item for item in report.unchecked if item.rung is None]
+    lines = ["Not checked, beside the rungs not climbed"] if left else []
+    for item in left:
         lines += wrap(f"{item.what}: {item.how}", "  - ", "    ")
     return lines

@@ -1,0 +1,79 @@
+"""A replay for a terminal: which rows, how to repeat it, and what it leaves of the claims."""
+
+from __future__ import annotations
+
+from blockcert.numbers import parse_decimal
+from blockcert.statement import Scope
+from blockcert_verifier.claims_text import percent
+from blockcert_verifier.layout import columns, wrap
+from blockcert_verifier.report import Audit
+
+__all__ = ["audit_lines"]
+
+_HELD: dict[Scope, str] = {"listed-prompts": "of the listed prompts", "population": "of the population's windows"}
+_ENDED = {
+    "time-limit": "PARTIAL: the time limit was reached",
+    "interrupted": "PARTIAL: it was interrupted",
+    "refuted": "It ended at a refutation",
+}
+MOST_ROWS = 48
+"""Rows named one by one."""
+
+
+def audit_lines(audit: Audit) -> list[str]:
+    """The replay as lines of at most 80 columns."""
+    lines = ["Replay"]
+    if audit.ending is not None:
+        text = f"{_ENDED[audit.ending]} after {audit.sampled} of {audit.asked} rows."
+        lines += wrap(text, "  ", "  ")
+    text = f"{audit.confirmed} of {audit.sampled} sampled rows confirmed, out of {audit.rows}"
+    whole = audit.sampled == audit.rows
+    if not whole:
+        known = "the seed you gave: repeatable, but not an audit"
+        text += f", drawn with {known if audit.repeatable else 'a seed the producer could not know'}"
+    lines += [*wrap(f"{text}; seed:", "  ", "  "), f"  {audit.seed}"]
+    if not whole and audit.drawn:
+        shown = ", ".join(map(str, audit.drawn[:MOST_ROWS]))
+        more = f" and {audit.sampled - MOST_ROWS} more" if audit.sampled > MOST_ROWS else ""
+        lines += wrap(f"Rows: {shown}{more}", "  ", "    ")
+        lines += wrap(f"To repeat it: --replay {audit.sampled} --seed with these 64 digits", "  ", "    ")
+    if audit.largest_disagreement is not None:
+        where = f" (in {audit.largest_disagreement_at})" if audit.largest_disagreement_at else ""
+        lines += wrap(f"Largest disagreement: {audit.largest_disagreement} of the tolerance{where}.", "  ", "  ")
+    lines += _took(audit)
+    if audit.false_rows_below is None or (audit.repeatable and not whole):
+        return lines
+    lines += wrap(_bound(audit), "  ", "  ")
+    if not whole:
+        rows: list[tuple[str, str, str, str, str]] = []
+        for scope, title in _HELD.items():
+            held = [c for c in audit.consequences if c.scope == scope]
+            rows += [(title, "", "", "", "")] if held else []
+            rows += [(f"  {c.claim}", f"{c.stated}", f"{c.at_least}", f"{c.of}", _percent(c.confidence)) for c in held]
+        lines += columns([("", "stated", "at least", "of", "confidence"), *rows])
+        lines += wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
+    return lines
+
+
+def _took(audit: Audit) -> list[str]:
+    cost = audit.cost
+    if not cost.rows and not cost.resumed:
+        return []
+    how = f" in {cost.jobs} processes" if cost.jobs > 1 else ""
+    text = f"Measured {cost.rows} rows in {cost.seconds} s on {cost.device}{how}"
+    if cost.resumed:
+        text += f"; {cost.resumed} rows come from earlier runs of this audit"
+    return wrap(f"{text}.", "  ", "  ")
+
+
+def _percent(confidence: str) -> str:
+    return f"{percent(parse_decimal(confidence))} %"
+
+
+def _bound(audit: Audit) -> str:
+    if audit.sampled == audit.rows:
+        return f"All {audit.rows} rows were measured again: none is false, within the replay's tolerance."
+    return (
+        f"At {_percent(audit.confidence)} confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are "
+        "false. What holds even so, within the replay's tolerance:"
+    )
