@@ -128,7 +128,7 @@ def test_the_text_fits_a_terminal_and_begins_with_the_verdict(made: Made, replay
 
 def test_every_table_of_claims_names_scope_and_basis(made: Made) -> None:
     text = render(verify(made.bundle, made.policy, reference=made.model, at=NOW))
-    assert text.count("[listed-prompts, measurement]") == 3
+    assert text.count("[listed-prompts, measurement]") == 5
     assert "[population, measurement]" in text
     assert "Estimates, no guarantees" in text
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Scope
-from blockcert_verifier.claims_text import percent
-from blockcert_verifier.layout import columns, wrap
+from blockcert_verifier.layout import columns, percent, wrap
 from blockcert_verifier.report import Audit
 
 __all__ = ["audit_lines"]
@@ -45,12 +46,11 @@ def audit_lines(audit: Audit) -> list[str]:
         return lines
     lines += wrap(_bound(audit), "  ", "  ")
     if not whole:
-        rows: list[tuple[str, str, str, str, str]] = []
-        for scope, title in _HELD.items():
-            held = [c for c in audit.consequences if c.scope == scope]
-            rows += [(title, "", "", "", "")] if held else []
-            rows += [(f"  {c.claim}", f"{c.stated}", f"{c.at_least}", f"{c.of}", _percent(c.confidence)) for c in held]
-        lines += columns([("", "stated", "at least", "of", "confidence"), *rows])
+        rows: list[tuple[str, str, str, str]] = []
+        for (scope, sure), held in groupby(audit.consequences, key=lambda c: (c.scope, c.confidence)):
+            rows.append((f"{_HELD.get(scope, scope)}, at {_percent(sure)} confidence", "", "", ""))
+            rows += [(f"  {c.claim}", f"{c.stated}", f"{c.at_least}", f"{c.of}") for c in held]
+        lines += columns([("", "stated", "at least", "of"), *rows])
         lines += wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
     return lines
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Cost, StageClaim
+from blockcert_verifier.depth_text import depth_lines
 from blockcert_verifier.layout import columns, percent, share, short
-from blockcert_verifier.report import Certificate
+from blockcert_verifier.report import Certificate, DepthRow
 from blockcert_verifier.steps.consequences import predicate_name
 
 __all__ = ["claims_lines", "columns", "percent", "share", "short"]
@@ -16,15 +18,22 @@ MOST_BLOCKS = 16
 """Blocks listed one by one; of a deeper model only the worst are."""
 
 
-def claims_lines(certificate: Certificate, *, recounted: bool, frame_verified: bool = False) -> list[list[str]]:
+def claims_lines(
+    certificate: Certificate,
+    *,
+    recounted: bool,
+    frame_verified: bool = False,
+    depth: Sequence[DepthRow] | None = None,
+) -> list[list[str]]:
     """The claims as paragraphs of lines.
 
     `recounted` says that the costs were counted again from the weights, `frame_verified` that the listed prompts were
-    derived again from the corpus.
+    derived again from the corpus; `depth` was read off the evidence.
     """
     return [
         _end_to_end(certificate),
         _blocks(certificate),
+        *(depth_lines(depth, certificate) if depth else []),
         _composition(certificate),
         _population(certificate, frame_verified),
         _kept(certificate, recounted),

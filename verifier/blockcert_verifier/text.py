@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from blockcert.findings import Status
 from blockcert_verifier.audit_text import audit_lines
 from blockcert_verifier.claims_text import claims_lines
@@ -34,7 +36,9 @@ def render(report: Report, *, colour: bool = False) -> str:
     if report.frame is not None and report.verdict != "rejected":
         blocks.append(frame_lines(report.frame))
     if report.audit is not None:
-        blocks.append(audit_lines(report.audit))
+        rejected = report.verdict == "rejected"
+        # what is left of the claims is a claim too
+        blocks.append(audit_lines(replace(report.audit, false_rows_below=None) if rejected else report.audit))
     blocks.append(_problems(report))
     if report.verdict != "rejected":
         blocks.append(ladder_lines(report.ladder))
