@@ -38,7 +38,7 @@ def announcement() -> Callable[[Estimate], None]:
         if sys.stderr.isatty() or found.seconds >= _WORTH_SAYING:
             rows = f"{found.rows} row{'s' * (found.rows != 1)}"
             text = (
-                f"measuring {rows}: about {duration(found.seconds)} and {_size(found.memory)} of memory, an estimate"
+                f"measuring {rows}: about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
             )
             sys.stderr.write(f"blockcert: {text}\n")
             sys.stderr.flush()

@@ -204,7 +204,7 @@ def rates(backend: Backend) -> Rates:
     value = backend.array(source.standard_normal((64, 2048)))
     narrow = source.standard_normal((512, 512)).astype(np.float32)
 
-    def seconds(work: Any, rounds: int = 5) -> float:
+    def seconds(work: Any, rounds: int = 20) -> float:
         found: list[float] = []
         for _ in range(rounds):
             begin = perf_counter()
