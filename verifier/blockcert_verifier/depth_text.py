@@ -64,7 +64,7 @@ def _costs(depth: Sequence[DepthRow], certificate: Certificate) -> list[str]:
             _name(row, len(depth)),
             "-" if row.largest_step is None else short(row.largest_step),
             "-" if row.mean_step is None else short(row.mean_step),
-            "-" if row.step_share is None else f"{percent(_floor(row.step_share))} %",
+            "-" if row.step_share is None else percent(_floor(row.step_share)),
             "" if row.step_share is None else bar(parse_decimal(row.step_share), 10),
             *(share(covered, row.loss_tokens or 0).removesuffix(" %") for covered in row.loss_covered or ()),
         )
@@ -76,14 +76,15 @@ def _costs(depth: Sequence[DepthRow], certificate: Certificate) -> list[str]:
     if len(shown) < len(replaced):
         notes.append(f"  the {len(shown)} costliest of {len(replaced)} stages; --json FILE has them all")
     if len(replaced) < len(depth):
-        notes.append(f"  {len(depth) - len(replaced)} of {len(depth)} stages are one program on both sides and cost nothing")
+        free = len(depth) - len(replaced)
+        notes.append(f"  {free} of {len(depth)} stages are one program on both sides and cost nothing")
     return [
         f"Which stage costs what, on {listed} prompts [{end.scope}, {end.basis}]",
         "  what a stage moves in the last hidden state where those before it are the",
         "  reference's and those after it the surrogate's; its share of the mean steps;",
         "  positions in % whose loss (nats) changes so little when it alone is replaced",
         *columns(
-            [("stage", "largest", "mean", "share", "", *(f"<={short(t)}" for t in thresholds)), *rows],
+            [("stage", "largest", "mean", "share %", "", *(f"<={short(t)}" for t in thresholds)), *rows],
             left=(0, 4),
         ),
         *notes,
