@@ -8,7 +8,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import hashing, measuring, processes
+from tests.benchmarks import hashing, measuring, processes, statistics
 from tests.benchmarks.materials import materials
 
 
@@ -18,7 +18,7 @@ def main() -> None:
     print(f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as scratch:
         found = materials(Path(scratch))
-        for lines in (processes.report(found), measuring.report(found), hashing.report()):
+        for lines in (processes.report(found), measuring.report(found), hashing.report(), statistics.report()):
             print("\n" + "\n".join(lines))
 
 
