@@ -83,7 +83,8 @@ def _rung(
 
 
 def _signature(signed: Status | None, intact: Status | None, clock: _Clock) -> Rung:
-    climbed: _Climbed = "no" if signed != "passed" else "yes" if intact == "passed" else "partly"
+    held = signed == "passed" and intact != "failed"
+    climbed: _Climbed = "no" if not held else "yes" if intact == "passed" else "partly"
     establishes = "a key that you trust answers for these very files"
     how = None if climbed == "yes" or "failed" in (signed, intact) else "a bundle whose files are whole"
     return _rung("signature", establishes, climbed, how, clock.took("authenticity", "integrity"))
