@@ -1,4 +1,4 @@
-"""Verification: open > authenticate > digest > recompute > replay > apply policy > report.
+"""Verification: open > authenticate > digest > recompute > replay > fresh > apply policy > report.
 
 The order is a rule, not a habit (`spec/10-verification.md`):
 
@@ -8,7 +8,8 @@ The order is a rule, not a habit (`spec/10-verification.md`):
 4. Every file is compared with its size and digest before any of it is parsed.
 5. Programs, prompts and evidence are parsed; every claim is recomputed.
 6. Rows are measured again, if the reference model is at hand.
-7. The policy's limits are applied.
+7. Fresh prompts are drawn and measured, if the corpus is at hand and it was asked for.
+8. The policy's limits are applied.
 
 A step that fails ends the verification; what was not reached is reported as skipped. The clock and the seed are read
 once, here, and can both be given.
@@ -22,7 +23,8 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from blockcert.bundle import STATEMENT, Bundle
 from blockcert.digest import FileDigests, digest_file
@@ -39,17 +41,20 @@ from blockcert.strict_json import DEFAULT as PROGRAM_LIMITS
 from blockcert.trust import Authority, TrustPolicy, parse_policy
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.assemble import Seen, assemble
-from blockcert_verifier.depth import depth
 from blockcert_verifier.choices import Measuring, beta
+from blockcert_verifier.depth import depth
+from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.report import Audit, DepthRow, FrameCheck, Report, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
 from blockcert_verifier.steps.frame import Corpus, frame
+from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
 from blockcert_verifier.steps.outcome import failures, from_refusal, passed, skipped
 from blockcert_verifier.steps.plan import ReplayInputs
 from blockcert_verifier.steps.policy import policy as apply_policy
 
 if TYPE_CHECKING:
     from blockcert_verifier.corpus import Population
+    from blockcert_verifier.measure import Measured
     from blockcert_verifier.work import Estimate
 
 __all__ = ["Progress", "read_policy", "verify"]
@@ -72,6 +77,8 @@ def verify(
     reference: Path | str | None = None,
     corpus: Sequence[Path | str] = (),
     tokenizer: Path | str | None = None,
+    fresh: int = 0,
+    own: Sequence[Path | str] = (),
     replay: int | Literal["all"] = 16,
     confidence: str = "0.99",
     until: int | None = None,
@@ -82,6 +89,7 @@ def verify(
     state: Path | str | None = None,
     catch_interrupt: bool = False,
     announce: Callable[[Estimate], None] | None = None,
+    clock: Callable[[], float] = monotonic,
     at: datetime | None = None,
     all_digests: bool = False,
     progress: Progress | None = None,
@@ -97,6 +105,9 @@ def verify(
         corpus: the text files of the frame, in any order and under any name; with them the listed prompts are derived
             again. Needs the package `tokenizers` (`blockcert[corpus]`).
         tokenizer: the frame's `tokenizer.json`; the reference folder's if None.
+        fresh: how many windows of the frame that nobody listed to measure; needs `corpus` and `reference`. With `own`,
+            also how many of their windows.
+        own: text files of the caller's own, a population of their own, measured beside the certificate's.
         replay: how many rows to measure again, or `all`.
         confidence: of the audit bound, a decimal string between 0 and 1.
         until: replay as many rows as leave fewer than so many false ones possible, and end at the first refutation;
@@ -109,6 +120,7 @@ def verify(
         state: a file of the caller's own in which the replay keeps what is done, and from which it goes on.
         catch_interrupt: report what is done when a `KeyboardInterrupt` ends the measuring, in place of raising it.
         announce: called before rows are measured with what they are estimated to cost here.
+        clock: seconds from some beginning, for `time_limit` and for what the report says of time.
         at: the time to verify at, aware; the clock is read once if None.
         all_digests: compare SHA-256 digests too.
         progress: called as the work advances.
@@ -120,7 +132,7 @@ def verify(
         ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
     """
     now = datetime.now(UTC) if at is None else at
-    if now.tzinfo is None or (seed is not None and len(seed) != 32) or (replay != "all" and replay < 0):
+    if now.tzinfo is None or (seed is not None and len(seed) != 32) or (replay != "all" and replay < 0) or fresh < 0:
         raise ValueError("the time must be aware, the seed 32 bytes long, and the number of rows not negative")
     trust = policy if isinstance(policy, TrustPolicy) else read_policy(policy)
     run = _Run(
@@ -128,6 +140,8 @@ def verify(
         now=now,
         reference=_folder(reference),
         corpus=_corpus(corpus, tokenizer, reference),
+        own=tuple(_file(path) for path in own),
+        fresh=fresh,
         measuring=Measuring(
             rows=replay,
             beta=beta(confidence),
@@ -139,6 +153,7 @@ def verify(
             state=None if state is None else Path(state),
             catch=catch_interrupt,
             announce=announce,
+            clock=clock,
         ),
         digest=lambda path: digest_file(path, all_digests),
         progress=progress or (lambda _step, _done, _total: None),
@@ -176,9 +191,7 @@ def _folder(reference: Path | str | None) -> Path | None:
     return folder
 
 
-def _corpus(files: Sequence[Path | str], tokenizer: Path | str | None, reference: Path | str | None) -> Corpus | None:
-    if not files:
-        return None
+def _corpus(files: Sequence[Path | str], tokenizer: Path | str | None, reference: Path | str | None) -> Corpus:
     beside = None if reference is None else Path(reference) / "tokenizer.json"
     chosen = _file(tokenizer) if tokenizer is not None else beside if beside is not None and beside.is_file() else None
     return Corpus(tuple(_file(path) for path in files), chosen)
@@ -201,6 +214,17 @@ def _columns(bundle: Bundle, name: str, size: int) -> bytes:
     return bundle.read(name, min(size, MOST_COLUMN_BYTES) + MOST_HEADER_BYTES)
 
 
+def _weights(bundle: Bundle, folder: Path, programs: tuple[Program, Program]) -> dict[str, Path]:
+    """The path of every file that the programs name."""
+    return {
+        file.name: folder / file.name.removeprefix(REFERENCE_PREFIX)
+        if file.name.startswith(REFERENCE_PREFIX)
+        else bundle.path(file.name)
+        for program in programs
+        for file in program.files
+    }
+
+
 class _Stop(Exception):  # noqa: N818 - not an error: a step failed and the report says so
     """What follows cannot be checked."""
 
@@ -214,7 +238,9 @@ class _Run:
         trust: TrustPolicy,
         now: datetime,
         reference: Path | None,
-        corpus: Corpus | None,
+        corpus: Corpus,
+        own: tuple[Path, ...],
+        fresh: int,
         measuring: Measuring,
         digest: Callable[[Path], FileDigests],
         progress: Progress,
@@ -225,6 +251,8 @@ class _Run:
         self._signers: tuple[Signer, ...] = ()
         self._statement: Statement | None = None
         self._audit: Audit | None = None
+        self._wanted = Wanted(fresh, own, corpus.tokenizer)
+        self._fresh: tuple[Fresh, ...] = ()
         self._frame: FrameCheck | None = None
         self._depth: tuple[DepthRow, ...] | None = None
         self._windows: Population | None = None
@@ -242,6 +270,7 @@ class _Run:
             statement=self._statement,
             audit=self._audit,
             frame=self._frame,
+            fresh=self._fresh,
             depth=self._depth,
         )
 
@@ -294,7 +323,9 @@ class _Run:
 
         programs = self._programs(statement, bundle)
         table, listed = self._recompute(statement, bundle, programs)
-        self._replay_rows(statement, bundle, programs, table, listed, certificate_digest(envelope.payload))
+        certificate = certificate_digest(envelope.payload)
+        self._replay_rows(statement, bundle, programs, table, listed, certificate)
+        self._fresh_rows(statement, bundle, programs, listed, certificate)
         self._add(apply_policy(self._trust, statement, self._audit, self._now))
 
     def _signed(self, authority: Authority) -> None:
@@ -360,14 +391,6 @@ class _Run:
             return
         from blockcert_verifier.steps.replay import replay
 
-        folder = self._reference
-        weights = {
-            file.name: folder / file.name.removeprefix(REFERENCE_PREFIX)
-            if file.name.startswith(REFERENCE_PREFIX)
-            else bundle.path(file.name)
-            for program in programs
-            for file in program.files
-        }
         inputs = ReplayInputs(
             statement=statement,
             certificate=certificate,
@@ -375,7 +398,7 @@ class _Run:
             surrogate=programs[1],
             table=table,
             tokens=listed.certification(),
-            weights=weights,
+            weights=_weights(bundle, self._reference, programs),
         )
         plan = choice.plan(asked, self._random(), self._trust.limits.least_audit_rows)
         try:
@@ -385,4 +408,32 @@ class _Run:
                 raise
             # what follows from an audit may be refused like the claims themselves
             raise self._refused("replay", refusal) from None
+        self._add(findings)
+
+    def _fresh_rows(
+        self,
+        statement: Statement,
+        bundle: Bundle,
+        programs: tuple[Program, Program],
+        listed: prompts.PromptTable,
+        certificate: bytes,
+    ) -> None:
+        choice, seed, folder = self._measuring, self._random(), self._reference
+        same = same_stages(*programs)
+
+        def measure_rows(tokens: Any) -> Measured:
+            from blockcert_verifier.evaluate import WeightStore
+            from blockcert_verifier.measure import Pair, Settings, measure_resolved
+
+            thresholds = statement.predicate.thresholds
+            settings = Settings(tuple(map(float, thresholds.relative)), tuple(map(float, thresholds.loss)))
+            pair = Pair(*programs, same, WeightStore(_weights(bundle, folder or Path(), programs)))
+            noise = int.from_bytes(seed, "little") << 32
+            return measure_resolved(pair, tokens, settings, noise=noise, device=choice.device)
+
+        used = [int(number) for number in listed.window]
+        sizes = (programs[0].vocabulary, programs[0].context)
+        inputs = FreshInputs(statement, same, certificate, seed, choice.seed is not None, choice.beta)
+        measure = None if folder is None else measure_rows
+        self._fresh, findings = fresh_step(inputs, self._wanted, self._windows, used, sizes, measure)
         self._add(findings)

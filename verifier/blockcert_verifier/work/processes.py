@@ -20,6 +20,7 @@ __all__ = ["ProcessEngine", "open_engine"]
 
 _POLL = 0.1
 """Seconds between two looks at the clock while processes work."""
+_WORKER = ("-P", "-m", "blockcert_verifier.work.worker")
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -65,7 +66,7 @@ class _Worker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "blockcert_verifier.work.worker"],
+            [sys.executable, *_WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environment,
