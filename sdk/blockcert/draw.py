@@ -2,8 +2,8 @@
 
 A draw reads a stream of 64-bit words, the extended output of BLAKE3 over a label and the key's parts.
 Nothing here is random: calibration windows follow from the reference, corpus, tokenizer and seed;
-certification windows also from the finished surrogate; the rows of a replay from the certificate and the
-verifier's seed.
+certification windows also from the finished surrogate; the rows of a replay and the fresh windows
+from the certificate and the verifier's seed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ __all__ = [
     "corpus_digest",
     "draw_windows",
     "frame_key",
+    "fresh_windows",
+    "own_windows",
     "replay_rows",
     "sample",
 ]
@@ -138,12 +140,16 @@ def certification_windows(key: FrameKey, surrogate_program: bytes, calibration: 
     """
     if len(surrogate_program) != 32:
         raise ValueError("a BLAKE3 digest has 32 bytes")
-    taken = sorted(calibration)
-    # below the j-th taken window lie taken[j] - j others, so a place among the others is found by bisection
-    others_below = [window - j for j, window in enumerate(taken)]
     stream = Stream("blockcert:v1:certification", key.parts(), surrogate_program)
-    places = sample(stream, key.windows - len(taken), count, "certification windows")
-    return [place + bisect_right(others_below, place) for place in places]
+    return _sample_others(stream, key.windows, calibration, count, "certification windows")
+
+
+def _sample_others(stream: Stream, size: int, taken: Sequence[int], count: int, place: str) -> list[int]:
+    """``count`` distinct numbers of ``0 .. size-1`` that are not among ``taken``, in the order drawn."""
+    # below the j-th taken number lie taken[j] - j others, so a place among the others is found by bisection
+    others_below = [number - j for j, number in enumerate(sorted(taken))]
+    places = sample(stream, size - len(others_below), count, place)
+    return [at + bisect_right(others_below, at) for at in places]
 
 
 def draw_windows(frame: Frame, reference_program: str, surrogate_program: str) -> Draw:
@@ -165,6 +171,31 @@ def replay_rows(certificate_digest: bytes, seed: bytes, rows: int, count: int) -
     ``certificate_digest`` is the BLAKE3 of the payload and ``seed`` the verifier's, 32 bytes each. A
     shorter replay with one seed is a prefix of a longer one. Refuses ``draw.count``.
     """
-    if len(certificate_digest) != 32 or len(seed) != 32:
-        raise ValueError("the certificate's digest and the seed have 32 bytes each")
+    _check_32(certificate_digest, seed)
     return sample(Stream("blockcert:v1:replay", certificate_digest, seed), rows, count, "replayed rows")
+
+
+def fresh_windows(certificate_digest: bytes, seed: bytes, windows: int, used: Sequence[int], count: int) -> list[int]:
+    """The ``count`` of ``windows`` that a verifier measures itself, none of them among ``used``, in the order drawn.
+
+    ``used`` are the windows of calibration and certification. The digest is the BLAKE3 of the payload and ``seed`` the
+    verifier's, 32 bytes each. Refuses ``draw.count``.
+    """
+    _check_32(certificate_digest, seed)
+    stream = Stream("blockcert:v1:fresh", certificate_digest, seed)
+    return _sample_others(stream, windows, used, count, "fresh windows")
+
+
+def own_windows(certificate_digest: bytes, seed: bytes, corpus: bytes, windows: int, count: int) -> list[int]:
+    """The ``count`` of the ``windows`` of the verifier's own texts that it measures, in the order drawn.
+
+    ``corpus`` is the :func:`corpus_digest` of those texts, 32 bytes like the others. Refuses ``draw.count``.
+    """
+    _check_32(certificate_digest, seed, corpus)
+    stream = Stream("blockcert:v1:own", certificate_digest, seed, corpus)
+    return sample(stream, windows, count, "own windows")
+
+
+def _check_32(*parts: bytes) -> None:
+    if any(len(part) != 32 for part in parts):
+        raise ValueError("digests and the seed have 32 bytes each")

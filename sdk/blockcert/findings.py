@@ -26,10 +26,10 @@ __all__ = [
 ]
 
 Status: TypeAlias = Literal["passed", "failed", "skipped", "inconclusive"]
-StepName: TypeAlias = Literal["structure", "authenticity", "integrity", "recompute", "replay", "policy"]
+StepName: TypeAlias = Literal["structure", "authenticity", "integrity", "recompute", "replay", "fresh", "policy"]
 Verdict: TypeAlias = Literal["accepted", "rejected", "indeterminate"]
 
-STEPS: tuple[StepName, ...] = ("structure", "authenticity", "integrity", "recompute", "replay", "policy")
+STEPS: tuple[StepName, ...] = ("structure", "authenticity", "integrity", "recompute", "replay", "fresh", "policy")
 """The steps in the order in which they run."""
 
 EXIT_USAGE = 2

@@ -111,7 +111,7 @@ class TrustPolicy(_Record, frozen=True):
     keys: Annotated[tuple[TrustedKey, ...], Meta(max_length=256)]
     thresholds: Thresholds
     accept: Accept
-    require: Annotated[tuple[StepName, ...], Meta(max_length=6)]
+    require: Annotated[tuple[StepName, ...], Meta(max_length=7)]
     limits: Limits
 
 
@@ -153,7 +153,7 @@ def new_policy(
         keys=tuple(TrustedKey(name, "ed25519", key.raw.hex(), ("producer",), start, end) for name, key in producers),
         thresholds=Thresholds(threshold),
         accept=Accept((PREDICATE_TYPE,), (PREDICATE_VERSION,)),
-        require=tuple(step for step in STEPS if replay or step != "replay"),
+        require=tuple(step for step in STEPS if step != "fresh" and (replay or step != "replay")),
         limits=limits,
     )
     return parse_policy(encode_policy(policy), "new policy")

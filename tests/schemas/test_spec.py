@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from blockcert.draw import Stream, calibration_windows, certification_windows, corpus_digest, frame_key, replay_rows
+from blockcert.draw import (
+    Stream,
+    calibration_windows,
+    certification_windows,
+    corpus_digest,
+    frame_key,
+    fresh_windows,
+    own_windows,
+    replay_rows,
+)
 from blockcert.dsse import pae
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.numbers import round_bound, round_down_share, round_nearest
@@ -148,6 +157,12 @@ def test_draws() -> None:
 
     rows = replay_rows(bytes.fromhex("05" * 32), bytes.fromhex("06" * 32), 10, 3)
     assert rows == numbers(worked(document, "replay").split("rows")[-1])
+
+    used = [*calibration, 1, 8]
+    fresh = fresh_windows(bytes.fromhex("05" * 32), bytes.fromhex("06" * 32), 10, used, 3)
+    assert fresh == numbers(worked(document, "fresh").split("windows")[-1])
+    own = own_windows(*(bytes.fromhex(f"{part:02x}" * 32) for part in (5, 6, 7)), 10, 3)
+    assert own == numbers(worked(document, "own texts").split("windows")[-1])
 
 
 def test_evidence_columns() -> None:

@@ -12,6 +12,7 @@ from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, v
 from blockcert.statement import Statement
 from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
+from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
 from blockcert_verifier.report import (
     Audit,
@@ -41,6 +42,7 @@ class Seen(Struct, frozen=True):
     statement: Statement | None
     audit: Audit | None
     frame: FrameCheck | None
+    fresh: tuple[Fresh, ...] = ()
     depth: tuple[DepthRow, ...] | None = None
     seconds: Mapping[StepName, float] = {}
     row_seconds: float | None = None
@@ -77,6 +79,7 @@ def assemble(
         certificate=None if seen.statement is None else describe(seen.statement, authenticated=True),
         audit=seen.audit,
         frame=seen.frame,
+        fresh=seen.fresh,
         depth=seen.depth,
         ladder=ladder(
             seen.findings,
@@ -84,7 +87,7 @@ def assemble(
             rows=None if seen.statement is None else seen.statement.predicate.evidence.rows,
             seconds=seen.seconds,
             row_seconds=seen.row_seconds,
-            fresh=next((step_status(seen.findings, step) for step in STEPS if str(step) == "fresh"), None),
+            fresh=step_status(seen.findings, "fresh"),
         ),
         digests=digests,
         unchecked=(*(_TIME_GIVEN if time_given else ()), *(_unchecked(seen, digests) if verdict != "rejected" else ())),

@@ -34,6 +34,13 @@ def verify(
         Path | None,
         typer.Option("--tokenizer", metavar="FILE", help="The frame's tokenizer.json, if not the reference model's."),
     ] = None,
+    fresh: Annotated[
+        str, typer.Option("--fresh", metavar="N", help="Measure N windows of the corpus that nobody listed.")
+    ] = "0",
+    own: Annotated[
+        list[Path] | None,
+        typer.Option("--own", metavar="FILE…", help="Measure texts of your own, or --fresh N of their windows."),
+    ] = None,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
     confidence: Annotated[
         str, typer.Option("--confidence", metavar="P", help="Of the bound on rows that are false after all.")
@@ -85,6 +92,8 @@ def verify(
         reference=reference,
         corpus=corpus or (),
         tokenizer=tokenizer,
+        fresh=_whole("--fresh", fresh),
+        own=own or (),
         replay=_rows(replay),
         confidence=confidence,
         until=None if until is None else _whole("--until", until),

@@ -13,6 +13,7 @@ from msgspec import Struct
 from blockcert import strict_json
 from blockcert.findings import Finding, Status, StepName, Verdict, exit_code
 from blockcert.statement import Claims, Fidelity, Kept, Scope, Statement
+from blockcert_verifier.fresh_report import Fresh
 
 __all__ = [
     "Audit",
@@ -209,6 +210,7 @@ class Report(Struct, frozen=True):
     certificate: Certificate | None
     audit: Audit | None
     frame: FrameCheck | None
+    fresh: tuple[Fresh, ...]
     depth: tuple[DepthRow, ...] | None
     ladder: tuple[Rung, ...]
     digests: tuple[Literal["blake3", "sha256"], ...]

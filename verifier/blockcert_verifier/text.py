@@ -8,6 +8,7 @@ from blockcert.findings import Status
 from blockcert_verifier.audit_text import audit_lines
 from blockcert_verifier.claims_text import claims_lines
 from blockcert_verifier.frame_text import frame_lines
+from blockcert_verifier.fresh_text import fresh_lines
 from blockcert_verifier.ladder_text import ladder_lines
 from blockcert_verifier.layout import WIDTH, field, joined, wrap
 from blockcert_verifier.report import Certificate, Report
@@ -39,6 +40,8 @@ def render(report: Report, *, colour: bool = False) -> str:
         rejected = report.verdict == "rejected"
         # what is left of the claims is a claim too
         blocks.append(audit_lines(replace(report.audit, false_rows_below=None) if rejected else report.audit))
+    if report.verdict != "rejected":
+        blocks += fresh_lines(report.fresh)
     blocks.append(_problems(report))
     if report.verdict != "rejected":
         blocks.append(ladder_lines(report.ladder))
