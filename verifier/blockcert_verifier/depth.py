@@ -1,6 +1,6 @@
 """Drift through the depth, and which stage costs what: read off the evidence, exactly. No numpy.
 
-Normative text: ``spec/10-verification.md``, BC-VER-18.
+Normative text: ``spec/13-report.md``, BC-VER-18.
 """
 
 from __future__ import annotations

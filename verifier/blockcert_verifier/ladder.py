@@ -1,6 +1,6 @@
 """The trust ladder: from a signature to a proof, what each rung establishes, which were climbed, what the next takes.
 
-Normative text: ``spec/10-verification.md``, BC-VER-19. Pure: the seconds come from whoever read a clock.
+Normative text: ``spec/13-report.md``, BC-VER-19. Pure: the seconds come from whoever read a clock.
 """
 
 from __future__ import annotations
