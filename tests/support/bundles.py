@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from blockcert.draw import draw_windows
 from blockcert.dsse import Envelope, add_signature, encode_envelope, parse_envelope
 from blockcert.evidence_file import read_evidence
 from blockcert.keys import NamedKey, PrivateKey, generate
+from blockcert.program import Program
 from blockcert.safetensors_file import column, read_header_bytes, write
 from blockcert.same_program import same_stages
 from blockcert.statement import CorpusFile, Frame, Statement, Tokenizer
@@ -35,7 +36,9 @@ from tests.support.tiny import REFERENCE, SURROGATE, VOCABULARY, tiny_pair
 __all__ = [
     "LENGTH",
     "NOW",
+    "Draws",
     "Made",
+    "MakePair",
     "change_statement",
     "make_bundle",
     "reseal",
@@ -49,6 +52,19 @@ LENGTH, CALIBRATION, CERTIFICATION, ATTRIBUTION, WINDOWS = 8, 3, 6, 2, 40
 FIRST = 24
 """Windows of the first of the two corpus files."""
 _DTYPES = {"F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1"}
+
+
+MakePair: TypeAlias = Callable[[Path, int, int], tuple[Program, Program, dict[str, Path]]]
+"""Makes a reference, a surrogate and the paths of their weights from a folder, a seed and a number of blocks."""
+
+
+class Draws(Struct, frozen=True):
+    """How many windows a corpus has, how many are drawn of them, and the frame's seed; the model's if None."""
+
+    windows: int = WINDOWS
+    calibration: int = CALIBRATION
+    certification: int = CERTIFICATION
+    seed: int | None = None
 
 
 class Made(Struct, frozen=True):
@@ -69,19 +85,35 @@ class Made(Struct, frozen=True):
         return Made(bundle, model, self.key, self.policy, self.without_replay, self.corpus)
 
 
-def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
-    """A signed `extract` bundle of a random Llama-shaped model whose first block is replaced in every way."""
-    reference, surrogate, paths = tiny_pair(folder, seed, blocks)
+def make_bundle(
+    folder: Path,
+    *,
+    seed: int = 0,
+    blocks: int = 2,
+    pair: MakePair = tiny_pair,
+    draws: Draws | None = None,
+    population: np.ndarray[Any, Any] | None = None,
+    options: CertifyOptions | None = None,
+) -> Made:
+    """A signed `extract` bundle of a random Llama-shaped model and a surrogate, both made by `pair`.
+
+    By default the first block is replaced in every way. `population` are the corpus's windows, W x LENGTH; random
+    tokens if None. `draws` says how many of them there are and how many are drawn, with which seed.
+    """
+    draws = draws or Draws()
+    reference, surrogate, paths = pair(folder, seed, blocks)
     model = paths[REFERENCE].parent
     (model / "config.json").write_text('{"model_type": "llama"}')
     save_tokenizer(model / "tokenizer.json", VOCABULARY)
     files = {**paths, **{f"reference/{name}": model / name for name in ("config.json", "tokenizer.json")}}
     output = folder / "bundle"
-    rng = np.random.default_rng(seed)
-    population = rng.integers(0, VOCABULARY, size=(WINDOWS, LENGTH), dtype="<i4")
+    if population is None:
+        rng = np.random.default_rng(seed)
+        population = rng.integers(0, VOCABULARY, size=(draws.windows, LENGTH), dtype="<i4")
+    first = len(population) * FIRST // WINDOWS
     corpus = (
-        save_windows(folder / "first.txt", population[:FIRST].tolist(), rest=3),
-        save_windows(folder / "second.txt", population[FIRST:].tolist()),
+        save_windows(folder / "first.txt", population[:first].tolist(), rest=3),
+        save_windows(folder / "second.txt", population[first:].tolist()),
     )
     with BundleWriter(output) as writer:
         digests: list[str] = []
@@ -91,18 +123,21 @@ def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
             digests.append(blake3_bytes(data))
         shutil.copyfile(paths[SURROGATE], writer.path(SURROGATE))
         frame = Frame(
-            corpus=tuple(CorpusFile(p.name, p.stat().st_size, blake3_bytes(p.read_bytes())) for p in corpus),
+            corpus=tuple(
+                CorpusFile(p.name, p.stat().st_size, blake3_bytes(p.read_bytes()), windows)
+                for p, windows in zip(corpus, (first, len(population) - first), strict=True)
+            ),
             tokenizer=Tokenizer(digest_file(model / "tokenizer.json").blake3, None),
             length=LENGTH,
-            windows=WINDOWS,
-            seed=seed,
-            calibration=CALIBRATION,
-            certification=CERTIFICATION,
+            windows=len(population),
+            seed=seed if draws.seed is None else draws.seed,
+            calibration=draws.calibration,
+            certification=draws.certification,
         )
         drawn = draw_windows(frame, digests[0], digests[1])
         windows = np.array([*drawn.calibration, *drawn.certification], dtype="<i8")
         tokens = population[windows]
-        split = np.array([0] * CALIBRATION + [1] * CERTIFICATION, dtype="u1")
+        split = np.array([0] * draws.calibration + [1] * draws.certification, dtype="u1")
         _write_prompts(writer.path(PROMPTS), tokens, windows, split)
         work = Work(
             kind="extract",
@@ -110,12 +145,12 @@ def make_bundle(folder: Path, *, seed: int = 0, blocks: int = 2) -> Made:
             surrogate=surrogate,
             files=files,
             frame=frame,
-            tokens=tokens[CALIBRATION:],
+            tokens=tokens[draws.calibration :],
             fidelity=None,
             note="",
             version="0.1.0",
         )
-        certify(writer, work, CertifyOptions(attribution=ATTRIBUTION), now=NOW)
+        certify(writer, work, options or CertifyOptions(attribution=ATTRIBUTION), now=NOW)
         writer.commit()
     key = generate()
     sign_again(output, key)
