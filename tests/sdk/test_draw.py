@@ -19,6 +19,8 @@ from blockcert.draw import (
     corpus_digest,
     draw_windows,
     frame_key,
+    fresh_windows,
+    own_windows,
     replay_rows,
     sample,
 )
@@ -191,7 +193,7 @@ def hexadecimal(byte: int) -> str:
 
 def a_frame(**changes: object) -> Frame:
     fields: dict[str, object] = {
-        "corpus": (CorpusFile("a.txt", 10, hexadecimal(8)), CorpusFile("b.txt", 20, hexadecimal(9))),
+        "corpus": (CorpusFile("a.txt", 10, hexadecimal(8), 400), CorpusFile("b.txt", 20, hexadecimal(9), 600)),
         "tokenizer": Tokenizer(hexadecimal(3), None),
         "length": 64,
         "windows": 1000,
@@ -213,7 +215,7 @@ def test_a_frame_gives_its_key() -> None:
 
 CHANGES = {
     "the order of the corpus files": {"corpus": a_frame().corpus[::-1]},
-    "a corpus file": {"corpus": (CorpusFile("a.txt", 10, hexadecimal(7)), a_frame().corpus[1])},
+    "a corpus file": {"corpus": (CorpusFile("a.txt", 10, hexadecimal(7), 400), a_frame().corpus[1])},
     "the tokenizer": {"tokenizer": Tokenizer(hexadecimal(4), None)},
     "the length": {"length": 65},
     "the number of windows": {"windows": 1001},
@@ -237,7 +239,7 @@ def test_only_the_certification_draw_depends_on_the_surrogate() -> None:
 
 
 def test_names_and_sizes_of_corpus_files_are_for_people() -> None:
-    renamed = a_frame(corpus=(CorpusFile("z", 1, hexadecimal(8)), CorpusFile("y", 2, hexadecimal(9))))
+    renamed = a_frame(corpus=(CorpusFile("z", 1, hexadecimal(8), 1), CorpusFile("y", 2, hexadecimal(9), 2)))
     assert draw_windows(renamed, hexadecimal(1), hexadecimal(4)) == draw_windows(
         a_frame(), hexadecimal(1), hexadecimal(4)
     )
@@ -268,3 +270,30 @@ def test_a_digest_of_another_length_is_our_fault() -> None:
     ):
         with pytest.raises(ValueError, match="32 bytes"):
             call()
+
+
+@given(st.integers(1, 60), st.data())
+def test_fresh_windows_are_distinct_and_none_that_was_used(windows: int, data: st.DataObject) -> None:
+    used = data.draw(st.lists(st.integers(0, windows - 1), unique=True))
+    left = windows - len(used)
+    count = data.draw(st.integers(0, left))
+    drawn = fresh_windows(bytes(32), bytes(32), windows, used, count)
+    assert len(set(drawn)) == count
+    assert set(drawn) <= set(range(windows)) - set(used)
+    assert set(fresh_windows(bytes(32), bytes(32), windows, used, left)) == set(range(windows)) - set(used)
+    with pytest.raises(Refusal):
+        fresh_windows(bytes(32), bytes(32), windows, used, left + 1)
+
+
+def test_other_certificates_seeds_and_texts_give_other_windows() -> None:
+    one, other = bytes(32), b"\x01" * 32
+    fresh = [fresh_windows(a, b, 1000, [], 20) for a in (one, other) for b in (one, other)]
+    own = [own_windows(a, b, c, 1000, 20) for a in (one, other) for b in (one, other) for c in (one, other)]
+    assert len({tuple(drawn) for drawn in [*fresh, *own]}) == 12
+
+
+def test_a_digest_or_seed_of_another_length_is_a_fault() -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        fresh_windows(bytes(31), bytes(32), 10, [], 1)
+    with pytest.raises(ValueError, match="32 bytes"):
+        own_windows(bytes(32), bytes(32), bytes(5), 10, 1)

@@ -121,7 +121,7 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
         return f"REJECTED: {wrong.place}: {wrong.message} [{wrong.code}]."
     by = " and ".join(signer.name for signer in seen.signers)
     if verdict == "accepted":
-        return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}."
+        return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}{_fresh(seen)}."
     if step_status(seen.findings, "recompute") == "passed" and seen.audit is None and "replay" in trust.require:
         return "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
     open_ = next((finding for finding in seen.findings if finding.status == "inconclusive"), None)
@@ -148,6 +148,14 @@ def _replayed(audit: Audit | None) -> str:
     return f"and {rows} {audit.rows} rows were measured again and agree{chosen}"
 
 
+def _fresh(seen: Seen) -> str:
+    status = step_status(seen.findings, "fresh")
+    if status == "inconclusive":
+        return "; but fresh prompts do not agree with the listed ones"
+    rows = next((one.rows for one in seen.fresh if one.population == "frame"), 0)
+    return f"; {rows} fresh prompts agree within chance" if status == "passed" else ""
+
+
 def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
     if seen.statement is None:
         return ()
@@ -171,11 +179,12 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
     if seen.frame is None or seen.frame.status != "verified":
         how = "--corpus FILES, whose digests the statement names, and the reference model's tokenizer.json"
         add("whether the prompts are the corpus' windows (frame unverified)", how)
-    add(
-        "whether the producer tried several surrogates or corpora and shows the best",
-        "prompts that it has never seen would show it",
-        "fresh-prompts",
-    )
+    if step_status(seen.findings, "fresh") != "passed":
+        add(
+            "whether the producer tried several surrogates or corpora and shows the best",
+            "prompts that it has never seen would show it, --fresh N with --corpus FILES",
+            "fresh-prompts",
+        )
     if reference.fidelity is not None:
         what = f"whether the reference program computes what {reference.fidelity.against} computes"
         add(what, "the producer's figure is an estimate; lift the checkpoint and compare, with blockcert[produce]")

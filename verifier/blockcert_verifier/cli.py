@@ -1,4 +1,4 @@
-"""The bodies of `blockcert verify` and `blockcert show`: paths and words in, text and an exit code out."""
+"""The body of `blockcert verify`: paths and words in, text and an exit code out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import typer
 
 from blockcert.errors import Refusal
 from blockcert.printable import plain
+from blockcert_verifier.output import emit, write_file
 
-__all__ = ["show", "verify"]
+__all__ = ["verify"]
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 
@@ -35,8 +36,8 @@ def verify(
         typer.Option("--tokenizer", metavar="FILE", help="The frame's tokenizer.json, if not the reference model's."),
     ] = None,
     fresh: Annotated[
-        str, typer.Option("--fresh", metavar="N", help="Measure N windows of the corpus that nobody listed.")
-    ] = "0",
+        str | None, typer.Option("--fresh", metavar="N", help="Measure N windows of the corpus that nobody listed.")
+    ] = None,
     own: Annotated[
         list[Path] | None,
         typer.Option("--own", metavar="FILE…", help="Measure texts of your own, or --fresh N of their windows."),
@@ -92,7 +93,7 @@ def verify(
         reference=reference,
         corpus=corpus or (),
         tokenizer=tokenizer,
-        fresh=_whole("--fresh", fresh),
+        fresh=0 if fresh is None else _whole("--fresh", fresh),
         own=own or (),
         replay=_rows(replay),
         confidence=confidence,
@@ -109,41 +110,14 @@ def verify(
         progress=progress_line(),
     )
     if json is not None:
-        _write(json, to_json(report))
+        write_file(json, to_json(report))
     if quiet:
-        _print(plain(report.sentence).encode() + b"\n")
+        emit(plain(report.sentence).encode() + b"\n")
     elif str(json) != "-":
         from blockcert_verifier.text import render
 
-        _print(render(report, colour=_colour()).encode())
+        emit(render(report, colour=_colour()).encode())
     raise typer.Exit(report.exit_code)
-
-
-def show(
-    *,
-    bundle: BundleArgument,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the statement itself, JSON, as it stands.")] = False,
-) -> None:
-    """Print what a certificate says, signed or not. Nothing is checked."""
-    from blockcert.bundle import STATEMENT, Bundle
-    from blockcert.dsse import LIMITS, certificate_id, parse_envelope
-
-    opened = Bundle(bundle)
-    envelope = parse_envelope(opened.read(STATEMENT, LIMITS.bytes), STATEMENT)
-    if raw:
-        _print_untrusted(envelope.payload + b"\n")
-        return
-    from blockcert_verifier.report import describe
-    from blockcert_verifier.steps import structure
-    from blockcert_verifier.text import render_certificate
-
-    statement, findings = structure.statement(envelope.payload)
-    if statement is None:
-        first = findings[0]
-        raise Refusal(first.code, first.place, first.message)
-    certificate = describe(statement, authenticated=False)
-    text = render_certificate(certificate, certificate_id(envelope.payload), len(envelope.signatures))
-    _print(text.encode())
 
 
 def _rows(text: str) -> int | Literal["all"]:
@@ -180,34 +154,6 @@ def _time(text: str) -> datetime:
     from blockcert.times import parse_time
 
     return parse_time(text, "--at")
-
-
-def _write(path: Path, data: bytes) -> None:
-    if str(path) == "-":
-        _print_untrusted(data)
-        return
-    try:
-        path.write_bytes(data)
-    except OSError as fault:
-        raise Refusal("output.unwritable", str(path), f"the report cannot be written: {fault.strerror}") from None
-
-
-def _print(data: bytes) -> None:
-    """Write to standard output; a reader that goes away (`| head`) must not turn a verdict into another exit code."""
-    try:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # at exit Python flushes again, and would fail again
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _print_untrusted(data: bytes) -> None:
-    """Write bytes from a bundle: as they stand into a file or pipe, without what moves a terminal onto one."""
-    if sys.stdout.isatty():
-        data = plain(data.decode(errors="replace"), lines=True).encode()
-    _print(data)
 
 
 def _colour() -> bool:

@@ -38,17 +38,7 @@ def _population(one: Fresh) -> list[str]:
         if count:
             lines += wrap(f"{count} of them {why}, and count as no success.", "  ", "  ")
     if one.predicates:
-        rows = [
-            (
-                p.claim,
-                f"{p.stated_successes}/{p.stated_trials}",
-                f"{p.successes}/{one.rows}",
-                *_told(p.probability, p.differs),
-            )
-            for p in one.predicates
-        ]
-        lines += columns([("prompts of which", "listed", "own", "chance", ""), *rows])
-        lines += columns([("windows of which", *_heads(one)), *(_bounds(one, i) for i in range(len(one.predicates)))])
+        lines += _predicates(one)
     lines += _maxima(one)
     lines += _means(one)
     return [*lines, *_end(one)]
@@ -58,15 +48,18 @@ def _told(probability: str, differs: bool) -> tuple[str, str]:
     return short(probability), "DIFFERS" if differs else ""
 
 
-def _heads(one: Fresh) -> tuple[str, ...]:
-    return ("claimed", "now at least", "at most", "of unused") if one.population == "frame" else ("own at least",)
-
-
-def _bounds(one: Fresh, index: int) -> tuple[str, ...]:
-    p = one.predicates[index]
-    if one.population == "own":
-        return p.claim, str(p.at_least)
-    return p.claim, str(p.stated_at_least), str(p.at_least_all), str(p.at_most_all), str(p.at_least)
+def _predicates(one: Fresh) -> list[str]:
+    """Counts first; then, where the windows are the certificate's, what is claimed of them and what still can be."""
+    counts: list[tuple[str, ...]] = []
+    bounds: list[tuple[str, ...]] = [("windows of which", "claimed", "at least", "at most")]
+    for p in one.predicates:
+        own = () if one.population == "frame" else (str(p.at_least),)
+        seen = (f"{p.stated_successes}/{p.stated_trials}", f"{p.successes}/{one.rows}", *own)
+        counts.append((p.claim, *seen, *_told(p.probability, p.differs)))
+        bounds.append((p.claim, str(p.stated_at_least), str(p.at_least_all), str(p.at_most_all)))
+    least = () if one.population == "frame" else ("at least",)
+    lines = columns([("prompts of which", "listed", "own", *least, "chance", ""), *counts])
+    return [*lines, *(columns(bounds) if one.population == "frame" else [])]
 
 
 def _maxima(one: Fresh) -> list[str]:
@@ -84,10 +77,8 @@ def _maxima(one: Fresh) -> list[str]:
         for m in above[:MOST_MAXIMA]
     ]
     lines = columns([("maximum of", "stated", "own", "above", "chance", ""), *rows])
-    rest = len(one.maxima) - len(rows)
-    return (
-        [*lines, *wrap(f"The other {rest} maxima are exceeded by fewer rows, or none.", "  ", "  ")] if rest else lines
-    )
+    rest = len(above) - len(rows)
+    return [*lines, f"  and {rest} more; --json FILE has them all"] if rest else lines
 
 
 def _name(maximum: FreshMaximum) -> str:

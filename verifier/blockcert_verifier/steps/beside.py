@@ -86,7 +86,7 @@ def gather(tokens: Host, measure_rows: Callable[[Host], Measured], shape: Eviden
     count = len(cells["kl_sum"].value)
     finite = np.ones(count, dtype=bool)
     for column in cells.values():
-        finite &= np.isfinite(column.value.reshape(count, -1)).all(axis=1)
+        finite &= np.isfinite(column.value).all(axis=tuple(range(1, column.value.ndim)))
     values = {name: column.value[finite] for name, column in cells.items()}
     return Own(rows, rows - count, int(count - finite.sum()), _table(values, shape, int(finite.sum())), cells)
 
