@@ -143,11 +143,12 @@ class Surrogate(_Record, frozen=True):
 
 
 class CorpusFile(_Record, frozen=True):
-    """One corpus file by digest; its name is for people."""
+    """One corpus file by digest, and how many windows it gives; its name is for people."""
 
     name: Text
     size: Size
     blake3: Hash
+    windows: Annotated[int, Meta(ge=0, lt=1 << 48)]
 
 
 class Tokenizer(_Record, frozen=True):

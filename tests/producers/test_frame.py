@@ -76,10 +76,11 @@ def test_a_starting_token_begins_each_window_and_takes_one_place(tokenizer: Path
 
 def test_the_corpus_and_the_tokenizer_are_named_by_digest(tokenizer: Path, tmp_path: Path) -> None:
     found = read(texts(tmp_path, "a b c", "d e f"), tokenizer, bos=0)
-    assert [(f.name, f.size, f.blake3) for f in found.corpus] == [
-        ("0.txt", 5, blake3_bytes(b"a b c")),
-        ("1.txt", 5, blake3_bytes(b"d e f")),
+    assert [(f.name, f.size, f.blake3, f.windows) for f in found.corpus] == [
+        ("0.txt", 5, blake3_bytes(b"a b c"), 1),
+        ("1.txt", 5, blake3_bytes(b"d e f"), 1),
     ]
+    assert [f.windows for f in read(texts(tmp_path, "a b c d e", "h"), tokenizer, bos=0).corpus] == [2, 0]
     assert found.tokenizer.blake3 == blake3_bytes(tokenizer.read_bytes())
     assert found.tokenizer.bos == 0
 

@@ -135,7 +135,7 @@ def numbers(cell: str) -> list[int]:
 
 def test_draws() -> None:
     document = text("06-prompts.md")
-    corpus = CorpusFile(name="c", size=1, blake3="02" * 32)
+    corpus = CorpusFile(name="c", size=1, blake3="02" * 32, windows=10)
     frame = Frame((corpus,), Tokenizer("03" * 32, None), 64, 10, 7, 3, 4)
     key = frame_key(frame, "01" * 32)
     assert corpus_digest(["02" * 32]).hex() == worked(document, "corpus digest")

@@ -148,6 +148,18 @@ def test_more_windows_than_the_corpus_gives_are_refused(made: Made, tmp_path: Pa
     assert [(f.code, f.status) for f in findings] == [("frame.mismatch", "failed")]
     assert f"gives {WINDOWS} windows, and the frame states {WINDOWS + 1}" in findings[0].message
 
+    # one window moved from a file to the other: the sum is right, and neither file is
+    first, second = stated.corpus
+    moved = (replace(first, windows=FIRST + 1), replace(second, windows=WINDOWS - FIRST - 1))
+    corpus = Corpus(made.corpus, made.model / TOKENIZER)
+    _, windows, findings = frame(replace(stated, corpus=moved), "p", table, corpus, 11, 32)
+    assert windows is None
+    assert [(f.code, f.place.rpartition("frame.")[2]) for f in findings] == [
+        ("frame.mismatch", "corpus[0].windows"),
+        ("frame.mismatch", "corpus[1].windows"),
+    ]
+    assert f"first.txt gives {FIRST} windows, and the frame states {FIRST + 1}" in findings[0].message
+
 
 def test_text_that_no_tokenizer_of_this_model_gives_refutes_the_frame(made: Made, tmp_path: Path) -> None:
     """The very file that was signed is not UTF-8: no window of it exists."""

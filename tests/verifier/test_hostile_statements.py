@@ -160,12 +160,30 @@ def test_the_tokenizer_that_the_frame_names_is_a_subject_where_the_model_has_it(
     assert verify(copy.bundle, copy.without_replay, reference=copy.model, at=NOW, replay=0).verdict == "accepted"
 
 
+def give_windows(frame: dict[str, Any], unit: int, more: int) -> None:
+    """As many windows of the second corpus file as its bytes could give, and ``more``; the frame's sum put right."""
+    first, second = frame["corpus"]
+    second["windows"] = 4 * second["size"] // unit + more
+    frame["windows"] = first["windows"] + second["windows"]
+
+
+def give_a_first_token(frame: dict[str, Any], more: int) -> None:
+    frame["tokenizer"]["bos"] = 1
+    give_windows(frame, frame["length"] - 1, more)
+
+
 FRAMES: dict[str, tuple[Change, str]] = {
-    "a text twice": (lambda f: f["corpus"].append({**f["corpus"][0], "name": "again.txt"}), "prompts.duplicate"),
+    "a text twice": (
+        lambda f: f["corpus"].append({**f["corpus"][0], "name": "again.txt", "windows": 0}),
+        "prompts.duplicate",
+    ),
     "another tokenizer": (lambda f: f["tokenizer"].update(blake3="00" * 32), "statement.tokenizer"),
-    "more windows than text": (lambda f: f.update(windows=201), "statement.windows"),
-    "more windows than text, with a first token": (
-        lambda f: f.update(windows=229, tokenizer={**f["tokenizer"], "bos": 1}),
+    "more windows than text": (lambda f: give_windows(f, f["length"], 1), "statement.windows"),
+    "more windows than text, with a first token": (lambda f: give_a_first_token(f, 1), "statement.windows"),
+    "a window that no file gives": (lambda f: f.update(windows=f["windows"] + 1), "statement.windows"),
+    "a window less than the files give": (lambda f: f.update(windows=f["windows"] - 1), "statement.windows"),
+    "a window taken from one file and given to none": (
+        lambda f: f["corpus"][0].update(windows=f["corpus"][0]["windows"] - 1),
         "statement.windows",
     ),
 }
@@ -179,8 +197,9 @@ def test_a_frame_that_cannot_be(copy: Made, case: str) -> None:
 
 
 def test_as_many_windows_as_the_text_could_give_are_left_to_the_draw(copy: Made) -> None:
-    change_statement(copy, lambda s: s["predicate"]["prompts"]["frame"].update(windows=200))
-    assert "statement.windows" not in failed(check(copy))
+    for change in (lambda f: give_windows(f, f["length"], 0), lambda f: give_a_first_token(f, 0)):
+        change_statement(copy, lambda s, change=change: change(s["predicate"]["prompts"]["frame"]))
+        assert "statement.windows" not in failed(check(copy))
 
 
 # --- Lipschitz constants ----------------------------------------------------------------------------------------

@@ -94,13 +94,14 @@ def read_population(
         )
     if bos is not None and not 0 <= bos < vocabulary:
         raise Refusal("prompts.vocabulary", str(tokenizer), _outside(bos, vocabulary))
-    opened, digest = _open_tokenizer(tokenizer)
+    opened, opened_digest = _open_tokenizer(tokenizer)
+    unit = length if bos is None else length - 1
     corpus: list[CorpusFile] = []
     streams: list[Array] = []
     for path in files:
         data = _read(path)
-        file = CorpusFile(name=plain(path.name)[:1024], size=len(data), blake3=blake3_bytes(data))
-        if any(file.blake3 == other.blake3 for other in corpus):
+        digest = blake3_bytes(data)
+        if any(digest == other.blake3 for other in corpus):
             raise Refusal(
                 "prompts.duplicate", str(path), "this text stands in the corpus twice: its windows would be too"
             )
@@ -111,9 +112,10 @@ def read_population(
             raise _fault(error, tokenizer, f"it cannot read {plain(path.name)}") from error
         if stream.size and int(stream.max()) >= vocabulary:
             raise Refusal("prompts.vocabulary", str(path), _outside(int(stream.max()), vocabulary))
-        corpus.append(file)
+        windows = len(stream) // unit
+        corpus.append(CorpusFile(name=plain(path.name)[:1024], size=len(data), blake3=digest, windows=windows))
         streams.append(stream)
-    return Population(tuple(corpus), Tokenizer(blake3=digest, bos=bos), length, tuple(streams))
+    return Population(tuple(corpus), Tokenizer(blake3=opened_digest, bos=bos), length, tuple(streams))
 
 
 def starting_token(tokenizer: Path) -> int | None:

@@ -185,9 +185,9 @@ def _tokenizer(stated: Frame, path: Path | None) -> list[Finding]:
 def _compare(stated: Frame, place: str, table: PromptTable, population: Population) -> list[Finding]:
     """Findings where the numbers of windows differ, or else where a listed prompt is not its window."""
     findings = [
-        failed("recompute", "frame.mismatch", f"{PLACE}.corpus[{i}].windows", _counts(file.name, windows, count))
+        failed("recompute", "frame.mismatch", f"{PLACE}.corpus[{i}].windows", _counts(file.name, file.windows, count))
         for i, (file, count) in enumerate(zip(stated.corpus, population.counts, strict=True))
-        if (windows := getattr(file, "windows", count)) != count
+        if file.windows != count
     ]
     if population.windows != stated.windows:
         sentence = _counts("the corpus", stated.windows, population.windows)

@@ -217,10 +217,16 @@ def _corpus(found: Statement) -> list[Finding]:
             findings.append(failed("structure", "prompts.duplicate", f"{place}.corpus[{i}]", sentence))
         first.setdefault(file.blake3, i)
     taken = frame.length if frame.tokenizer.bos is None else frame.length - 1
-    most = sum(MOST_TOKENS_PER_BYTE * file.size // taken for file in frame.corpus)
-    if frame.windows > most:
-        total = sum(file.size for file in frame.corpus)
-        sentence = f"{frame.windows} windows of {frame.length} tokens cannot come of {total} bytes: at most {most}"
+    for i, file in enumerate(frame.corpus):
+        most = MOST_TOKENS_PER_BYTE * file.size // taken
+        if file.windows > most:
+            sentence = (
+                f"{file.windows} windows of {frame.length} tokens cannot come of {file.size} bytes: at most {most}"
+            )
+            findings.append(failed("structure", "statement.windows", f"{place}.corpus[{i}].windows", sentence))
+    total = sum(file.windows for file in frame.corpus)
+    if frame.windows != total:
+        sentence = f"the frame has {frame.windows} windows, and its corpus files together {total}"
         findings.append(failed("structure", "statement.windows", f"{place}.windows", sentence))
     signed = {subject.name: subject.digest.blake3 for subject in found.subject}.get(TOKENIZER)
     if signed is not None and signed != frame.tokenizer.blake3:
