@@ -24,8 +24,8 @@ __all__ = ["FileDigests", "Progress", "blake3_bytes", "digest_file", "digest_ope
 Progress = Callable[[int], None]
 """Called with the number of bytes of this file that are done so far."""
 
-CHUNK = 1 << 24
-"""Bytes between two progress calls; large enough for BLAKE3 to use every thread."""
+CHUNK = 1 << 25
+"""Bytes mapped at a time, and between two progress calls; large enough for BLAKE3 to use every thread."""
 
 
 class FileDigests(Struct, frozen=True):
@@ -48,26 +48,36 @@ def digest_file(path: str | Path, sha256: bool = False, progress: Progress | Non
         Refusal: ``file.missing``, ``file.unreadable``, or ``file.not_regular`` for a folder, pipe or device.
     """
     with _open_regular(Path(path)) as descriptor:
-        return digest_open_file(descriptor, sha256, progress)
+        return digest_open_file(descriptor, sha256, progress, str(path))
 
 
-def digest_open_file(descriptor: int, sha256: bool = False, progress: Progress | None = None) -> FileDigests:
+def digest_open_file(
+    descriptor: int, sha256: bool = False, progress: Progress | None = None, place: str = "file"
+) -> FileDigests:
     """The size and digests of an open regular file, from its first byte, without moving its position.
 
-    The file is mapped, never loaded, and BLAKE3 uses as many threads as there are cores.
+    The file is mapped :data:`CHUNK` bytes at a time and never loaded, so that memory does not grow with it; BLAKE3 uses
+    as many threads as there are cores.
+
+    Raises:
+        Refusal: ``file.unreadable`` where the file becomes shorter while it is read.
     """
     size = os.fstat(descriptor).st_size
     fast = blake3(max_threads=blake3.AUTO if size > CHUNK // 16 else 1)
     slow = hashlib.sha256() if sha256 else None
-    if size:  # an empty file cannot be mapped
-        with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as mapping, memoryview(mapping) as view:
-            for start in range(0, size, CHUNK):
-                with view[start : start + CHUNK] as chunk:
-                    fast.update(chunk)
-                    if slow is not None:
-                        slow.update(chunk)
-                if progress is not None:
-                    progress(min(start + CHUNK, size))
+    for start in range(0, size, CHUNK):
+        length = min(CHUNK, size - start)
+        try:
+            mapping = mmap.mmap(descriptor, length, access=mmap.ACCESS_READ, offset=start)
+        except (OSError, ValueError):
+            sentence = f"The file cannot be mapped at byte {start}; did it change while it was read?"
+            raise Refusal("file.unreadable", place, sentence) from None
+        with mapping, memoryview(mapping) as chunk:
+            fast.update(chunk)
+            if slow is not None:
+                slow.update(chunk)
+        if progress is not None:
+            progress(start + length)
     return FileDigests(size, fast.hexdigest(), slow.hexdigest() if slow is not None else None)
 
 

@@ -65,6 +65,36 @@ def test_a_file_is_never_loaded_whole(tmp_path: Path) -> None:
     assert peak < CHUNK // 16
 
 
+STATM = Path("/proc/self/statm")
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="the resident memory is read from /proc")
+def test_no_more_of_a_file_is_resident_than_two_chunks(tmp_path: Path) -> None:
+    with (tmp_path / "f").open("wb") as file:
+        file.truncate(8 * CHUNK)
+
+    def resident() -> int:
+        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before, seen = resident(), list[int]()
+    digest_file(tmp_path / "f", progress=lambda _: seen.append(resident()))
+    assert len(seen) == 8
+    assert max(seen) - before < 2 * CHUNK
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(bytes(3 * CHUNK))
+
+    def shrink(done: int) -> None:
+        if done == CHUNK:
+            os.truncate(path, CHUNK)
+
+    with pytest.raises(Refusal) as refusal:
+        digest_file(path, progress=shrink)
+    assert (refusal.value.code, refusal.value.place) == ("file.unreadable", str(path))
+
+
 def test_refusals(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
