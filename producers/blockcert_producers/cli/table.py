@@ -25,7 +25,7 @@ TRUST: dict[str, Entry] = {
 
 COMMANDS: dict[str, Entry] = {
     "verify": Entry("Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"),
-    "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.cli", "show"),
+    "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.show", "show"),
     "trust": Entry("Write down whose certificates you accept.", table=TRUST),
     "extract": Entry(
         "Make an explicit surrogate of a model and certify it.", "blockcert_producers.cli.extract", "extract"

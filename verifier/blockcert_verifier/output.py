@@ -1,0 +1,41 @@
+"""Writing to standard output and to files: text of ours as it is, bytes from a bundle with care."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from blockcert.errors import Refusal
+from blockcert.printable import plain
+
+__all__ = ["emit", "emit_untrusted", "write_file"]
+
+
+def emit(data: bytes) -> None:
+    """Write to standard output; a reader that goes away (`| head`) must not turn a verdict into another exit code."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # at exit Python flushes again, and would fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def emit_untrusted(data: bytes) -> None:
+    """Write bytes from a bundle: as they stand into a file or pipe, without what moves a terminal onto one."""
+    if sys.stdout.isatty():
+        data = plain(data.decode(errors="replace"), lines=True).encode()
+    emit(data)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a report to a file, or to standard output where the path is `-`; refuses `output.unwritable`."""
+    if str(path) == "-":
+        emit_untrusted(data)
+        return
+    try:
+        path.write_bytes(data)
+    except OSError as fault:
+        raise Refusal("output.unwritable", str(path), f"the report cannot be written: {fault.strerror}") from None

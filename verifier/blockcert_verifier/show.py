@@ -1,0 +1,84 @@
+"""The body of `blockcert show`: what one bundle says of itself, or two side by side. Nothing is checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from blockcert.errors import Refusal
+from blockcert_verifier.output import emit, emit_untrusted, write_file
+
+if TYPE_CHECKING:
+    from blockcert.dsse import Envelope
+    from blockcert.statement import Statement
+
+__all__ = ["show"]
+
+
+def show(
+    *,
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="The bundle's folder; two with --diff.")],
+    diff: Annotated[bool, typer.Option("--diff", help="Show two bundles side by side, claim by claim.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the statement itself, JSON, as it stands.")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="With --diff: write it there ('-': standard output).")
+    ] = None,
+) -> None:
+    """Print what a certificate says, signed or not. Nothing is checked."""
+    if len(bundles) != 1 + diff or (diff and raw) or (json is not None and not diff):
+        raise Refusal("usage.show", "show", "give one bundle, or two with --diff; --json goes with it, --raw does not")
+    if diff:
+        _difference(bundles[0], bundles[1], json)
+        return
+    envelope = _envelope(bundles[0])
+    if raw:
+        emit_untrusted(envelope.payload + b"\n")
+        return
+    from blockcert.dsse import certificate_id
+    from blockcert_verifier.report import describe
+    from blockcert_verifier.text import render_certificate
+
+    certificate = describe(_statement(envelope), authenticated=False)
+    emit(render_certificate(certificate, certificate_id(envelope.payload), len(envelope.signatures)).encode())
+
+
+def _difference(first: Path, second: Path, json: Path | None) -> None:
+    from blockcert import strict_json
+    from blockcert.dsse import certificate_id
+    from blockcert_verifier.diff import compare
+    from blockcert_verifier.diff_terms import Shown
+    from blockcert_verifier.diff_text import render_difference
+
+    shown: list[Shown] = []
+    for path in (first, second):
+        try:
+            envelope = _envelope(path)
+            statement = _statement(envelope)
+        except Refusal as refusal:  # of two bundles, which one it was
+            place = refusal.place if str(path) in refusal.place else f"{path}: {refusal.place}"
+            raise Refusal(refusal.code, place, refusal.sentence) from None
+        shown.append(Shown(str(path), certificate_id(envelope.payload), len(envelope.signatures), statement))
+    difference = compare(*shown)
+    if json is not None:
+        write_file(json, strict_json.encode(difference) + b"\n")
+    if str(json) != "-":
+        emit(render_difference(difference).encode())
+
+
+def _envelope(path: Path) -> Envelope:
+    from blockcert.bundle import STATEMENT, Bundle
+    from blockcert.dsse import LIMITS, parse_envelope
+
+    return parse_envelope(Bundle(path).read(STATEMENT, LIMITS.bytes), STATEMENT)
+
+
+def _statement(envelope: Envelope) -> Statement:
+    from blockcert_verifier.steps import structure
+
+    statement, findings = structure.statement(envelope.payload)
+    if statement is None:
+        first = findings[0]
+        raise Refusal(first.code, first.place, first.message)
+    return statement
