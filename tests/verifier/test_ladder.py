@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from msgspec.structs import replace
 
 from blockcert.findings import STEPS, Finding, Status, StepName
 from blockcert_verifier import Report, render, verify
+from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import USUAL_ROWS, ladder
 from blockcert_verifier.ladder_text import ladder_lines
 from blockcert_verifier.report import Audit, Rung
@@ -22,6 +25,7 @@ NEEDS: dict[str, tuple[StepName, ...]] = {
     "recomputation": ("recompute",),
     "replay": ("replay",),
     "all-rows": ("replay",),
+    "fresh-prompts": ("fresh",),
 }
 
 
@@ -43,8 +47,8 @@ def findings(**status: Status) -> list[Finding]:
     return [Finding(step, "a.code", status.get(step, "passed"), "place", "sentence") for step in STEPS]
 
 
-def climb(audit: Audit | None, fresh: Status | None = None, **status: Status) -> dict[str, Rung]:
-    rungs = ladder(findings(**status), audit, rows=CERTIFICATION, seconds={}, row_seconds=None, fresh=fresh)
+def climb(audit: Audit | None, rows: Sequence[Fresh] = (), **status: Status) -> dict[str, Rung]:
+    rungs = ladder(findings(**status), audit, rows=CERTIFICATION, seconds={}, row_seconds=None, fresh=rows)
     assert [rung.name for rung in rungs] == NAMES
     return {rung.name: rung for rung in rungs}
 
@@ -124,7 +128,6 @@ def test_an_inconclusive_step_is_climbed_partly(audit: Audit) -> None:
     undecided = replace(audit, confirmed=3, false_rows_below=None)
     assert climb(undecided, replay="inconclusive")["replay"].climbed == "partly"
     assert climb(replace(undecided, confirmed=0), replay="inconclusive")["replay"].climbed == "no"
-    assert climb(None, fresh="inconclusive")["fresh-prompts"].climbed == "partly"
 
 
 def test_all_rows_of_which_one_is_undecided_are_climbed_partly(audit: Audit) -> None:
@@ -133,11 +136,29 @@ def test_all_rows_of_which_one_is_undecided_are_climbed_partly(audit: Audit) -> 
     assert (found["replay"].climbed, found["all-rows"].climbed) == ("partly", "partly")
 
 
+def drawn(population: Literal["frame", "own"] = "frame", *, repeatable: bool = False) -> Fresh:
+    return Fresh(population, 30, 5, 5, 0, 0, "00" * 32, repeatable, "0.99", 4, (), (), "0", "0", "0", "0")
+
+
 def test_fresh_prompts_are_climbed_by_their_own_step(audit: Audit) -> None:
-    assert climb(audit, fresh="passed")["fresh-prompts"].climbed == "yes"
-    assert climb(audit, fresh="passed")["fresh-prompts"].how is None
-    for status in ("failed", "skipped", None):
-        assert climb(audit, fresh=status)["fresh-prompts"].climbed == "no"
+    rung = climb(audit, [drawn()])["fresh-prompts"]
+    assert (rung.climbed, rung.how) == ("yes", None)
+    assert rung.establishes.startswith("5 prompts that the producer did not list agree")
+    differing = climb(audit, [drawn()], fresh="inconclusive")["fresh-prompts"]
+    assert differing.climbed == "partly"
+    assert "agree" not in differing.establishes
+    statuses: tuple[Status, ...] = ("failed", "skipped")
+    for status in statuses:
+        assert climb(audit, [drawn()], fresh=status)["fresh-prompts"].climbed == "no"
+
+
+def test_fresh_prompts_of_a_known_seed_climb_partly(audit: Audit) -> None:
+    rung = climb(audit, [drawn(repeatable=True)])["fresh-prompts"]
+    assert (rung.climbed, rung.how) == ("partly", "leave out --seed")
+
+
+def test_ones_own_texts_climb_nothing(audit: Audit) -> None:
+    assert climb(audit, [drawn("own")])["fresh-prompts"].climbed == "no"
 
 
 def test_a_rung_whose_step_failed_is_not_offered_again(audit: Audit) -> None:
@@ -155,6 +176,7 @@ def test_a_rung_whose_step_failed_is_not_offered_again(audit: Audit) -> None:
     missed=st.integers(0, CERTIFICATION),
     repeatable=st.booleans(),
     with_audit=st.booleans(),
+    with_fresh=st.booleans(),
 )
 def test_no_rung_reads_as_climbed_whose_step_did_not_pass(
     audit: Audit,
@@ -163,6 +185,7 @@ def test_no_rung_reads_as_climbed_whose_step_did_not_pass(
     missed: int,
     repeatable: bool,
     with_audit: bool,
+    with_fresh: bool,
 ) -> None:
     seen = [Finding(step, "a.code", status, "place", "sentence") for step, status in statuses.items() if status]
     confirmed = max(0, sampled - missed)
@@ -174,7 +197,7 @@ def test_no_rung_reads_as_climbed_whose_step_did_not_pass(
         rows=CERTIFICATION,
         seconds=dict.fromkeys(STEPS, 0.5),
         row_seconds=0.1,
-        fresh=None,
+        fresh=[drawn()] if with_fresh else [],
     )
     for rung in rungs:
         needed = [statuses[step] for step in NEEDS.get(rung.name, ())]
@@ -192,14 +215,16 @@ def test_no_rung_reads_as_climbed_whose_step_did_not_pass(
         assert found["all-rows"] != "yes"
     if repeatable and confirmed < CERTIFICATION:
         assert found["replay"] != "yes"
-    assert found["proof"] == found["fresh-prompts"] == "no"
+    if not with_fresh:
+        assert found["fresh-prompts"] == "no"
+    assert found["proof"] == "no"
 
 
 # --- what it takes ----------------------------------------------------------------------------------------------
 
 
 def priced(
-    audit: Audit | None, row: float | None, fresh: Status | None = None
+    audit: Audit | None, row: float | None, fresh: Sequence[Fresh] = ()
 ) -> dict[str, tuple[str | None, str | None]]:
     took: dict[StepName, float] = {"authenticity": 0.25, "integrity": 0.5, "recompute": 0.125, "replay": 4.0}
     rungs = ladder(findings(), audit, rows=1000, seconds=took, row_seconds=row, fresh=fresh)
@@ -219,7 +244,7 @@ def test_a_climbed_rung_says_what_it_took_and_the_others_what_they_would(audit: 
 
 def test_what_is_not_known_has_no_price(audit: Audit) -> None:
     assert priced(audit, None)["all-rows"] == (None, None)
-    assert priced(audit, None, fresh="passed")["fresh-prompts"] == (None, None)
+    assert priced(audit, None, [drawn()])["fresh-prompts"] == (None, None)
     assert {rung.seconds for rung in climb(audit).values()} == {None}
 
 
@@ -236,7 +261,7 @@ def test_a_price_never_reads_as_nothing() -> None:
 
 def test_each_rung_says_whether_it_was_climbed_and_an_estimate_is_called_about(audit: Audit) -> None:
     took: dict[StepName, float] = {"replay": 4.0}
-    lines = ladder_lines(ladder(findings(), audit, rows=1000, seconds=took, row_seconds=0.25, fresh=None))
+    lines = ladder_lines(ladder(findings(), audit, rows=1000, seconds=took, row_seconds=0.25))
     text = "\n".join(lines)
     assert max(map(len, lines)) <= 80
     assert "replay         yes " in text

@@ -87,7 +87,7 @@ def assemble(
             rows=None if seen.statement is None else seen.statement.predicate.evidence.rows,
             seconds=seen.seconds,
             row_seconds=seen.row_seconds,
-            fresh=step_status(seen.findings, "fresh"),
+            fresh=seen.fresh,
         ),
         digests=digests,
         unchecked=(*(_TIME_GIVEN if time_given else ()), *(_unchecked(seen, digests) if verdict != "rejected" else ())),

@@ -5,13 +5,14 @@ Normative text: ``spec/13-report.md``, BC-VER-19. Pure: the seconds come from wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
 from blockcert.findings import Finding, Status, StepName, step_status
 from blockcert.numbers import exact, parse_decimal, round_up
 from blockcert.statistics import audit_bound
+from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.layout import percent
 from blockcert_verifier.report import Audit, Rung, RungName
 
@@ -30,12 +31,12 @@ def ladder(
     rows: int | None,
     seconds: Mapping[StepName, float],
     row_seconds: float | None,
-    fresh: Status | None,
+    fresh: Sequence[Fresh] = (),
 ) -> tuple[Rung, ...]:
     """The six rungs in their order; none reads as climbed whose step did not pass.
 
     ``rows`` is the number of evidence rows, None where the statement could not be read. ``seconds`` is what each step
-    took in this run, ``row_seconds`` what one row takes on this machine; ``fresh`` is how the step of that name ended.
+    took in this run, ``row_seconds`` what one row takes on this machine; ``fresh`` what was measured on fresh ones.
     """
     seen = list(findings)
     clock = _Clock(seconds, row_seconds)
@@ -45,7 +46,7 @@ def ladder(
         _recomputation(step_status(seen, "recompute"), clock),
         _replay(replayed, audit, rows, clock),
         _all_rows(replayed, audit, rows, clock),
-        _fresh(fresh, audit, clock),
+        _fresh(step_status(seen, "fresh"), fresh, audit, clock),
         _rung("proof", "what holds of the two exact programs, without any tolerance", "no", "not in this version"),
     )
 
@@ -149,9 +150,21 @@ def _all_rows(status: Status | None, audit: Audit | None, rows: int | None, cloc
     return _rung("all-rows", establishes, climbed, how, clock.took("replay"), clock.would_take(rows))
 
 
-def _fresh(status: Status | None, audit: Audit | None, clock: _Clock) -> Rung:
+def _fresh(status: Status | None, fresh: Sequence[Fresh], audit: Audit | None, clock: _Clock) -> Rung:
     establishes = "it holds on prompts that the producer has never seen, not only on those it lists"
-    climbed: _Climbed = "yes" if status == "passed" else "partly" if status == "inconclusive" else "no"
+    drawn = next((one for one in fresh if one.population == "frame"), None)
+    climbed: _Climbed = "no"
+    if drawn is not None and status in ("passed", "inconclusive"):
+        establishes = f"{drawn.rows} prompts that the producer did not list agree with those that it did, within chance"
+        if drawn.repeatable:
+            establishes += "; with a seed known beforehand"
+        if status == "inconclusive":
+            establishes = f"{drawn.rows} prompts that the producer did not list differ beyond chance or are undecided"
+        climbed = "yes" if status == "passed" and not drawn.repeatable else "partly"
     given = "" if audit is not None else "--reference MODEL "
-    how = None if climbed == "yes" or status == "failed" else f"{given}--fresh {USUAL_ROWS} --corpus FILES"
-    return _rung("fresh-prompts", establishes, climbed, how, clock.took("fresh"), clock.would_take(USUAL_ROWS))
+    how = f"{given}--fresh {USUAL_ROWS} --corpus FILES" if drawn is None else "the findings say what was left open"
+    if drawn is not None and status == "passed":
+        how = "leave out --seed"
+    done = climbed == "yes" or status == "failed"
+    price = clock.would_take(USUAL_ROWS)
+    return _rung("fresh-prompts", establishes, climbed, None if done else how, clock.took("fresh"), price)

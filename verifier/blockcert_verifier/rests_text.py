@@ -23,6 +23,9 @@ def rests_lines(report: Report, certificate: Certificate) -> list[str]:
         sure = f"at {percent(1 - parse_decimal(population.alpha))} %"
         frame = "frame verified" if verified else "frame unverified"
         rows.append(("shares of windows", population.scope, population.basis, f"{sure}, {frame}"))
+    for one in report.fresh:
+        kind = "fresh prompts" if one.population == "frame" else "your own texts"
+        rows.append((kind, "population", "measurement", f"{one.rows} drawn here, none listed"))
     rows.append(("what was kept", "both programs", "count", "producer's word" if audit is None else "counted again"))
     rows.append(("float32 floor", end.scope, "estimate", "one machine's rounding"))
     if certificate.fidelity is not None:
