@@ -6,8 +6,7 @@ rational numbers they are, summed exactly, and rounded once by the spec's rule.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 
 from msgspec import Struct
@@ -16,6 +15,7 @@ from blockcert.composition import lipschitz_bound, telescoping_bound, weakest_ba
 from blockcert.errors import Refusal
 from blockcert.evidence_file import EvidenceTable
 from blockcert.numbers import exact, parse_decimal, round_bound, round_down_share, round_nearest, round_up
+from blockcert.predicates import satisfied
 from blockcert.statement import (
     Claims,
     CompositionClaim,
@@ -28,11 +28,13 @@ from blockcert.statement import (
     PopulationClaim,
     PopulationPredicate,
     StageClaim,
+    Stratum,
     Thresholds,
 )
 from blockcert.statistics import level_of_each, population_bound
+from blockcert.strata import Strata
 
-__all__ = ["ClaimTerms", "exact_sum", "successes", "summarise"]
+__all__ = ["ClaimTerms", "exact_sum", "stratum_bounds", "successes", "summarise"]
 
 
 LARGEST_RATIO = 10**30
@@ -43,7 +45,8 @@ class ClaimTerms(Struct, frozen=True):
     """What the claims depend on beside the evidence.
 
     ``length`` is ``T``; ``same[i]`` says that stage ``i`` is one program on both sides; ``windows`` counts the frame's
-    windows not used for calibration; ``lipschitz`` has one entry per stage.
+    windows not used for calibration; ``lipschitz`` has one entry per stage; ``strata`` are the corpus files where there
+    are several, else None.
     """
 
     length: int
@@ -53,6 +56,7 @@ class ClaimTerms(Struct, frozen=True):
     alpha: str
     predicates: tuple[PopulationPredicate, ...]
     lipschitz: tuple[Lipschitz | None, ...]
+    strata: Strata | None
 
 
 def exact_sum(values: Sequence[float]) -> Fraction:
@@ -218,66 +222,54 @@ def successes(table: EvidenceTable, terms: ClaimTerms, predicate: PopulationPred
     Raises:
         Refusal: ``claims.threshold`` and ``claims.predicate`` where the predicate is not one of the spec's.
     """
-    test = _predicate(table, terms, predicate)
-    return sum(test(row) for row in range(table.shape.rows))
-
-
-def _predicate(table: EvidenceTable, terms: ClaimTerms, predicate: PopulationPredicate) -> Callable[[int], bool]:
-    needs_share = predicate.kind in ("covered", "top1")
-    needs_threshold = predicate.kind != "top1"
-    if (predicate.share is not None) != needs_share or (predicate.threshold is not None) != needs_threshold:
-        raise Refusal(
-            "claims.predicate",
-            f"predicate {predicate.kind}",
-            "it has a share or a threshold too many or too few",
-        )
-    share = parse_decimal(predicate.share) if predicate.share is not None else Fraction(0)
-    threshold = parse_decimal(predicate.threshold) if predicate.threshold is not None else Fraction(0)
-    # counts are integers, so a share of the tokens is met from its ceiling on
-    needed = math.ceil(share * terms.length)
-    sum_limit = threshold * (terms.length - 1)
-    match predicate.kind:
-        case "covered":
-            if predicate.threshold not in terms.thresholds.relative:
-                raise Refusal(
-                    "claims.threshold",
-                    "predicate covered",
-                    f"{predicate.threshold} is not a listed threshold",
-                )
-            r = terms.thresholds.relative.index(predicate.threshold)
-            counts = [table.at("covered", i, r) for i in range(1, table.shape.blocks + 1)]
-            return lambda row: all(column[row] >= needed for column in counts)
-        case "top1":
-            agree = table.flat("top1_agree")
-            return lambda row: agree[row] >= needed
-        case "kl":
-            kl = table.flat("kl_sum")
-            return lambda row: exact(kl[row]) <= sum_limit
-        case "loss_difference":
-            difference = table.flat("loss_difference")
-            return lambda row: abs(exact(difference[row])) <= sum_limit
-        case "logit_difference":
-            logits = table.flat("logit_difference")
-            return lambda row: exact(logits[row]) <= threshold
+    return sum(satisfied(table, terms.length, terms.thresholds, predicate))
 
 
 def _population(table: EvidenceTable, terms: ClaimTerms) -> Population:
     alpha = parse_decimal(terms.alpha)
     trials, windows = table.shape.rows, terms.windows
     claims: list[PopulationClaim] = []
+    held: list[tuple[bool, ...]] = []
     for predicate in terms.predicates:
-        count = successes(table, terms, predicate)
+        rows = satisfied(table, terms.length, terms.thresholds, predicate)
+        count = sum(rows)
         at_least = population_bound(windows, trials, count, level_of_each(alpha, len(terms.predicates)))
         share = round_down_share(Fraction(at_least, windows))
         claims.append(PopulationClaim(predicate, count, at_least, share))
+        held.append(rows)
     return Population(
         windows=windows,
         trials=trials,
         alpha=terms.alpha,
         claims=tuple(claims),
+        strata=None if terms.strata is None else _strata(terms.strata, held, alpha),
         scope="population",
         basis="measurement",
     )
+
+
+def _strata(strata: Strata, held: Sequence[tuple[bool, ...]], alpha: Fraction) -> tuple[Stratum, ...]:
+    """Bounds for each stratum; ``held[k][p]`` says that row ``p`` satisfies predicate ``k``."""
+    rows_of: list[list[int]] = [[] for _ in strata.windows]
+    for row, h in enumerate(strata.of_row):
+        rows_of[h].append(row)
+    found: list[Stratum] = []
+    for windows, rows in zip(strata.windows, rows_of, strict=True):
+        counts = tuple(sum(held_by[row] for row in rows) for held_by in held)
+        bounds = stratum_bounds(windows, len(rows), counts, len(rows_of), alpha)
+        found.append(Stratum(windows=windows, trials=len(rows), successes=counts, at_least=bounds))
+    return tuple(found)
+
+
+def stratum_bounds(windows: int, trials: int, counts: Sequence[int], strata: int, alpha: Fraction) -> tuple[int, ...]:
+    """For each predicate how many of a stratum's ``windows`` satisfy it, from ``counts`` of ``trials`` listed ones.
+
+    ``alpha`` is divided over all predicates of all ``strata``. A stratum without windows has nothing to bound.
+    """
+    if not windows or not counts:
+        return (0,) * len(counts)
+    level = level_of_each(alpha, len(counts) * strata)
+    return tuple(population_bound(windows, trials, count, level) for count in counts)
 
 
 def _control(table: EvidenceTable) -> Control:

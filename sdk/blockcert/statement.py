@@ -14,6 +14,7 @@ from blockcert.printable import PRINTABLE
 from blockcert.program import Decimal, FileName, Hash, Size
 
 __all__ = [
+    "MOST_STRATA",
     "PREDICATE_TYPE",
     "PREDICATE_VERSION",
     "STATEMENT_TYPE",
@@ -43,6 +44,7 @@ __all__ = [
     "Scope",
     "StageClaim",
     "Statement",
+    "Stratum",
     "Subject",
     "Surrogate",
     "Thresholds",
@@ -52,6 +54,8 @@ __all__ = [
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:blockcert:certificate:v1"
 PREDICATE_VERSION = "1.0"
+MOST_STRATA = 64
+"""Most corpus files that have bounds of their own: the level is divided over all of them."""
 
 Scope: TypeAlias = Literal["all-inputs", "listed-prompts", "population", "stated-points"]
 Basis: TypeAlias = Literal["proof", "enclosure", "measurement", "estimate"]
@@ -271,13 +275,27 @@ class PopulationClaim(_Record, frozen=True):
     at_least_share: Decimal
 
 
+class Stratum(_Record, frozen=True):
+    """The population's windows of one corpus file; counts and bounds in the order of the population claims."""
+
+    windows: Count
+    trials: Count
+    successes: Annotated[tuple[Count, ...], Meta(max_length=32)]
+    at_least: Annotated[tuple[Count, ...], Meta(max_length=32)]
+
+
 class Population(_Record, frozen=True):
-    """The population claims, jointly wrong with probability at most ``alpha`` over the draw."""
+    """The population claims, jointly wrong with probability at most ``alpha`` over the draw.
+
+    ``strata`` has bounds for each corpus file, jointly wrong with probability at most ``alpha`` too; it is null for a
+    single file and for more than 64.
+    """
 
     windows: Count
     trials: Count
     alpha: Decimal
     claims: Annotated[tuple[PopulationClaim, ...], Meta(max_length=32)]
+    strata: Annotated[tuple[Stratum, ...], Meta(min_length=2, max_length=MOST_STRATA)] | None
     scope: Scope
     basis: Basis
 

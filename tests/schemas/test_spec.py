@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from blockcert.claims import stratum_bounds
 from blockcert.draw import (
     Stream,
     calibration_windows,
@@ -196,6 +197,17 @@ def test_population_bounds() -> None:
     assert len(cases) == 5
     for (windows, trials, count, level), at_least in zip(cases, values, strict=True):
         assert population_bound(int(windows), int(trials), int(count), Fraction(level.strip())) == at_least
+
+
+def test_bounds_of_corpus_files() -> None:
+    lines = text("08-claims.md").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("  | M_h, N_h, s, alpha / (k H) |"))
+    cases = [cell.split(",") for cell in lines[start].strip("| ").split("|")[1:]]
+    values = [int(cell) for cell in lines[start + 2].strip("| ").split("|")[1:]]
+    assert len(cases) == 4
+    for (windows, trials, count, level), at_least in zip(cases, values, strict=True):
+        alpha = Fraction(level.strip()) * 6
+        assert stratum_bounds(int(windows), int(trials), [int(count)] * 2, 3, alpha) == (at_least, at_least)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

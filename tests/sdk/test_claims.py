@@ -35,6 +35,7 @@ TERMS = ClaimTerms(
     alpha="0.05",
     predicates=PREDICATES,
     lipschitz=(None,) * 4,
+    strata=None,
 )
 
 
@@ -120,7 +121,7 @@ def test_telescoping_and_when_it_is_vacuous(table: EvidenceTable) -> None:
 @given(tables())
 def test_lipschitz_composition_uses_the_printed_constants(table: EvidenceTable) -> None:
     constants = (None, Lipschitz("1.5", "all-inputs", "proof"), Lipschitz("2", "listed-prompts", "estimate"), None)
-    terms = ClaimTerms(LENGTH, TERMS.same, THRESHOLDS, 1000, "0.05", PREDICATES, constants)
+    terms = ClaimTerms(LENGTH, TERMS.same, THRESHOLDS, 1000, "0.05", PREDICATES, constants, None)
     e0, e1, e2 = (parse_decimal(summarise(table, TERMS).stages[i].error) for i in range(3))
     bound = (e0 * Fraction(3, 2) + e1) * 2 + e2
     if bound < max(cell(table, "drift", p, 2) for p in range(5)):
@@ -139,7 +140,7 @@ def test_a_constant_of_another_scope_is_not_composed() -> None:
     with pytest.raises(Refusal) as refusal:
         summarise(
             EvidenceTable(SHAPE, cells),
-            ClaimTerms(LENGTH, TERMS.same, THRESHOLDS, 1000, "0.05", PREDICATES, constants),
+            ClaimTerms(LENGTH, TERMS.same, THRESHOLDS, 1000, "0.05", PREDICATES, constants, None),
         )
     assert refusal.value.code.startswith(("claims.", "composition."))
 
@@ -188,7 +189,7 @@ BAD_PREDICATES = {
 @pytest.mark.parametrize("predicate", BAD_PREDICATES.values(), ids=BAD_PREDICATES)
 def test_predicates_outside_the_spec_are_refused(predicate: PopulationPredicate) -> None:
     cells = {c.name: array("q" if c.dtype == "I64" else "d", [0] * _size(c.shape)) for c in columns(SHAPE)}
-    terms = ClaimTerms(LENGTH, TERMS.same, THRESHOLDS, 1000, "0.05", (predicate,), TERMS.lipschitz)
+    terms = ClaimTerms(LENGTH, TERMS.same, THRESHOLDS, 1000, "0.05", (predicate,), TERMS.lipschitz, None)
     with pytest.raises(Refusal) as refusal:
         summarise(EvidenceTable(SHAPE, cells), terms)
     assert refusal.value.code in ("claims.threshold", "claims.predicate")

@@ -173,10 +173,7 @@ def give_a_first_token(frame: dict[str, Any], more: int) -> None:
 
 
 FRAMES: dict[str, tuple[Change, str]] = {
-    "a text twice": (
-        lambda f: f["corpus"].append({**f["corpus"][0], "name": "again.txt", "windows": 0}),
-        "prompts.duplicate",
-    ),
+    "a text twice": (lambda f: f["corpus"][1].update(blake3=f["corpus"][0]["blake3"]), "prompts.duplicate"),
     "another tokenizer": (lambda f: f["tokenizer"].update(blake3="00" * 32), "statement.tokenizer"),
     "more windows than text": (lambda f: give_windows(f, f["length"], 1), "statement.windows"),
     "more windows than text, with a first token": (lambda f: give_a_first_token(f, 1), "statement.windows"),
@@ -282,6 +279,18 @@ def test_costs_that_were_counted_again_are_said_to_be(made: Made) -> None:
 
 # --- lists of another length ------------------------------------------------------------------------------------
 
+A_STRATUM = {"windows": 0, "trials": 0, "successes": [0] * 6, "at_least": [0] * 6}
+
+
+def strata_in(predicate: dict[str, Any]) -> list[dict[str, Any]]:
+    return predicate["claims"]["population"]["strata"]
+
+
+def leave_one_file(predicate: dict[str, Any]) -> None:
+    frame = predicate["prompts"]["frame"]
+    frame["corpus"] = [{**frame["corpus"][0], "windows": frame["windows"]}]
+
+
 LISTS: dict[str, tuple[Change, str]] = {
     "covered": (lambda p: p["claims"]["stages"][1].update(covered=[]), "claims.stages[1].covered"),
     "loss_covered": (lambda p: p["claims"]["stages"][1]["loss_covered"].pop(), "claims.stages[1].loss_covered"),
@@ -294,6 +303,11 @@ LISTS: dict[str, tuple[Change, str]] = {
     "float32": (lambda p: p["claims"]["control"]["float32_floor"].update(relative_error=[]), "float32_floor"),
     "kept": (lambda p: p["surrogate"]["kept"].update(surrogate=[]), "kept.surrogate"),
     "stages": (lambda p: p["reference"].update(blocks=4), "claims.stages"),
+    "no strata": (lambda p: p["claims"]["population"].update(strata=None), "population.strata"),
+    "a stratum too many": (lambda p: strata_in(p).append(A_STRATUM), "population.strata"),
+    "strata of one file": (leave_one_file, "population.strata"),
+    "counts of a stratum": (lambda p: strata_in(p)[1]["successes"].pop(), "strata[1].successes"),
+    "bounds of a stratum": (lambda p: strata_in(p)[0]["at_least"].append(1), "strata[0].at_least"),
 }
 
 

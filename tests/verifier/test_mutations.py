@@ -228,6 +228,8 @@ def test_a_claimed_number_one_unit_off_and_signed_again(copy: Made, data: st.Dat
         (("composition", 0, "vacuous"), True, "recompute.composition.mismatch"),
         (("composition",), [], "recompute.composition.mismatch"),
         (("population", "windows"), 38, "recompute.population.mismatch"),
+        (("population", "strata", 0, "windows"), 1, "recompute.population.mismatch"),
+        (("population", "strata", 1, "trials"), 6, "recompute.population.mismatch"),
         (("control", "identity", "top1_agree"), 0, "recompute.control.mismatch"),
     ],
 )
@@ -238,6 +240,23 @@ def test_a_claim_said_otherwise_and_signed_again(copy: Made, path: tuple[Any, ..
     change_statement(copy, change)
     report = verify(copy.bundle, copy.without_replay, at=NOW)
     assert failed(report) == {code}
+
+
+@pytest.mark.parametrize("field", ["successes", "at_least"])
+@pytest.mark.parametrize("file", [0, 1])
+def test_one_more_for_one_corpus_file(copy: Made, file: int, field: str) -> None:
+    def change(statement: dict[str, Any]) -> None:
+        statement["predicate"]["claims"]["population"]["strata"][file][field][0] += 1
+
+    change_statement(copy, change)
+    report = verify(copy.bundle, copy.without_replay, at=NOW)
+    assert failed(report) == {"recompute.population.mismatch"}
+    assert f"population.strata[{file}].{field}[0]" in report.sentence
+
+
+def test_the_bounds_of_two_corpus_files_exchanged(copy: Made) -> None:
+    change_statement(copy, lambda s: s["predicate"]["claims"]["population"]["strata"].reverse())
+    assert failed(verify(copy.bundle, copy.without_replay, at=NOW)) == {"recompute.population.mismatch"}
 
 
 def test_thresholds_chosen_afterwards_must_be_marked(copy: Made) -> None:

@@ -17,6 +17,8 @@ _ENDED = {
     "interrupted": "PARTIAL: it was interrupted",
     "refuted": "It ended at a refutation",
 }
+MOST_FILES = 8
+"""Corpus files whose bounds are shown; the JSON report has those of all."""
 MOST_ROWS = 48
 """Rows named one by one."""
 
@@ -47,10 +49,14 @@ def audit_lines(audit: Audit) -> list[str]:
     lines += wrap(_bound(audit), "  ", "  ")
     if not whole:
         rows: list[tuple[str, str, str, str]] = []
-        for (scope, sure), held in groupby(audit.consequences, key=lambda c: (c.scope, c.confidence)):
-            rows.append((f"{_HELD.get(scope, scope)}, at {_percent(sure)} confidence", "", "", ""))
+        shown = [c for c in audit.consequences if (c.corpus_file or 0) < MOST_FILES]
+        for (scope, file, sure), held in groupby(shown, key=lambda c: (c.scope, c.corpus_file, c.confidence)):
+            what = _HELD.get(scope, scope) if file is None else f"of the windows of corpus file {file + 1}"
+            rows.append((f"{what}, at {_percent(sure)} confidence", "", "", ""))
             rows += [(f"  {c.claim}", f"{c.stated}", f"{c.at_least}", f"{c.of}") for c in held]
         lines += columns([("", "stated", "at least", "of"), *rows])
+        if len(shown) < len(audit.consequences):
+            lines.append(f"  corpus files after the first {MOST_FILES}: --json FILE has them all")
         lines += wrap("Recorded means are not bounded by a sample; --replay all confirms them.", "  ", "  ")
     return lines
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from blockcert.numbers import parse_decimal
+from blockcert.printable import plain
 from blockcert.statement import Cost, StageClaim
 from blockcert_verifier.depth_text import depth_lines
 from blockcert_verifier.layout import columns, percent, share, short
@@ -14,6 +15,8 @@ from blockcert_verifier.steps.consequences import predicate_name
 
 __all__ = ["claims_lines", "columns", "percent", "share", "short"]
 
+MOST_FILES = 8
+"""Corpus files listed one by one."""
 MOST_BLOCKS = 16
 """Blocks listed one by one; of a deeper model only the worst are."""
 
@@ -128,7 +131,34 @@ def _population(certificate: Certificate, frame_verified: bool) -> list[str]:
         f"Population of {population.windows} windows [{population.scope}, {population.basis}]",
         f"  jointly at {sure} % confidence; {frame}",
         *columns([("prompts of which", "listed", "at least"), *rows]),
+        *_strata(certificate, sure),
     ]
+
+
+def _strata(certificate: Certificate, sure: str) -> list[str]:
+    """The bounds of each corpus file; its name is its producer's."""
+    population = certificate.claims.population
+    if population.strata is None:
+        return []
+    rows: list[tuple[str, str, str]] = []
+    # an unchecked statement may have more or fewer of anything
+    for name, stratum in list(zip(certificate.corpus, population.strata, strict=False))[:MOST_FILES]:
+        rows.append((f"{_shortened(name)}, {stratum.windows} windows", "", ""))
+        rows += [
+            (f"  {predicate_name(claim.predicate)}", f"{successes}/{stratum.trials}", f"{at_least}")
+            for claim, successes, at_least in zip(population.claims, stratum.successes, stratum.at_least, strict=False)
+        ]
+    more = len(population.strata) - MOST_FILES
+    return [
+        f"  Each corpus file alone, given its number of listed prompts; jointly at {sure} %",
+        *columns([("", "listed", "at least"), *rows]),
+        *([f"  {more} more corpus files; --json FILE has them all"] if more > 0 else []),
+    ]
+
+
+def _shortened(name: str) -> str:
+    shown = plain(name)
+    return shown if len(shown) <= 32 else f"{shown[:29]}..."
 
 
 def _kept(certificate: Certificate, recounted: bool) -> list[str]:

@@ -53,7 +53,10 @@ class StepReport(Struct, frozen=True):
 
 
 class Certificate(Struct, frozen=True):
-    """What the statement says about itself. ``authenticated`` says whether trusted keys signed it."""
+    """What the statement says about itself. ``authenticated`` says whether trusted keys signed it.
+
+    ``corpus`` are the names of its corpus files.
+    """
 
     authenticated: bool
     producer: str
@@ -67,6 +70,7 @@ class Certificate(Struct, frozen=True):
     prompts: int
     prompt_length: int
     windows: int
+    corpus: tuple[str, ...]
     relative_thresholds: tuple[str, ...]
     loss_thresholds: tuple[str, ...]
     post_hoc: bool
@@ -76,10 +80,14 @@ class Certificate(Struct, frozen=True):
 
 
 class Consequence(Struct, frozen=True):
-    """A claim as the audit leaves it: what still holds if as many rows are false as the sample could have missed."""
+    """A claim as the audit leaves it: what still holds if as many rows are false as the sample could have missed.
+
+    ``corpus_file`` is the place of a corpus file whose windows alone the claim is about, null for all others.
+    """
 
     claim: str
     scope: Scope
+    corpus_file: int | None
     stated: int
     at_least: int
     of: int
@@ -240,6 +248,7 @@ def describe(statement: Statement, authenticated: bool) -> Certificate:
         prompts=frame.certification,
         prompt_length=frame.length,
         windows=frame.windows,
+        corpus=tuple(file.name for file in frame.corpus),
         relative_thresholds=p.thresholds.relative,
         loss_thresholds=p.thresholds.loss,
         post_hoc=p.thresholds.post_hoc,

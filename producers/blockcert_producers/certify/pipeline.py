@@ -40,6 +40,7 @@ from blockcert.statement import (
     Surrogate,
     Thresholds,
 )
+from blockcert.strata import strata_of
 from blockcert.times import format_time
 from blockcert_producers.certify.measuring import evidence_columns, self_check, write_evidence
 from blockcert_producers.certify.terms import default_predicates, default_thresholds
@@ -126,6 +127,9 @@ def certify(
         alpha=options.alpha,
         predicates=predicates,
         lipschitz=(None,) * shape.stages,
+        strata=strata_of(
+            work.frame, *(digest_file(writer.path(name)).blake3 for name in (REFERENCE_PROGRAM, SURROGATE_PROGRAM))
+        ),
     )
     # from the file as written, so that the claims are a function of the evidence that is published
     claims = summarise(read_evidence(writer.path(EVIDENCE), shape, EVIDENCE), terms)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from blockcert.claims import stratum_bounds
 from blockcert.numbers import format_decimal, parse_decimal
 from blockcert.statement import PopulationPredicate, Statement
 from blockcert.statistics import joint_level, level_of_each, population_bound
@@ -39,7 +40,8 @@ def consequences(statement: Statement, bound: int, attributed: bool, beta: Fract
     """The counts that hold although up to ``bound - 1`` rows may be false, at confidence ``1 - beta``.
 
     Maxima hold for at least ``N - bound + 1`` rows. Population bounds are computed again with ``bound - 1`` fewer
-    successes and hold at ``1 - alpha - beta``. Loss coverage is stated only where attribution rows were sampled.
+    successes and hold at ``1 - alpha - beta``; so are those of each corpus file, apart. Loss coverage is stated only
+    where attribution rows were sampled.
     """
     p = statement.predicate
     claims, length, missed = p.claims, p.prompts.frame.length, bound - 1
@@ -48,7 +50,7 @@ def consequences(statement: Statement, bound: int, attributed: bool, beta: Fract
     found: list[Consequence] = []
 
     def listed(claim: str, stated: int, lost: int, of: int) -> None:
-        found.append(Consequence(claim, "listed-prompts", stated, _less(stated, lost), of, sure))
+        found.append(Consequence(claim, "listed-prompts", None, stated, _less(stated, lost), of, sure))
 
     listed("prompts within every stated maximum", rows, missed, rows)
     blocks = claims.stages[1:-1]
@@ -72,7 +74,15 @@ def consequences(statement: Statement, bound: int, attributed: bool, beta: Fract
         successes = _less(claim.successes, missed)
         at_least = population_bound(population.windows, population.trials, successes, level)
         name = predicate_name(claim.predicate)
-        found.append(Consequence(name, "population", claim.at_least, at_least, population.windows, joint))
+        found.append(Consequence(name, "population", None, claim.at_least, at_least, population.windows, joint))
+    strata = population.strata or ()
+    for h, stratum in enumerate(strata):
+        # all of the false rows may come from one file
+        counts = [_less(successes, missed) for successes in stratum.successes]
+        bounds = stratum_bounds(stratum.windows, stratum.trials, counts, len(strata), alpha)
+        for claim, stated, at_least in zip(population.claims, stratum.at_least, bounds, strict=True):
+            name = predicate_name(claim.predicate)
+            found.append(Consequence(name, "population", h, stated, at_least, stratum.windows, joint))
     return tuple(found)
 
 

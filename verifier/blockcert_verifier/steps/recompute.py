@@ -19,6 +19,7 @@ from blockcert.numbers import parse_decimal
 from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims, PopulationPredicate, Statement
+from blockcert.strata import strata_of
 from blockcert_verifier.steps.outcome import capped, failed, failures, inconclusive, passed
 
 __all__ = ["claims", "evidence_shape", "recompute", "terms", "thresholds"]
@@ -181,8 +182,12 @@ def _evidence(statement: Statement, same: tuple[bool, ...], table: EvidenceTable
 
 
 def terms(statement: Statement, same: tuple[bool, ...]) -> ClaimTerms:
-    """What the claims depend on beside the evidence, taken from the statement."""
+    """What the claims depend on beside the evidence, taken from the statement, and the strata from the draw.
+
+    Refuses `draw.count` where the frame lists more prompts than it has windows.
+    """
     p = statement.predicate
+    digests = {subject.name: subject.digest.blake3 for subject in statement.subject}
     return ClaimTerms(
         length=p.prompts.frame.length,
         same=same,
@@ -191,6 +196,7 @@ def terms(statement: Statement, same: tuple[bool, ...]) -> ClaimTerms:
         alpha=p.claims.population.alpha,
         predicates=tuple(claim.predicate for claim in p.claims.population.claims),
         lipschitz=tuple(stage.lipschitz for stage in p.claims.stages),
+        strata=strata_of(p.prompts.frame, digests[p.reference.program], digests[p.surrogate.program]),
     )
 
 

@@ -17,7 +17,7 @@ from blockcert.findings import Finding
 from blockcert.names import check_names, shown
 from blockcert.numbers import parse_decimal
 from blockcert.program import Program
-from blockcert.statement import PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
+from blockcert.statement import MOST_STRATA, PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
 from blockcert.times import parse_time
 from blockcert.wellformed import REFERENCE_PREFIX, problems
 from blockcert_verifier.steps.outcome import capped, failed, failures, from_refusal, inconclusive, passed
@@ -178,7 +178,7 @@ def _fields(found: Statement) -> list[Finding]:
 
 
 def _lengths(found: Statement) -> Iterator[Finding]:
-    """A list with an entry for each stage or threshold has that many (BC-STM-16)."""
+    """A list with an entry for each stage, threshold, corpus file or predicate has that many (BC-STM-16)."""
     p = found.predicate
     claims, identity = p.claims, p.claims.control.identity
     stages, relative, loss = p.reference.blocks + 2, len(p.thresholds.relative), len(p.thresholds.loss)
@@ -193,6 +193,11 @@ def _lengths(found: Statement) -> Iterator[Finding]:
         ("claims.control.float32_floor.relative_error", claims.control.float32_floor.relative_error, stages),
         *((f"claims.control.identity.covered[{i}]", counts, relative) for i, counts in enumerate(identity.covered)),
     ]
+    files, strata, k = len(p.prompts.frame.corpus), claims.population.strata or (), len(claims.population.claims)
+    lists.append(("claims.population.strata", strata, files if 2 <= files <= MOST_STRATA else 0))
+    for h, stratum in enumerate(strata):
+        at = f"claims.population.strata[{h}]"
+        lists += [(f"{at}.successes", stratum.successes, k), (f"{at}.at_least", stratum.at_least, k)]
     for i, stage in enumerate(claims.stages):
         at = f"claims.stages[{i}]"
         lists += [(f"{at}.covered", stage.covered, relative), (f"{at}.loss_covered", stage.loss_covered, loss)]
@@ -201,7 +206,7 @@ def _lengths(found: Statement) -> Iterator[Finding]:
             yield failed("structure", "statement.lengths", place, f"this is stage {i}, and it says {stage.index}")
     for path, entries, wanted in lists:
         if entries is not None and len(entries) != wanted:
-            sentence = f"there are {len(entries)} entries and must be {wanted}, one for each stage or threshold"
+            sentence = f"there are {len(entries)} entries and must be {wanted}, one for each that it is about"
             yield failed("structure", "statement.lengths", f"{PLACE}: $.predicate.{path}", sentence)
 
 
