@@ -303,6 +303,20 @@ def test_rows_that_this_machine_cannot_measure_decide_nothing(case: Case) -> Non
     assert not {f.code for f in findings} & {"fresh.claim.refuted"}
 
 
+def test_one_row_that_can_be_measured_is_one_of_all_that_were_drawn(case: Case) -> None:
+    calls = []
+
+    def measure(tokens: Any) -> Measured:
+        calls.append(len(tokens))
+        if len(calls) != 2:
+            raise MemoryError
+        return case.measure(tokens)
+
+    found, _ = case.fresh(measure, 4)
+    assert found is not None
+    assert (found.rows, found.unresolved) == (4, 3)
+
+
 def test_a_program_that_cannot_be_evaluated_fails(case: Case) -> None:
     def measure(tokens: Any) -> Measured:
         raise Refusal("tensor.missing", "programs/surrogate.safetensors", "There is no tensor of that name.")

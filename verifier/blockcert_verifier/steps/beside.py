@@ -72,8 +72,7 @@ def gather(tokens: Host, measure_rows: Callable[[Host], Measured], shape: Eviden
     Raises:
         Refusal: where a program or a weight file is at fault, so that no row can be measured.
     """
-    rows = len(tokens)
-    parts = list(_parts(tokens, measure_rows))
+    parts, rows = _parts(tokens, measure_rows)
     resolved: dict[str, list[Cells]] = {name: [] for name in COLUMNS}
     for measured, count in parts:
         kept = np.setdiff1d(np.arange(count), [one.row for one in measured.unresolved])
@@ -91,22 +90,26 @@ def gather(tokens: Host, measure_rows: Callable[[Host], Measured], shape: Eviden
     return Own(rows, rows - count, int(count - finite.sum()), _table(values, shape, int(finite.sum())), cells)
 
 
-def _parts(tokens: Host, measure_rows: Callable[[Host], Measured]) -> Iterator[tuple[Measured, int]]:
+def _parts(tokens: Host, measure_rows: Callable[[Host], Measured]) -> tuple[list[tuple[Measured, int]], int]:
+    """What could be measured, in parts with their numbers of rows, and how many rows were tried in all."""
     try:
         whole = measure_rows(tokens)
     except Refusal:
         raise
     except _CRASHES:
+        parts: list[tuple[Measured, int]] = []
         # one at a time needs the least memory; what fails even so is left undecided, since nobody recorded it
         for row in range(len(tokens)):
             try:
-                yield measure_rows(tokens[row : row + 1]), 1
+                parts.append((measure_rows(tokens[row : row + 1]), 1))
             except Refusal:
                 raise
             except _CRASHES:
                 continue
-    else:
-        yield whole, len(tokens)
+        return parts, len(tokens)
+    # fewer where measuring was stopped: the windows are in the order drawn, and the first of them are a draw too
+    count = len(whole["kl_sum"].value)
+    return [(whole, count)], count
 
 
 def _table(values: dict[str, Host], shape: EvidenceShape, rows: int) -> EvidenceTable:
