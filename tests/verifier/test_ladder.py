@@ -71,7 +71,7 @@ def test_without_the_reference_two_rungs_are_climbed_and_the_others_name_their_o
         f"--reference MODEL --fresh {USUAL_ROWS} --corpus FILES",
         "not in this version",
     ]
-    assert f"{CERTIFICATION} of {CERTIFICATION} rows that agree" in report.ladder[2].establishes
+    assert f"if {CERTIFICATION} of {CERTIFICATION} rows agree" in report.ladder[2].establishes
 
 
 def test_a_sample_climbs_the_replay_and_says_how_many_rows_can_be_false(made: Made) -> None:

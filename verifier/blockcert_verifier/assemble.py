@@ -167,7 +167,8 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
 
     if audit is None:
         add("whether the numbers were really measured", "give the original model, --reference MODEL", "replay")
-        add("what the surrogate kept", "--reference MODEL counts parameters, bits and multiply-adds again")
+        how = "--reference MODEL counts parameters, bits and multiply-adds again"
+        add("what the surrogate kept", how, "replay")
     else:
         if audit.confirmed < audit.sampled:
             how = "the findings name their cells; a machine with wider floating point may decide them"

@@ -132,7 +132,7 @@ def _bound(rows: int | None) -> str:
         return "how many of the recorded rows can be false at most"
     drawn = min(USUAL_ROWS, rows)
     below = audit_bound(rows, drawn, 1 - _CONFIDENCE)
-    return f"{drawn} of {rows} rows that agree: at {_percent(_CONFIDENCE)} confidence fewer than {below} are false"
+    return f"if {drawn} of {rows} rows agree: at {_percent(_CONFIDENCE)} confidence fewer than {below} are false"
 
 
 def _percent(confidence: Fraction) -> str:
