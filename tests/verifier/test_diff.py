@@ -134,6 +134,7 @@ def test_another_reference_is_not_compared(made: Made, other: Made, change: Chan
     assert {(line.difference, line.better) for line in all_lines(difference)} == {(None, None)}
     text = render_difference(difference)
     assert "not comparable, different reference" in text
+    assert "B - A" not in text
     assert "nearer the reference\n" not in text.replace("the one nearer the reference\n", "")
 
 

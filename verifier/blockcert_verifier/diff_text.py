@@ -59,19 +59,13 @@ def _head(table: Table) -> list[str]:
 def _table(table: Table) -> list[str]:
     if not table.lines:
         return _head(table)
-    controlled = any(line.control is not None for line in table.lines)
-    rows = [
-        (
-            line.what,
-            _marked(line, "A"),
-            _marked(line, "B"),
-            _difference(line),
-            *(["" if line.control is None else _value(line, line.control)] if controlled else []),
-        )
-        for line in table.lines
-    ]
+    sides = [["", *(line.what for line in table.lines)]]
+    sides += [[f"{side} ", *(_marked(line, side) for line in table.lines)] for side in "AB"]
+    differences = ["B - A", *map(_difference, table.lines)]
+    controls = ["control", *("" if line.control is None else _value(line, line.control) for line in table.lines)]
+    sides += [column for column in (differences, controls) if any(column[1:])]
     words = [part for line in table.lines if line.mark for part in wrap(f"{line.what}: {line.mark}", "  ", "    ")]
-    return [*_head(table), *columns([("", "A ", "B ", "B - A", *(["control"] if controlled else [])), *rows]), *words]
+    return [*_head(table), *columns(list(zip(*sides, strict=True))), *words]
 
 
 def _blocks(table: Table) -> list[str]:
