@@ -96,7 +96,7 @@ def _recomputation(status: Status | None, clock: _Clock) -> Rung:
     how = {
         "yes": None,
         "partly": "nothing here decides the claims that were left open",
-        "no": None if status == "failed" else "it needs the rung below",
+        "no": None if status == "failed" else "it needs the rung before it",
     }[climbed]
     establishes = "every claim follows from the recorded numbers, to the last digit"
     return _rung("recomputation", establishes, climbed, how, clock.took("recompute"))
