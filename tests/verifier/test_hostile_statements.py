@@ -244,7 +244,7 @@ def with_audit(made: Made, sampled: int, confirmed: int) -> Report:
         findings.append(inconclusive("replay", "replay.cell.inconclusive", "evidence.safetensors", "undecided"))
     payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
     statement = strict_json.decode(payload, Statement, STATEMENT)
-    seen = Seen(tuple(findings), report.certificate_id, report.signers, statement, audit)
+    seen = Seen(tuple(findings), report.certificate_id, report.signers, statement, audit, report.frame)
     return assemble(made.without_replay, NOW, seen, ("blake3",), time_given=False)
 
 
