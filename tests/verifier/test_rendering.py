@@ -188,7 +188,7 @@ def rests(report: Report) -> str:
 
 def test_what_it_rests_on_says_what_was_re_run_and_at_which_confidence(made: Made, report: Report) -> None:
     assert report.audit is not None
-    said = f"4 of 6 rows re-run: at 99 % fewer than {report.audit.false_rows_below} false"
+    said = f"4 of 6 rows re-run; 99 % sure: fewer than {report.audit.false_rows_below} false"
     assert f"errors, drift, loss listed-prompts measurement {said}" in rests(report)
     assert "what was kept both programs count counted again" in rests(report)
     without = verify(made.bundle, made.policy, at=NOW)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from blockcert.numbers import parse_decimal
-from blockcert_verifier.layout import bar, columns, percent, share, short
+from blockcert_verifier.layout import bar, columns, share, short
 from blockcert_verifier.report import Certificate, DepthRow
 
 __all__ = ["MOST_STAGES", "depth_lines"]
@@ -64,7 +64,7 @@ def _costs(depth: Sequence[DepthRow], certificate: Certificate) -> list[str]:
             _name(row, len(depth)),
             "-" if row.largest_step is None else short(row.largest_step),
             "-" if row.mean_step is None else short(row.mean_step),
-            "-" if row.step_share is None else percent(_floor(row.step_share)),
+            "-" if row.step_share is None else _tenths(row.step_share),
             "" if row.step_share is None else bar(parse_decimal(row.step_share), 10),
             *(share(covered, row.loss_tokens or 0).removesuffix(" %") for covered in row.loss_covered or ()),
         )
@@ -96,9 +96,10 @@ def _cost(row: DepthRow) -> Fraction:
     return Fraction(-1) if row.mean_step is None else parse_decimal(row.mean_step)
 
 
-def _floor(decimal: str) -> Fraction:
-    """A share to a tenth of a per cent, rounded down as the share itself."""
-    return Fraction(parse_decimal(decimal) * 1000 // 1, 1000)
+def _tenths(decimal: str) -> str:
+    """A share in per cent with one decimal, rounded down as the share itself."""
+    whole, tenth = divmod(int(parse_decimal(decimal) * 1000), 10)
+    return f"{whole}.{tenth}"
 
 
 def _rows(depth: Sequence[DepthRow], certificate: Certificate) -> int:

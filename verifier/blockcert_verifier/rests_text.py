@@ -46,4 +46,4 @@ def _replayed(audit: Audit | None) -> str:
     if audit.false_rows_below is None or audit.repeatable:
         return f"{audit.confirmed} of {audit.rows} rows re-run, no audit"
     sure = percent(parse_decimal(audit.confidence))
-    return f"{audit.confirmed} of {audit.rows} rows re-run: at {sure} % fewer than {audit.false_rows_below} false"
+    return f"{audit.confirmed} of {audit.rows} rows re-run; {sure} % sure: fewer than {audit.false_rows_below} false"
