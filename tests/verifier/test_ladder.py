@@ -266,8 +266,10 @@ def test_each_rung_says_whether_it_was_climbed_and_an_estimate_is_called_about(a
     assert max(map(len, lines)) <= 80
     assert "replay         yes " in text
     assert "(4 s)" in text
-    assert "> --replay all (about 250 s here)" in text
-    assert "proof          no " in text
+    assert "> --replay all (about 4 min here)" in text
+    assert "proof          no      would show: " in text
+    assert "all rows       no      would show: none of the 1000 rows is false" in text
+    assert text.count("would show") == 3
 
 
 def test_what_a_rung_says_is_not_said_again_below(made: Made) -> None:
