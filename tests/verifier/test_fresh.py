@@ -93,7 +93,7 @@ def test_it_is_asked_for_by_a_policy_or_not_at_all(made: Made) -> None:
 
 @pytest.mark.parametrize(
     ("options", "why"),
-    [({"corpus": ()}, "which was not given whole"), ({"reference": None}, "no reference model was given")],
+    [({"corpus": ()}, "which was not given whole"), ({"reference": None}, "the reference model is not at hand")],
 )
 def test_without_corpus_or_model_nothing_is_measured_and_the_report_says_why(
     options: dict[str, Any], why: str, made: Made

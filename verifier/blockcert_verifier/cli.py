@@ -25,7 +25,13 @@ def verify(
     trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust policy (blockcert trust new).")],
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", metavar="MODEL", help="The original model's folder; rows are measured again."),
+        typer.Option("--reference", metavar="MODEL", help="The original model's folder or cache; rows are re-run."),
+    ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            "--published", metavar="FILE", help="Published SHA-256 digests of the model, compared with the signed ones."
+        ),
     ] = None,
     corpus: Annotated[
         list[Path] | None,
@@ -91,6 +97,7 @@ def verify(
         bundle,
         trust,
         reference=reference,
+        published=published,
         corpus=corpus or (),
         tokenizer=tokenizer,
         fresh=0 if fresh is None else _whole("--fresh", fresh),

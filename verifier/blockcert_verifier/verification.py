@@ -44,11 +44,13 @@ from blockcert_verifier.assemble import Seen, assemble
 from blockcert_verifier.choices import Measuring, beta
 from blockcert_verifier.depth import depth
 from blockcert_verifier.fresh_report import Fresh
+from blockcert_verifier.locate import Located, locate
+from blockcert_verifier.published import Published, read_published
 from blockcert_verifier.report import Audit, DepthRow, FrameCheck, Report, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
 from blockcert_verifier.steps.frame import Corpus, frame
 from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
-from blockcert_verifier.steps.outcome import failures, from_refusal, passed, skipped
+from blockcert_verifier.steps.outcome import failures, from_refusal, inconclusive, passed, skipped
 from blockcert_verifier.steps.plan import ReplayInputs
 from blockcert_verifier.steps.policy import policy as apply_policy
 
@@ -75,6 +77,7 @@ def verify(
     policy: TrustPolicy | bytes | Path | str,
     *,
     reference: Path | str | None = None,
+    published: Path | str | None = None,
     corpus: Sequence[Path | str] = (),
     tokenizer: Path | str | None = None,
     fresh: int = 0,
@@ -101,10 +104,13 @@ def verify(
     Args:
         bundle: the bundle's folder.
         policy: the trust policy, as a value, as JSON, or as the path of its file.
-        reference: the folder of the reference model; without it nothing is measured again.
+        reference: the folder of the reference model, or a Hugging Face cache that has it; without it nothing is
+            measured again.
+        published: a list of the reference model's SHA-256 digests (as `sha256sum` writes it, or a model hub's JSON
+            list), which is compared with what was signed.
         corpus: the text files of the frame, in any order and under any name; with them the listed prompts are derived
             again. Needs the package `tokenizers` (`blockcert[corpus]`).
-        tokenizer: the frame's `tokenizer.json`; the reference folder's if None.
+        tokenizer: the frame's `tokenizer.json`; the reference model's if None.
         fresh: how many windows of the frame that nobody listed to measure; needs `corpus` and `reference`. With `own`,
             also how many of their windows.
         own: text files of the caller's own, a population of their own, measured beside the certificate's.
@@ -139,7 +145,8 @@ def verify(
         trust=trust,
         now=now,
         reference=_folder(reference),
-        corpus=_corpus(corpus, tokenizer, reference),
+        published={} if published is None else read_published(Path(published)),
+        corpus=Corpus(tuple(map(_file, corpus)), None if tokenizer is None else _file(tokenizer)),
         own=tuple(_file(path) for path in own),
         fresh=fresh,
         measuring=Measuring(
@@ -191,12 +198,6 @@ def _folder(reference: Path | str | None) -> Path | None:
     return folder
 
 
-def _corpus(files: Sequence[Path | str], tokenizer: Path | str | None, reference: Path | str | None) -> Corpus:
-    beside = None if reference is None else Path(reference) / "tokenizer.json"
-    chosen = _file(tokenizer) if tokenizer is not None else beside if beside is not None and beside.is_file() else None
-    return Corpus(tuple(_file(path) for path in files), chosen)
-
-
 def _file(path: Path | str) -> Path:
     if not Path(path).is_file():
         what = "this is not a file" if Path(path).exists() else "there is no such file"
@@ -214,12 +215,10 @@ def _columns(bundle: Bundle, name: str, size: int) -> bytes:
     return bundle.read(name, min(size, MOST_COLUMN_BYTES) + MOST_HEADER_BYTES)
 
 
-def _weights(bundle: Bundle, folder: Path, programs: tuple[Program, Program]) -> dict[str, Path]:
+def _weights(bundle: Bundle, located: Located, programs: tuple[Program, Program]) -> dict[str, Path]:
     """The path of every file that the programs name."""
     return {
-        file.name: folder / file.name.removeprefix(REFERENCE_PREFIX)
-        if file.name.startswith(REFERENCE_PREFIX)
-        else bundle.path(file.name)
+        file.name: located.path(file.name) if file.name.startswith(REFERENCE_PREFIX) else bundle.path(file.name)
         for program in programs
         for file in program.files
     }
@@ -238,6 +237,7 @@ class _Run:
         trust: TrustPolicy,
         now: datetime,
         reference: Path | None,
+        published: dict[str, Published],
         corpus: Corpus,
         own: tuple[Path, ...],
         fresh: int,
@@ -251,7 +251,9 @@ class _Run:
         self._signers: tuple[Signer, ...] = ()
         self._statement: Statement | None = None
         self._audit: Audit | None = None
+        self._published = published
         self._wanted = Wanted(fresh, own, corpus.tokenizer)
+        self._located: Located | None = None
         self._fresh: tuple[Fresh, ...] = ()
         self._frame: FrameCheck | None = None
         self._depth: tuple[DepthRow, ...] | None = None
@@ -318,7 +320,7 @@ class _Run:
         self._progress("integrity", 0, 2)
         self._add(integrity.bundle_files(statement, bundle.path, self._digest))
         self._progress("integrity", 1, 2)
-        self._add(integrity.reference_files(statement, self._reference, self._digest))
+        self._reference_files(statement)
         self._progress("integrity", 2, 2)
 
         programs = self._programs(statement, bundle)
@@ -327,6 +329,22 @@ class _Run:
         self._replay_rows(statement, bundle, programs, table, listed, certificate)
         self._fresh_rows(statement, bundle, programs, listed, certificate)
         self._add(apply_policy(self._trust, statement, self._audit, self._now))
+
+    def _reference_files(self, statement: Statement) -> None:
+        """The reference model's files, found and compared; afterwards only a model that is whole is at hand."""
+        located = None
+        if self._reference is not None:
+            located = locate(statement, self._reference, lambda path: self._digest(path).blake3)
+            beside = located.path(f"{REFERENCE_PREFIX}tokenizer.json")
+            if self._corpus.tokenizer is None and beside.is_file():
+                self._corpus = Corpus(self._corpus.files, beside)
+                self._wanted = Wanted(self._wanted.rows, self._wanted.own, beside)
+        findings, whole = integrity.reference_files(statement, located, self._digest)
+        self._located = located if whole else None
+        self._add(findings)
+        if self._published:
+            said = {f"{REFERENCE_PREFIX}{name}": one for name, one in self._published.items()}
+            self._add(integrity.published(statement, said, "the published list"))
 
     def _signed(self, authority: Authority) -> None:
         self._signers = tuple(Signer(s.name, fingerprint(s.key), s.key.raw.hex()) for s in authority.signers)
@@ -383,8 +401,8 @@ class _Run:
             from blockcert.statistics import rows_needed
 
             asked = rows_needed(rows, choice.until, choice.beta)
-        if self._reference is None or asked == 0:
-            why = "no reference model was given" if self._reference is None else "no rows were asked for"
+        if self._located is None or asked == 0:
+            why = self._missing() if self._located is None else "no rows were asked for"
             self._findings.append(
                 skipped("replay", "replay.not_run", "evidence.safetensors", f"{why}; nothing was re-run")
             )
@@ -398,7 +416,7 @@ class _Run:
             surrogate=programs[1],
             table=table,
             tokens=listed.certification(),
-            weights=_weights(bundle, self._reference, programs),
+            weights=_weights(bundle, self._located, programs),
         )
         plan = choice.plan(asked, self._random(), self._trust.limits.least_audit_rows)
         try:
@@ -410,6 +428,10 @@ class _Run:
             raise self._refused("replay", refusal) from None
         self._add(findings)
 
+    def _missing(self) -> str:
+        given = self._reference is not None
+        return "the reference model's weights are not at hand" if given else "no reference model was given"
+
     def _fresh_rows(
         self,
         statement: Statement,
@@ -418,22 +440,27 @@ class _Run:
         listed: prompts.PromptTable,
         certificate: bytes,
     ) -> None:
-        choice, seed, folder = self._measuring, self._random(), self._reference
-        same = same_stages(*programs)
-
-        def measure_rows(tokens: Any) -> Measured:
-            from blockcert_verifier.evaluate import WeightStore
-            from blockcert_verifier.measure import Pair, Settings, measure_resolved
-
-            thresholds = statement.predicate.thresholds
-            settings = Settings(tuple(map(float, thresholds.relative)), tuple(map(float, thresholds.loss)))
-            pair = Pair(*programs, same, WeightStore(_weights(bundle, folder or Path(), programs)))
-            noise = int.from_bytes(seed, "little") << 32
-            return measure_resolved(pair, tokens, settings, noise=noise, device=choice.device)
-
+        choice, seed, located, wanted = self._measuring, self._random(), self._located, self._wanted
         used = [int(number) for number in listed.window]
         sizes = (programs[0].vocabulary, programs[0].context)
-        inputs = FreshInputs(statement, same, certificate, seed, choice.seed is not None, choice.beta)
-        measure = None if folder is None else measure_rows
-        self._fresh, findings = fresh_step(inputs, self._wanted, self._windows, used, sizes, measure)
+        inputs = FreshInputs(statement, same_stages(*programs), certificate, seed, choice.seed is not None, choice.beta)
+        if located is None or not (wanted.rows or wanted.own):
+            self._fresh, findings = fresh_step(inputs, wanted, self._windows, used, sizes, None)
+            self._add(findings)
+            return
+        from blockcert_verifier.steps.fresh_rows import measurer
+
+        plan = choice.plan(wanted.rows, seed, None)
+        measure = measurer(
+            programs,
+            _weights(bundle, located, programs),
+            statement.predicate.thresholds,
+            plan,
+            lambda done, total: self._progress("fresh", done, total),
+        )
+        self._fresh, findings = fresh_step(inputs, wanted, self._windows, used, sizes, measure)
+        if measure.ending is not None:
+            why = "the time limit was reached" if measure.ending == "time-limit" else "it was interrupted"
+            sentence = f"{why} before all fresh prompts that were asked for were measured"
+            findings.append(inconclusive("fresh", "fresh.partial", "fresh prompts", sentence))
         self._add(findings)

@@ -81,7 +81,7 @@ def fresh_step(
     if not (wanted.rows or wanted.own):
         return (), [_not_run("no fresh prompts were asked for")]
     if measure_rows is None:
-        return (), [_not_run("no reference model was given, and both programs are measured on fresh prompts")]
+        return (), [_not_run("the reference model is not at hand, and both programs are measured on fresh prompts")]
     found: list[Fresh | None] = []
     if not wanted.rows:
         findings = [_not_run("no fresh prompts of the frame were asked for")]

@@ -1,11 +1,11 @@
 """Integrity: every file is the one that was signed, the reference model's too where it is at hand.
 
-Rules BC-BND-01, BC-BND-02, BC-BND-12 (``spec/02-bundle.md``).
+Rules BC-BND-01, 02, 12, 20 and 21 (``spec/02-bundle.md``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from blockcert.digest import FileDigests
@@ -13,10 +13,12 @@ from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
-from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed, skipped
+from blockcert_verifier.locate import Located, file_size
+from blockcert_verifier.published import Published, pointer
+from blockcert_verifier.steps.outcome import capped, failed, failures, from_refusal, passed, skipped
 from blockcert_verifier.steps.structure import TOKENIZER
 
-__all__ = ["Digest", "bundle_files", "listing", "reference_files"]
+__all__ = ["Digest", "bundle_files", "listing", "published", "reference_files"]
 
 Digest = Callable[[Path], FileDigests]
 """Size and digests of a file; refuses ``file.missing`` and ``file.unreadable``."""
@@ -57,29 +59,67 @@ def bundle_files(statement: Statement, path: Callable[[str], Path], digest: Dige
     return [passed("integrity", "integrity.bundle", "bundle", f"all {len(names)} files are those that were signed")]
 
 
-def reference_files(statement: Statement, folder: Path | None, digest: Digest) -> list[Finding]:
-    """Whether every file of the reference model in `folder` is the one that was signed; skipped without a folder."""
-    names = [s for s in statement.subject if s.name.startswith(REFERENCE_PREFIX)]
-    if folder is None:
-        sentence = f"no reference model was given, so its {len(names)} files were not compared"
-        return [skipped("integrity", "integrity.reference", "reference", sentence)]
-    findings = _compare(statement, names, lambda subject: folder / subject.name.removeprefix(REFERENCE_PREFIX), digest)
-    findings += _tokenizer(statement, folder, digest)
+def reference_files(statement: Statement, located: Located | None, digest: Digest) -> tuple[list[Finding], bool]:
+    """Whether every file of the reference model is the one that was signed, and whether all of them are at hand.
+
+    Skipped without a model. A Git LFS pointer in a file's place is compared with what was signed; the file itself is
+    not at hand then.
+    """
+    subjects = [s for s in statement.subject if s.name.startswith(REFERENCE_PREFIX)]
+    if located is None:
+        sentence = f"no reference model was given, so its {len(subjects)} files were not compared"
+        return [skipped("integrity", "integrity.reference", "reference", sentence)], False
+    sizes = {file.name: file.size for file in statement.predicate.files}
+    pointers: dict[str, Published] = {}
+    for subject in subjects:
+        path = located.path(subject.name)
+        if file_size(path) not in (None, sizes[subject.name]) and (found := pointer(path)) is not None:
+            pointers[subject.name] = found
+    files = [subject for subject in subjects if subject.name not in pointers]
+    findings = _compare(statement, files, lambda subject: located.path(subject.name), digest)
+    findings += _tokenizer(statement, located.path(TOKENIZER), digest)
+    if pointers and not failures(findings):
+        findings += published(statement, pointers, "the reference model's Git LFS pointers")
     if failures(findings):
-        return findings
-    return [
-        passed(
-            "integrity",
-            "integrity.reference",
-            "reference",
-            f"all {len(names)} files of the reference model are those that were signed",
-        )
-    ]
+        return findings, False
+    if pointers:
+        sentence = f"{len(pointers)} of the reference model's files are Git LFS pointers: the files are not here"
+        findings.append(skipped("integrity", "integrity.reference", "reference", sentence))
+        return findings, False
+    sentence = f"all {len(subjects)} files of the reference model are those that were signed"
+    return [passed("integrity", "integrity.reference", "reference", sentence)], True
 
 
-def _tokenizer(statement: Statement, folder: Path, digest: Digest) -> list[Finding]:
+def published(statement: Statement, said: Mapping[str, Published], source: str) -> list[Finding]:
+    """Whether what `source` says of the reference model's files, by subject name, is what was signed (BC-BND-21)."""
+    sizes = {file.name: file.size for file in statement.predicate.files}
+    findings: list[Finding] = []
+    subjects = [s for s in statement.subject if s.name.startswith(REFERENCE_PREFIX)]
+    compared = 0
+    for subject in subjects:
+        found = said.get(subject.name, Published(None, None))
+        compared += found.sha256 is not None
+        for what, theirs, signed in (
+            ("SHA-256", found.sha256, subject.digest.sha256),
+            ("size", found.size, sizes[subject.name]),
+        ):
+            if theirs is not None and theirs != signed:
+                sentence = f"{source}: the {what} is {theirs}, and the one that was signed is {signed}"
+                findings.append(failed("integrity", "integrity.published", subject.name, sentence))
+    if findings:
+        return capped(findings)
+    if not compared:
+        sentence = f"{source}: no SHA-256 of the reference model's {len(subjects)} files"
+        return [skipped("integrity", "integrity.published", "reference", sentence)]
+    sentence = (
+        f"{source}: the SHA-256 that was signed, for {compared} of {len(subjects)} reference files; only names were "
+        "compared, no weight was read"
+    )
+    return [passed("integrity", "integrity.published", "reference", sentence)]
+
+
+def _tokenizer(statement: Statement, path: Path, digest: Digest) -> list[Finding]:
     """A finding where the model has the very tokenizer that the frame names and the statement leaves it out."""
-    path = folder / TOKENIZER.removeprefix(REFERENCE_PREFIX)
     if any(subject.name == TOKENIZER for subject in statement.subject) or not path.is_file():
         return []
     try:
@@ -98,6 +138,11 @@ def _compare(
     sizes = {file.name: file.size for file in statement.predicate.files}
     findings: list[Finding] = []
     for subject in subjects:
+        # a file of another size is another file: it is not read to know that
+        size = file_size(path(subject))
+        if size is not None and size != sizes[subject.name]:
+            findings.append(_size(subject, sizes[subject.name], size))
+            continue
         try:
             found = digest(path(subject))
         except Refusal as refusal:
@@ -108,10 +153,14 @@ def _compare(
     return findings
 
 
+def _size(subject: Subject, signed: int, found: int) -> Finding:
+    sentence = f"the file has {found} bytes, and the one that was signed has {signed}"
+    return failed("integrity", "integrity.size.mismatch", subject.name, sentence)
+
+
 def _differences(subject: Subject, size: int, found: FileDigests) -> list[Finding]:
     if found.size != size:
-        sentence = f"the file has {found.size} bytes, and the one that was signed has {size}"
-        return [failed("integrity", "integrity.size.mismatch", subject.name, sentence)]
+        return [_size(subject, size, found.size)]
     pairs = [("BLAKE3", found.blake3, subject.digest.blake3), ("SHA-256", found.sha256, subject.digest.sha256)]
     return [
         failed(
