@@ -14,11 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blockcert_verifier.fresh_report import Fresh
     from blockcert_verifier.report import (
         Audit,
         Certificate,
         Consequence,
+        DepthRow,
+        FrameCheck,
         Report,
+        Rung,
         Signer,
         StepReport,
         Unchecked,
@@ -31,7 +35,11 @@ __all__ = [
     "Audit",
     "Certificate",
     "Consequence",
+    "DepthRow",
+    "FrameCheck",
+    "Fresh",
     "Report",
+    "Rung",
     "Signer",
     "StepReport",
     "Unchecked",
@@ -40,7 +48,11 @@ __all__ = [
     "verify",
 ]
 
-_HOMES = {"render": "blockcert_verifier.text", "verify": "blockcert_verifier.verification"}
+_HOMES = {
+    "Fresh": "blockcert_verifier.fresh_report",
+    "render": "blockcert_verifier.text",
+    "verify": "blockcert_verifier.verification",
+}
 
 
 def __getattr__(name: str) -> Any:
