@@ -61,6 +61,7 @@ CODES: dict[str, str] = {
     "fresh.claim.refuted": "Fewer windows satisfy a predicate than the certificate claims, as fresh prompts show.",
     "fresh.disagreement": "Listed and fresh prompts differ by more than chance allows.",
     "fresh.not_run": "No fresh prompt of the frame was measured.",
+    "fresh.partial": "Measuring ended before all fresh prompts that were asked for were measured.",
     "fresh.rows": "Fresh prompts were measured and agree with the listed ones within chance.",
     "fresh.unresolved": "No fresh row could be resolved, so that they decide nothing.",
     "install.corpus": "The extra package that reads a corpus is not installed.",

@@ -47,8 +47,8 @@ class Measuring(Struct, frozen=True):
         """The clock's time at which measuring that begins now must end; None without a limit."""
         return None if self.time_limit is None else self.clock() + self.time_limit
 
-    def plan(self, asked: int, seed: bytes, enough: int | None) -> Plan:
-        """The plan of a replay that begins now; ``enough`` confirmed rows satisfy the policy where it ends early."""
+    def plan(self, asked: int, seed: bytes, enough: int | None, deadline: float | None) -> Plan:
+        """The plan of a replay; ``enough`` confirmed rows satisfy the policy where it ends early."""
         return Plan(
             asked=asked,
             seed=seed,
@@ -58,7 +58,7 @@ class Measuring(Struct, frozen=True):
             enough=enough,
             jobs=self.jobs,
             device=self.device,
-            deadline=self.deadline(),
+            deadline=deadline,
             state=self.state,
             catch=self.catch,
             clock=self.clock,

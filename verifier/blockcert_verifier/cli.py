@@ -100,13 +100,13 @@ def verify(
         published=published,
         corpus=corpus or (),
         tokenizer=tokenizer,
-        fresh=0 if fresh is None else _whole("--fresh", fresh),
+        fresh=0 if fresh is None else _whole("usage.fresh", "--fresh", fresh),
         own=own or (),
         replay=_rows(replay),
         confidence=confidence,
-        until=None if until is None else _whole("--until", until),
+        until=None if until is None else _whole("usage.until", "--until", until),
         seed=None if seed is None else _seed(seed),
-        jobs=_whole("--jobs", jobs),
+        jobs=_whole("usage.jobs", "--jobs", jobs),
         device=device,
         time_limit=None if time_limit is None else _seconds(time_limit),
         state=resume,
@@ -135,9 +135,9 @@ def _rows(text: str) -> int | Literal["all"]:
     return int(text)
 
 
-def _whole(option: str, text: str) -> int:
+def _whole(code: str, option: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and int(text) > 0):
-        raise Refusal(f"usage.{option[2:]}", option, f"{text!r} is no whole number from 1 on")
+        raise Refusal(code, option, f"{text!r} is no whole number from 1 on")
     return int(text)
 
 

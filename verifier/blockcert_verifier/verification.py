@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from blockcert.bundle import STATEMENT, Bundle
 from blockcert.digest import FileDigests, digest_file
@@ -56,7 +56,6 @@ from blockcert_verifier.steps.policy import policy as apply_policy
 
 if TYPE_CHECKING:
     from blockcert_verifier.corpus import Population
-    from blockcert_verifier.measure import Measured
     from blockcert_verifier.work import Estimate
 
 __all__ = ["Progress", "read_policy", "verify"]
@@ -260,6 +259,7 @@ class _Run:
         self._windows: Population | None = None
         self._id: str | None = None
         self._seed: bytes | None = None
+        self._deadline: float | None = None
 
     def all(self, folder: Path) -> Seen:
         """Every step, in order, as far as they hold."""
@@ -275,6 +275,12 @@ class _Run:
             fresh=self._fresh,
             depth=self._depth,
         )
+
+    def _ends(self) -> float | None:
+        """The clock's time at which all measuring ends, counted from when it begins; None without a limit."""
+        if self._deadline is None:
+            self._deadline = self._measuring.deadline()
+        return self._deadline
 
     def _random(self) -> bytes:
         """The run's one seed: the caller's, or fresh randomness."""
@@ -418,7 +424,7 @@ class _Run:
             tokens=listed.certification(),
             weights=_weights(bundle, self._located, programs),
         )
-        plan = choice.plan(asked, self._random(), self._trust.limits.least_audit_rows)
+        plan = choice.plan(asked, self._random(), self._trust.limits.least_audit_rows, self._ends())
         try:
             self._audit, findings = replay(inputs, plan, lambda done, total: self._progress("replay", done, total))
         except Refusal as refusal:
@@ -449,8 +455,9 @@ class _Run:
             self._add(findings)
             return
         from blockcert_verifier.steps.fresh_rows import measurer
+        from blockcert_verifier.work import Stopped
 
-        plan = choice.plan(wanted.rows, seed, None)
+        plan = choice.plan(wanted.rows, seed, None, self._ends())
         measure = measurer(
             programs,
             _weights(bundle, located, programs),
@@ -458,7 +465,10 @@ class _Run:
             plan,
             lambda done, total: self._progress("fresh", done, total),
         )
-        self._fresh, findings = fresh_step(inputs, wanted, self._windows, used, sizes, measure)
+        try:
+            self._fresh, findings = fresh_step(inputs, wanted, self._windows, used, sizes, measure)
+        except Stopped:  # before a single row was done
+            findings = list[Finding]()
         if measure.ending is not None:
             why = "the time limit was reached" if measure.ending == "time-limit" else "it was interrupted"
             sentence = f"{why} before all fresh prompts that were asked for were measured"

@@ -91,14 +91,14 @@ def gather(tokens: Host, measure_rows: Callable[[Host], Measured], shape: Eviden
 
 
 def _parts(tokens: Host, measure_rows: Callable[[Host], Measured]) -> tuple[list[tuple[Measured, int]], int]:
-    """What could be measured, in parts with their numbers of rows, and how many rows were tried in all."""
+    """What was measured, with how many rows each, and how many rows count."""
     try:
         whole = measure_rows(tokens)
     except Refusal:
         raise
     except _CRASHES:
-        parts: list[tuple[Measured, int]] = []
         # one at a time needs the least memory; what fails even so is left undecided, since nobody recorded it
+        parts: list[tuple[Measured, int]] = []
         for row in range(len(tokens)):
             try:
                 parts.append((measure_rows(tokens[row : row + 1]), 1))
@@ -107,9 +107,9 @@ def _parts(tokens: Host, measure_rows: Callable[[Host], Measured]) -> tuple[list
             except _CRASHES:
                 continue
         return parts, len(tokens)
-    # fewer where measuring was stopped: the windows are in the order drawn, and the first of them are a draw too
-    count = len(whole["kl_sum"].value)
-    return [(whole, count)], count
+    # fewer than asked where measuring was stopped: they are in the order drawn, and the first of them are a draw too
+    rows = len(whole["kl_sum"].value)
+    return [(whole, rows)], rows
 
 
 def _table(values: dict[str, Host], shape: EvidenceShape, rows: int) -> EvidenceTable:

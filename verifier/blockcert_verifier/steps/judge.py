@@ -84,7 +84,7 @@ def unresolved(rows: Sequence[Unresolved]) -> list[Finding]:
 
 def crash(row: int, fault: RowFailure) -> Finding:
     """The finding that a row is which could not be measured: refuted, never skipped."""
-    if fault.kind == "refusal":
+    if fault.code is not None and fault.place is not None:
         return failed("replay", fault.code, fault.place, fault.sentence)
     return failed("replay", "replay.row.crashed", f"{PLACE}: row {row}", f"measuring it fails: {fault.sentence}")
 

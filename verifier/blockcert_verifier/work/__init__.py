@@ -14,6 +14,7 @@ from blockcert_verifier.work.chunks import (
 from blockcert_verifier.work.estimate import Estimate, Rates, RowWork, estimate, rates, row_work
 from blockcert_verifier.work.local import LocalEngine
 from blockcert_verifier.work.processes import ProcessEngine, open_engine
+from blockcert_verifier.work.whole import Prompts
 
 __all__ = [
     "Chunk",
@@ -22,6 +23,7 @@ __all__ = [
     "Estimate",
     "LocalEngine",
     "ProcessEngine",
+    "Prompts",
     "Rates",
     "RowFailure",
     "RowWork",

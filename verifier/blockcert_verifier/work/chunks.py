@@ -13,7 +13,7 @@ from blockcert.errors import Refusal
 from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert_verifier.evaluate import WeightStore
-from blockcert_verifier.measure import Cells, Measured, Pair, Settings, measure_resolved
+from blockcert_verifier.measure import Cells, Measured, Pair, Settings, Unresolved, measure_resolved
 
 __all__ = [
     "CRASHES",
@@ -85,9 +85,9 @@ class RowFailure(Struct, frozen=True):
 
     offset: int
     kind: Literal["refusal", "crash", "exhausted"]
-    code: str
-    place: str
     sentence: str
+    code: str | None = None
+    place: str | None = None
 
 
 class ChunkResult(Struct, frozen=True):
@@ -112,10 +112,10 @@ class Engine(Protocol):
 def failure(offset: int, fault: Exception) -> RowFailure:
     """A fault as the failure of one row."""
     if isinstance(fault, Refusal):
-        return RowFailure(offset, "refusal", fault.code, fault.place, fault.sentence)
+        return RowFailure(offset, "refusal", fault.sentence, fault.code, fault.place)
     reason = " ".join(str(fault).split())[:200]
     kind = "exhausted" if isinstance(fault, MemoryError) else "crash"
-    return RowFailure(offset, kind, "", "", f"{type(fault).__name__}: {reason}")
+    return RowFailure(offset, kind, f"{type(fault).__name__}: {reason}")
 
 
 def measure_chunk(pair: Pair, chunk: Chunk, settings: Settings, device: str, tick: Tick) -> ChunkResult:
@@ -160,18 +160,21 @@ def measure_chunk(pair: Pair, chunk: Chunk, settings: Settings, device: str, tic
 
 
 def join(parts: Sequence[tuple[int, ChunkResult]]) -> ChunkResult:
-    """The results of single rows, each with its offset in their chunk, as the chunk's."""
-    measured = [(offset, part.measured) for offset, part in parts if part.measured is not None]
+    """The results of consecutive parts, each with the offset of its first row, as that of one chunk."""
+    measured = [(offset, part) for offset, part in parts if part.measured is not None]
     failures = tuple(
-        RowFailure(offset, fault.kind, fault.code, fault.place, fault.sentence)
+        RowFailure(offset + fault.offset, fault.kind, fault.sentence, fault.code, fault.place)
         for offset, part in parts
         for fault in part.failures
     )
     if not measured:
         return ChunkResult(None, (), failures)
-    names = dict.fromkeys(name for _, one in measured for name in one)
-    cells = {name: Cells.concatenate([one[name] for _, one in measured if name in one]) for name in names}
-    unresolved = tuple(
-        found._replace(row=number) for number, (_, one) in enumerate(measured) for found in one.unresolved
-    )
-    return ChunkResult(Measured(cells, unresolved), tuple(offset for offset, _ in measured), failures)
+    found = [part.measured or Measured({}) for _, part in measured]
+    names = dict.fromkeys(name for one in found for name in one)
+    cells = {name: Cells.concatenate([one[name] for one in found if name in one]) for name in names}
+    offsets: list[int] = []
+    unresolved: list[Unresolved] = []
+    for (offset, part), one in zip(measured, found, strict=True):
+        unresolved += [open_._replace(row=len(offsets) + open_.row) for open_ in one.unresolved]
+        offsets += [offset + row for row in part.offsets]
+    return ChunkResult(Measured(cells, tuple(unresolved)), tuple(offsets), failures)

@@ -122,7 +122,7 @@ def _measure(worker: _Worker, chunk: Chunk) -> ChunkResult:
         except _Lost:
             lost += 1
             sentence = "the process that measured it ended without an answer; it may have run out of memory"
-            parts.append((offset, ChunkResult(None, (), (RowFailure(0, "exhausted", "", "", sentence),))))
+            parts.append((offset, ChunkResult(None, (), (RowFailure(0, "exhausted", sentence),))))
         if lost > 1 or worker.retired:
             break
     return join(parts)
