@@ -46,7 +46,7 @@ from blockcert_verifier.depth import depth
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.locate import Located, locate
 from blockcert_verifier.published import Published, read_published
-from blockcert_verifier.report import Audit, DepthRow, FrameCheck, Report, Signer
+from blockcert_verifier.report import Audit, DepthRow, FidelityCheck, FrameCheck, Report, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
 from blockcert_verifier.steps.frame import Corpus, frame
 from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
@@ -81,6 +81,7 @@ def verify(
     tokenizer: Path | str | None = None,
     fresh: int = 0,
     own: Sequence[Path | str] = (),
+    transformers: bool = False,
     replay: int | Literal["all"] = 16,
     confidence: str = "0.99",
     until: int | None = None,
@@ -113,6 +114,7 @@ def verify(
         fresh: how many windows of the frame that nobody listed to measure; needs `corpus` and `reference`. With `own`,
             also how many of their windows.
         own: text files of the caller's own, a population of their own, measured beside the certificate's.
+        transformers: compare the reference program with the package `transformers` on some of the replayed rows.
         replay: how many rows to measure again, or `all`.
         confidence: of the audit bound, a decimal string between 0 and 1.
         until: replay as many rows as leave fewer than so many false ones possible, and end at the first refutation;
@@ -140,6 +142,10 @@ def verify(
     if now.tzinfo is None or (seed is not None and len(seed) != 32) or (replay != "all" and replay < 0) or fresh < 0:
         raise ValueError("the time must be aware, the seed 32 bytes long, and the number of rows not negative")
     trust = policy if isinstance(policy, TrustPolicy) else read_policy(policy)
+    if transformers:
+        from blockcert_verifier.fidelity import require_transformers
+
+        require_transformers()  # a missing package is said before any work
     run = _Run(
         trust=trust,
         now=now,
@@ -148,6 +154,7 @@ def verify(
         corpus=Corpus(tuple(map(_file, corpus)), None if tokenizer is None else _file(tokenizer)),
         own=tuple(_file(path) for path in own),
         fresh=fresh,
+        transformers=transformers,
         measuring=Measuring(
             rows=replay,
             beta=beta(confidence),
@@ -240,6 +247,7 @@ class _Run:
         corpus: Corpus,
         own: tuple[Path, ...],
         fresh: int,
+        transformers: bool,
         measuring: Measuring,
         digest: Callable[[Path], FileDigests],
         progress: Progress,
@@ -250,7 +258,8 @@ class _Run:
         self._signers: tuple[Signer, ...] = ()
         self._statement: Statement | None = None
         self._audit: Audit | None = None
-        self._published = published
+        self._published, self._transformers = published, transformers
+        self._fidelity: FidelityCheck | None = None
         self._wanted = Wanted(fresh, own, corpus.tokenizer)
         self._located: Located | None = None
         self._fresh: tuple[Fresh, ...] = ()
@@ -260,11 +269,15 @@ class _Run:
         self._id: str | None = None
         self._seed: bytes | None = None
         self._deadline: float | None = None
+        self._seconds: dict[StepName, float] = {}
+        self._timed: tuple[StepName | None, float] = (None, 0.0)
 
     def all(self, folder: Path) -> Seen:
         """Every step, in order, as far as they hold."""
         with contextlib.suppress(_Stop):
             self._steps(folder)
+        self._begin(None)
+        cost = None if self._audit is None else self._audit.cost
         return Seen(
             findings=tuple(self._findings),
             certificate_id=self._id,
@@ -273,8 +286,19 @@ class _Run:
             audit=self._audit,
             frame=self._frame,
             fresh=self._fresh,
+            fidelity=self._fidelity,
             depth=self._depth,
+            seconds=self._seconds,
+            row_seconds=None if cost is None or not cost.rows else float(cost.seconds) / cost.rows,
         )
+
+    def _begin(self, step: StepName | None) -> None:
+        """Count time for ``step`` from now on, and none where that is None."""
+        now = self._measuring.clock()
+        before, since = self._timed
+        if before is not None:
+            self._seconds[before] = self._seconds.get(before, 0.0) + now - since
+        self._timed = (step, now)
 
     def _ends(self) -> float | None:
         """The clock's time at which all measuring ends, counted from when it begins; None without a limit."""
@@ -298,6 +322,7 @@ class _Run:
         return _Stop()
 
     def _steps(self, folder: Path) -> None:
+        self._begin("structure")
         try:
             bundle = Bundle(folder)
             envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
@@ -308,6 +333,7 @@ class _Run:
         self._findings.append(
             passed("structure", "structure.bundle", "bundle", f"a safe folder of {len(bundle.sizes)} files")
         )
+        self._begin("authenticity")
         authority, findings = authenticity.signatures(self._trust, envelope, self._now)
         self._id = certificate_id(envelope.payload)
         self._signed(authority)
@@ -323,6 +349,7 @@ class _Run:
         self._statement = statement
 
         self._add(integrity.listing(statement, bundle.sizes, STATEMENT))
+        self._begin("integrity")
         self._progress("integrity", 0, 2)
         self._add(integrity.bundle_files(statement, bundle.path, self._digest))
         self._progress("integrity", 1, 2)
@@ -330,10 +357,16 @@ class _Run:
         self._progress("integrity", 2, 2)
 
         programs = self._programs(statement, bundle)
+        self._begin("recompute")
         table, listed = self._recompute(statement, bundle, programs)
         certificate = certificate_digest(envelope.payload)
+        self._begin("replay")
         self._replay_rows(statement, bundle, programs, table, listed, certificate)
+        if self._transformers:
+            self._measure_fidelity(statement, bundle, programs, listed)
+        self._begin("fresh")
         self._fresh_rows(statement, bundle, programs, listed, certificate)
+        self._begin("policy")
         self._add(apply_policy(self._trust, statement, self._audit, self._now))
 
     def _reference_files(self, statement: Statement) -> None:
@@ -432,6 +465,22 @@ class _Run:
                 raise
             # what follows from an audit may be refused like the claims themselves
             raise self._refused("replay", refusal) from None
+        self._add(findings)
+
+    def _measure_fidelity(
+        self, statement: Statement, bundle: Bundle, programs: tuple[Program, Program], listed: prompts.PromptTable
+    ) -> None:
+        """The reference program beside `transformers`, on the first of the replayed rows."""
+        from blockcert_verifier.steps import fidelity
+
+        if self._located is None or self._audit is None or not self._audit.drawn:
+            why = self._missing() if self._located is None else "no rows were replayed"
+            self._findings.append(fidelity.not_run(f"{why}; the program was not compared with transformers"))
+            return
+        tokens = listed.certification()
+        sampled = [list(tokens[row]) for row in self._audit.drawn[: fidelity.MOST_ROWS]]
+        weights = _weights(bundle, self._located, programs)
+        self._fidelity, findings = fidelity.fidelity(statement, programs[0], weights, self._located, sampled)
         self._add(findings)
 
     def _missing(self) -> str:
