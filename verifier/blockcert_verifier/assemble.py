@@ -17,6 +17,7 @@ from blockcert_verifier.ladder import ladder
 from blockcert_verifier.report import (
     Audit,
     DepthRow,
+    FidelityCheck,
     FrameCheck,
     Report,
     RungName,
@@ -43,6 +44,7 @@ class Seen(Struct, frozen=True):
     audit: Audit | None
     frame: FrameCheck | None
     fresh: tuple[Fresh, ...] = ()
+    fidelity: FidelityCheck | None = None
     depth: tuple[DepthRow, ...] | None = None
     seconds: Mapping[StepName, float] = {}
     row_seconds: float | None = None
@@ -80,6 +82,7 @@ def assemble(
         audit=seen.audit,
         frame=seen.frame,
         fresh=seen.fresh,
+        fidelity=seen.fidelity,
         depth=seen.depth,
         ladder=ladder(
             seen.findings,
@@ -186,12 +189,14 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
             "prompts that it has never seen would show it, --fresh N with --corpus FILES",
             "fresh-prompts",
         )
-    if reference.fidelity is not None:
-        what = f"whether the reference program computes what {reference.fidelity.against} computes"
-        add(what, "the producer's figure is an estimate; lift the checkpoint and compare, with blockcert[produce]")
-    else:
-        what = "whether the reference program computes what the model's own software computes"
-        add(what, "the producer gives no figure; lift the checkpoint and compare, with blockcert[produce]")
+    if seen.fidelity is None:
+        stated = reference.fidelity
+        against = "the model's own software" if stated is None else stated.against
+        given = "the producer gives no figure" if stated is None else "the producer's figure is an estimate"
+        add(
+            f"whether the reference program computes what {against} computes",
+            f"{given}; --transformers measures it again, with blockcert[produce]",
+        )
     add("a bfloat16 runtime, a KV cache or a sampler", "the claims are about the two exact programs")
     if "sha256" not in digests:
         add("SHA-256 digests", "--all-digests compares them beside BLAKE3")

@@ -48,6 +48,9 @@ def verify(
         list[Path] | None,
         typer.Option("--own", metavar="FILE…", help="Measure texts of your own, or --fresh N of their windows."),
     ] = None,
+    transformers: Annotated[
+        bool, typer.Option("--transformers", help="Compare the reference program with transformers on replayed rows.")
+    ] = False,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
     confidence: Annotated[
         str, typer.Option("--confidence", metavar="P", help="Of the bound on rows that are false after all.")
@@ -102,6 +105,7 @@ def verify(
         tokenizer=tokenizer,
         fresh=0 if fresh is None else _whole("usage.fresh", "--fresh", fresh),
         own=own or (),
+        transformers=transformers,
         replay=_rows(replay),
         confidence=confidence,
         until=None if until is None else _whole("usage.until", "--until", until),

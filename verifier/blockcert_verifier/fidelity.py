@@ -19,11 +19,22 @@ from blockcert.numbers import exact, round_up
 from blockcert.program import Program
 from blockcert.statement import Fidelity
 
-__all__ = ["Evaluate", "float64_modules", "measure_fidelity", "require_transformers", "transformers_logits"]
+__all__ = [
+    "DType",
+    "Evaluate",
+    "compare_logits",
+    "float64_modules",
+    "measure_fidelity",
+    "require_transformers",
+    "software",
+    "transformers_logits",
+]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Evaluate: TypeAlias = Callable[[Program, Array], Array]
 """Logits ``B x T x vocabulary`` in float64 of a program on tokens ``B x T``."""
+
+DType: TypeAlias = Literal["float32", "float64"]
 
 _CELLS = 1 << 25
 """Logits held at once on each side: 256 MiB in float64."""
@@ -40,29 +51,41 @@ def measure_fidelity(folder: Path, program: Program, tokens: Array, evaluate: Ev
     Raises:
         Refusal: ``install.produce`` where torch or transformers is missing, ``fidelity.not_finite``.
     """
+    largest, _ = compare_logits(folder, program, tokens, evaluate, "float32")
+    return Fidelity(against=software("float32"), rows=len(tokens), max_logit_difference=round_up(exact(largest)))
+
+
+def software(dtype: DType) -> str:
+    """The software that a program is compared with, its version, and how it runs."""
+    return f"transformers {import_module('transformers').__version__}, {dtype}, eager attention"
+
+
+def compare_logits(
+    folder: Path, program: Program, tokens: Array, evaluate: Evaluate, dtype: DType
+) -> tuple[float, float]:
+    """The largest logit difference, and the largest absolute logit of ``transformers`` in ``dtype``.
+
+    Arguments and refusals as :func:`measure_fidelity`.
+    """
     rows, length = tokens.shape
     step = max(1, _CELLS // (length * program.vocabulary))
-    run = _load(folder, "float32")
-    largest = 0.0
+    run = _load(folder, dtype)
+    largest, scale = 0.0, 0.0
     for begin in range(0, rows, step):
         part = tokens[begin : begin + step]
-        difference = float(np.max(np.abs(evaluate(program, part) - run(part)), initial=0.0))
+        theirs = run(part)
+        difference = float(np.max(np.abs(evaluate(program, part) - theirs), initial=0.0))
         if not np.isfinite(difference):
             raise Refusal(
                 "fidelity.not_finite",
                 str(folder),
                 f"a logit of the prompts {begin} to {begin + len(part) - 1} is NaN or infinite",
             )
-        largest = max(largest, difference)
-    version = import_module("transformers").__version__
-    return Fidelity(
-        against=f"transformers {version}, float32, eager attention",
-        rows=rows,
-        max_logit_difference=round_up(exact(largest)),
-    )
+        largest, scale = max(largest, difference), max(scale, float(np.max(np.abs(theirs), initial=0.0)))
+    return largest, scale
 
 
-def transformers_logits(folder: Path, tokens: Array, dtype: Literal["float32", "float64"]) -> Array:
+def transformers_logits(folder: Path, tokens: Array, dtype: DType) -> Array:
     """The logits of ``transformers``, ``rows x T x vocabulary`` in float64, computed in ``dtype``.
 
     In ``float64`` some modules still round to float32 inside; see ``float64_modules``.
@@ -140,7 +163,7 @@ def _quiet_and_offline() -> Generator[Any]:
             os.environ[name] = before
 
 
-def _load(folder: Path, dtype: Literal["float32", "float64"]) -> Callable[[Array], Array]:
+def _load(folder: Path, dtype: DType) -> Callable[[Array], Array]:
     with _quiet_and_offline() as transformers:
         torch = _torch()
         model = transformers.AutoModelForCausalLM.from_pretrained(

@@ -20,6 +20,7 @@ __all__ = [
     "Certificate",
     "Consequence",
     "DepthRow",
+    "FidelityCheck",
     "FrameCheck",
     "ReplayCost",
     "Report",
@@ -139,6 +140,22 @@ class Audit(Struct, frozen=True):
     cost: ReplayCost
 
 
+class FidelityCheck(Struct, frozen=True):
+    """The reference program beside the software that runs the checkpoint, on some replayed prompts: an estimate.
+
+    ``limit`` is what rounding may explain of the largest logit difference, by what was ``stated`` and by the size of
+    the logits.
+    """
+
+    against: str
+    rows: int
+    stated: str | None
+    max_logit_difference: str
+    largest_logit: str
+    limit: str
+    basis: Literal["estimate"] = "estimate"
+
+
 class FrameCheck(Struct, frozen=True):
     """What was seen of the frame: whether ``compared`` of the listed ``prompts`` are the windows they are numbered as.
 
@@ -219,6 +236,7 @@ class Report(Struct, frozen=True):
     audit: Audit | None
     frame: FrameCheck | None
     fresh: tuple[Fresh, ...]
+    fidelity: FidelityCheck | None
     depth: tuple[DepthRow, ...] | None
     ladder: tuple[Rung, ...]
     digests: tuple[Literal["blake3", "sha256"], ...]

@@ -1,0 +1,133 @@
+"""Fidelity: the reference program against the software that runs the checkpoint, on the rows that were replayed.
+
+Normative text: ``spec/10-verification.md``, BC-VER-27 and 28. torch and transformers are imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from blockcert.errors import Refusal
+from blockcert.findings import Finding
+from blockcert.numbers import exact, parse_decimal, round_up
+from blockcert.program import Program
+from blockcert.statement import Statement
+from blockcert.wellformed import REFERENCE_PREFIX
+from blockcert_verifier.locate import Located
+from blockcert_verifier.report import FidelityCheck
+from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
+
+__all__ = ["MOST_ROWS", "fidelity", "not_run"]
+
+MOST_ROWS = 16
+"""Rows that are measured again at most: both sides hold their whole model in memory."""
+PLACE = "reference program"
+FACTOR = 4
+"""How much more than the stated figure another build of the same software may give."""
+ROUNDING = Fraction(1, 10**5)
+"""Of the largest logit: what float32 rounding moves, whatever was stated."""
+UNSTATED = Fraction(1, 10**3)
+"""The same where nothing was stated."""
+GROSS = Fraction(1, 100)
+"""Of the largest logit: no rounding, if float64 gives it too."""
+
+
+def not_run(why: str) -> Finding:
+    """The finding that there was nothing to measure fidelity with."""
+    return skipped("replay", "fidelity.not_run", PLACE, why)
+
+
+def fidelity(
+    statement: Statement,
+    program: Program,
+    weights: Mapping[str, Path],
+    located: Located,
+    tokens: Sequence[Sequence[int]],
+) -> tuple[FidelityCheck | None, list[Finding]]:
+    """What ``transformers`` gives on some prompts beside the reference program, and whether rounding explains it.
+
+    ``weights`` are the paths of the program's files, ``located`` those of the checkpoint's, compared already.
+
+    Raises:
+        Refusal: ``install.produce`` where torch or transformers is missing.
+    """
+    from blockcert_verifier.fidelity import software
+
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            # nothing but the files that were signed: whatever else lies beside them is not read
+            folder = _signed_files(statement, located, Path(scratch))
+            difference, scale = _compare(folder, program, weights, tokens, "float32")
+            gross = difference > GROSS * scale
+            if gross:
+                wide, _ = _compare(folder, program, weights, tokens, "float64")
+                gross = wide > GROSS * scale
+    except Refusal as refusal:
+        if refusal.code.startswith("install."):
+            raise
+        return None, [inconclusive("replay", "fidelity.not_run", PLACE, refusal.sentence)]
+    except Exception as fault:  # whatever the other software makes of this checkpoint
+        reason = " ".join(str(fault).split())[:200]
+        sentence = f"transformers does not run this checkpoint: {type(fault).__name__}: {reason}"
+        return None, [inconclusive("replay", "fidelity.not_run", PLACE, sentence)]
+    stated = statement.predicate.reference.fidelity
+    limit = UNSTATED * scale
+    if stated is not None:
+        limit = FACTOR * parse_decimal(stated.max_logit_difference) + ROUNDING * scale
+    check = FidelityCheck(
+        against=software("float32"),
+        rows=len(tokens),
+        stated=None if stated is None else stated.max_logit_difference,
+        max_logit_difference=round_up(difference),
+        largest_logit=round_up(scale),
+        limit=round_up(limit),
+    )
+    return check, [_finding(check, gross=gross, within=difference <= limit)]
+
+
+def _finding(check: FidelityCheck, *, gross: bool, within: bool) -> Finding:
+    seen = (
+        f"on {check.rows} prompts its logits and those of {check.against} differ by {check.max_logit_difference}, "
+        f"where the largest logit is {check.largest_logit}"
+    )
+    if gross:
+        return failed("replay", "fidelity.mismatch", PLACE, f"{seen}: no rounding does that, and float64 gives it too")
+    if within:
+        return passed("replay", "fidelity.measured", PLACE, f"{seen}; an estimate of rounding, not a proof")
+    said = "and nothing is stated of it" if check.stated is None else f"and {check.stated} is stated"
+    return inconclusive("replay", "fidelity.larger", PLACE, f"{seen}, {said}; up to {check.limit} would be rounding")
+
+
+def _signed_files(statement: Statement, located: Located, scratch: Path) -> Path:
+    for subject in statement.subject:
+        if subject.name.startswith(REFERENCE_PREFIX):
+            link = scratch / subject.name.removeprefix(REFERENCE_PREFIX)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(located.path(subject.name).resolve())
+    return scratch
+
+
+def _compare(
+    folder: Path, program: Program, weights: Mapping[str, Path], tokens: Sequence[Sequence[int]], dtype: Any
+) -> tuple[Fraction, Fraction]:
+    """The largest logit difference and the largest logit."""
+    from contextlib import nullcontext
+
+    import numpy as np
+
+    from blockcert_verifier.evaluate import Backend, WeightStore, logits
+    from blockcert_verifier.fidelity import compare_logits, float64_modules
+
+    store, backend = WeightStore(dict(weights)), Backend("cpu")
+
+    def evaluate(one: Program, part: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return logits(one, store, part, backend)
+
+    ids = np.array(tokens, dtype=np.int64)
+    with float64_modules() if dtype == "float64" else nullcontext():
+        difference, scale = compare_logits(folder, program, ids, evaluate, dtype)
+    return exact(difference), exact(scale)
