@@ -52,7 +52,7 @@ def _plain(parameter: Any) -> Any:
 
     def process(ctx: Any, value: Any) -> Any:
         if value is None and not parameter.required:
-            absent = [] if many else None
+            absent: list[str] | None = [] if many else None
             return absent if parameter.callback is None else parameter.callback(ctx, parameter, absent)
         if kind not in (str, Path) or parameter.callback is not None or not value:
             return usual(ctx, value)
