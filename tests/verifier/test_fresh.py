@@ -402,3 +402,28 @@ def test_own_texts_need_the_frames_tokenizer(made: Made, tmp_path: Path) -> None
     report = run(made, 0, own=own_text(made, tmp_path), tokenizer=made.corpus[0])
     assert report.fresh == ()
     assert any("frame's tokenizer.json" in f.message for f in report.findings if f.code == "fresh.not_run")
+
+
+def test_what_differs_is_marked_and_long_numbers_fit_a_terminal(case: Case) -> None:
+    from blockcert_verifier.fresh_text import fresh_lines
+
+    def more(values: dict[str, np.ndarray]) -> None:
+        for name in ("error", "drift"):
+            values[name][:] *= 1e9
+
+    found, _ = case.fresh(case.changed(more))
+    assert found is not None
+    many = 10**12
+    wide = replace(
+        found,
+        predicates=tuple(
+            replace(p, stated_trials=many, at_least_all=many, at_most_all=many, probability="0.00000000000000000001")
+            for p in found.predicates
+        ),
+    )
+    for one in (found, wide, replace(wide, population="own", unresolved=3, not_finite=2)):
+        lines = [line for part in fresh_lines([one]) for line in part]
+        assert max(map(len, lines)) <= 80
+        marked = [line for line in lines if line.rstrip().endswith("*")]
+        assert len(marked) == sum(m.differs for m in found.maxima)
+    assert not any("*" in line for part in fresh_lines([replace(found, maxima=())]) for line in part)

@@ -44,8 +44,9 @@ def _population(one: Fresh) -> list[str]:
     return [*lines, *_end(one)]
 
 
-def _told(probability: str, differs: bool) -> tuple[str, str]:
-    return short(probability), "DIFFERS" if differs else ""
+def _told(probability: str, differs: bool) -> str:
+    """A probability, with a sign behind it where it is below the level of one test."""
+    return short(probability) + ("*" if differs else " ")
 
 
 def _predicates(one: Fresh) -> list[str]:
@@ -54,11 +55,11 @@ def _predicates(one: Fresh) -> list[str]:
     bounds: list[tuple[str, ...]] = [("windows of which", "claimed", "at least", "at most")]
     for p in one.predicates:
         own = () if one.population == "frame" else (str(p.at_least),)
-        seen = (f"{p.stated_successes}/{p.stated_trials}", f"{p.successes}/{one.rows}", *own)
-        counts.append((p.claim, *seen, *_told(p.probability, p.differs)))
+        seen = (f"{p.stated_successes}/{p.stated_trials}", f"{p.successes}/{one.rows}")
+        counts.append((p.claim, *seen, _told(p.probability, p.differs), *own))
         bounds.append((p.claim, str(p.stated_at_least), str(p.at_least_all), str(p.at_most_all)))
     least = () if one.population == "frame" else ("at least",)
-    lines = columns([("prompts of which", "listed", "own", *least, "chance", ""), *counts])
+    lines = columns([("prompts of which", "listed", "own", "chance ", *least), *counts])
     return [*lines, *(columns(bounds) if one.population == "frame" else [])]
 
 
@@ -72,11 +73,11 @@ def _maxima(one: Fresh) -> list[str]:
             short(m.stated),
             short(m.largest or "-"),
             f"{m.exceedances}/{one.rows}",
-            *_told(m.probability, m.differs),
+            _told(m.probability, m.differs),
         )
         for m in above[:MOST_MAXIMA]
     ]
-    lines = columns([("maximum of", "stated", "own", "above", "chance", ""), *rows])
+    lines = columns([("maximum of", "stated", "own", "above", "chance "), *rows])
     rest = len(above) - len(rows)
     return [*lines, f"  and {rest} more; --json FILE has them all"] if rest else lines
 
@@ -97,14 +98,12 @@ def _means(one: Fresh) -> list[str]:
 
 def _end(one: Fresh) -> list[str]:
     differ = sum(m.differs for m in (*one.predicates, *one.maxima))
-    each = f"each of {one.tests} tests at its share of {percent(1 - parse_decimal(one.confidence))} %"
-    if one.population == "own":
-        said = (
-            f"{differ} of these differ from the certificate" if differ else "None of these differs from the certificate"
-        )
-        return wrap(
-            f"{said} beyond chance ({each}). Other texts are another population: this decides nothing.", "  ", "  "
-        )
+    level = percent(1 - parse_decimal(one.confidence))
+    each = f"({one.tests} tests, each at its share of {level} %)"
     if differ:
-        return wrap(f"Listed and fresh prompts differ beyond chance ({each}).", "  ", "  ")
-    return wrap(f"Listed and fresh prompts agree within chance ({each}).", "  ", "  ")
+        verb = "differs" if differ == 1 else "differ"
+        said = f"* {differ} of these {verb} from the listed prompts beyond chance {each}."
+    else:
+        said = f"These prompts and the listed ones agree within chance {each}."
+    less = " Other texts are another population: this decides nothing." if one.population == "own" else ""
+    return wrap(said + less, "  ", "  ")
