@@ -76,8 +76,8 @@ def digest_open_file(
             fast.update(chunk)
             if slow is not None:
                 slow.update(chunk)
-        if progress is not None:
-            progress(start + length)
+            if progress is not None:
+                progress(start + length)
     return FileDigests(size, fast.hexdigest(), slow.hexdigest() if slow is not None else None)
 
 

@@ -21,8 +21,15 @@ def _read(path: Path) -> None:
             pass
 
 
+def _resident() -> int:
+    """Resident bytes of this process; 0 where the system does not say."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
 def report() -> list[str]:
-    """Lines: rates in GB/s and ratios to a plain read, file in the page cache."""
+    """Lines: rates in GB/s and ratios to a plain read, file in the page cache; and how much of it is held at once."""
+    held = 0
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "weights"
         with path.open("wb") as handle:
@@ -36,6 +43,14 @@ def report() -> list[str]:
             },
             rounds=5,
         )
+        before = _resident()
+
+        def look(_done: int) -> None:
+            nonlocal held
+            held = max(held, _resident() - before)
+
+        digest_file(path, progress=look)
     base = times["plain read"]
     lines = [f"Hashing {SIZE >> 20} MiB, file in the page cache"]
-    return lines + [f"  {n:32} {SIZE / t / 1e9:6.2f} GB/s   {t / base:5.1f} x plain read" for n, t in times.items()]
+    lines += [f"  {n:32} {SIZE / t / 1e9:6.2f} GB/s   {t / base:5.1f} x plain read" for n, t in times.items()]
+    return [*lines, f"  held in memory at once           {held / (1 << 20):6.1f} MiB"]
