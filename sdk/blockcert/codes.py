@@ -72,7 +72,7 @@ CODES: dict[str, str] = {
     "install.produce": "The extra packages of the producers are not installed.",
     "integrity.bundle": "Every file of the bundle is the one that was signed.",
     "integrity.digest.mismatch": "A file's digest is not the one that was signed.",
-    "integrity.published": "What is published of the reference model's files, beside what was signed; no weight was read.",
+    "integrity.published": "What is published of the reference model's files, compared with what was signed.",
     "integrity.reference": "Every file of the reference model is the one that was signed.",
     "integrity.size.mismatch": "A file's size is not the one that was signed.",
     "json.duplicate_key": "A key stands twice in one JSON object.",
