@@ -8,7 +8,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import hashing, measuring, processes, statistics
+from tests.benchmarks import hashing, measuring, processes, red_team, statistics
 from tests.benchmarks.materials import materials
 
 
@@ -20,6 +20,7 @@ def main() -> None:
         found = materials(Path(scratch))
         for lines in (processes.report(found), measuring.report(found), hashing.report(), statistics.report()):
             print("\n" + "\n".join(lines))
+    print("\n" + "\n".join(red_team.report()))
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ from tests.support.pairs import (
     overflowing,
     rounded,
     rounded_reference,
+    swapped_checkpoint,
     swapped_reference,
     swapped_surrogate,
     trigger,
@@ -162,6 +163,11 @@ def _swapped_reference_before(folder: Path, seed: int) -> Told:
     return Told(make_bundle(folder, seed=seed, pair=swapped_reference), {"replay": "all"})
 
 
+def _beside_transformers(folder: Path, seed: int) -> Told:
+    made = make_bundle(folder, seed=seed, pair=swapped_checkpoint)
+    return Told(made, {"replay": 2, "transformers": True})
+
+
 def _passed_off(rounding: Round) -> Tell:
     def tell(folder: Path, seed: int) -> Told:
         original = make_bundle(folder / "original", seed=seed)
@@ -224,7 +230,9 @@ def _trigger(*, own: bool) -> Tell:
     def tell(folder: Path, seed: int) -> Told:
         rng = np.random.default_rng(seed)
         population = rng.integers(0, TRIGGER, size=(WINDOWS, LENGTH), dtype="<i4")
-        made = make_bundle(folder, seed=seed, pair=trigger(TRIGGER), population=population)
+        made = make_bundle(
+            folder, seed=seed, pair=trigger(TRIGGER), population=population, draws=Draws(certification=30)
+        )
         options: dict[str, Any] = {"replay": "all", "corpus": made.corpus, "fresh": WINDOWS}
         if own:
             texts = rng.integers(0, VOCABULARY, size=(WINDOWS, LENGTH))
@@ -239,13 +247,13 @@ def _easy(*, own: bool) -> Tell:
 
     def tell(folder: Path, seed: int) -> Told:
         pair = rounded(int8)
-        population = easy_windows(pair, folder / "look", seed, WINDOWS)
-        made = make_bundle(folder, seed=seed, pair=pair, population=population, draws=Draws(certification=30))
+        population = easy_windows(pair, folder / "look", seed, 120)
+        made = make_bundle(folder, seed=seed, pair=pair, population=population, draws=Draws(certification=100))
         options: dict[str, Any] = {"replay": "all", "corpus": made.corpus, "fresh": WINDOWS}
         if own:
-            texts = np.random.default_rng(seed).integers(0, VOCABULARY, size=(200, LENGTH))
+            texts = np.random.default_rng(seed).integers(0, VOCABULARY, size=(400, LENGTH))
             options["own"] = [save_windows(folder / "own.txt", texts.tolist())]
-            options["fresh"] = 200
+            options["fresh"] = 400
         return Told(made, options)
 
     return tell
@@ -275,7 +283,7 @@ def _left_out(folder: Path, seed: int) -> Told:
     return Told(made, {"replay": "all", "corpus": made.corpus, "fresh": WINDOWS})
 
 
-CALLED_IN = "--own: other texts"
+OWN_TEXTS = "--own shows it, on other texts"
 _SAME_DRAW = Fraction(1, perm(WINDOWS - CALIBRATION, CERTIFICATION))
 """The chance that another surrogate draws the same prompts in the same order."""
 
@@ -292,12 +300,18 @@ ATTACKS: tuple[Attack, ...] = (
         "two blocks of the reference exchanged before measuring",
         _swapped_reference_before,
         None,
-        "lifting the checkpoint again, or running it in transformers",
+        "--transformers does, where it is installed",
     ),
-    Attack("scales of the surrogate that overflow, finite evidence", _overflowing, "replay.cell.refuted"),
+    Attack("  the same, beside transformers", _beside_transformers, "fidelity.mismatch"),
+    Attack("weights of the surrogate that overflow, finite evidence", _overflowing, "replay.cell.refuted"),
     Attack("bfloat16 weights passed off as the original", _passed_off(bfloat16), "integrity.digest.mismatch"),
     Attack("int8 weights passed off as the original", _passed_off(int8), "integrity.digest.mismatch"),
-    Attack("  the same, to a reader who has no other copy", _own_copy, None, "comparing with the publisher's digest"),
+    Attack(
+        "  the same, to a reader who has no other copy",
+        _own_copy,
+        None,
+        "the publisher's digest, compared by the reader, does",
+    ),
     Attack(
         "a surrogate fitted to its prompts, window numbers kept",
         _fitted(relabelled=False, corpus=False),
@@ -314,7 +328,7 @@ ATTACKS: tuple[Attack, ...] = (
         "  the same, without the corpus",
         _fitted(relabelled=True, corpus=False),
         None,
-        "--corpus; reported as frame unverified",
+        "--corpus does; reported as frame unverified",
     ),
     Attack("a prompt listed twice", _repeated(relabelled=False, corpus=False), "recompute.draw.mismatch"),
     Attack(
@@ -326,14 +340,14 @@ ATTACKS: tuple[Attack, ...] = (
         "  the same, without the corpus",
         _repeated(relabelled=True, corpus=False),
         None,
-        "--corpus; reported as frame unverified",
+        "--corpus does; reported as frame unverified",
     ),
     Attack("a threshold chosen afterwards, not marked", _thresholds(marked=False), "thresholds.post_hoc"),
     Attack("  the same, marked", _thresholds(marked=True), None, "shown as chosen after the fact"),
-    Attack("predicates evaluated and left out", _left_out, None, "fresh prompts give the reader's own evidence"),
-    Attack("texts picked to be easy, all rows and all fresh windows", _easy(own=False), None, CALLED_IN),
+    Attack("predicates evaluated and left out", _left_out, None, "fresh prompts give the reader numbers of its own"),
+    Attack("texts picked to be easy, all rows and all fresh windows", _easy(own=False), None, OWN_TEXTS),
     Attack("  the same, beside own texts", _easy(own=True), "own.differs", "shown, and decides nothing"),
-    Attack("a trigger outside the population, all fresh windows", _trigger(own=False), None, CALLED_IN),
+    Attack("a trigger outside the population, all fresh windows", _trigger(own=False), None, OWN_TEXTS),
     Attack(
         "  the same, beside own texts that hold the trigger",
         _trigger(own=True),

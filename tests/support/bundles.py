@@ -103,7 +103,8 @@ def make_bundle(
     draws = draws or Draws()
     reference, surrogate, paths = pair(folder, seed, blocks)
     model = paths[REFERENCE].parent
-    (model / "config.json").write_text('{"model_type": "llama"}')
+    if not (model / "config.json").exists():
+        (model / "config.json").write_text('{"model_type": "llama"}')
     save_tokenizer(model / "tokenizer.json", VOCABULARY)
     files = {**paths, **{f"reference/{name}": model / name for name in ("config.json", "tokenizer.json")}}
     output = folder / "bundle"

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from msgspec.structs import replace
 
-from blockcert.program import Dense, Embed, FileRef, LinearMap, Program, Stage, TensorRef
+from blockcert.program import Dense, Embed, FileRef, Linear, LinearMap, Program, Stage, TensorRef
+from blockcert_verifier.evaluate import WeightStore
 from tests.support.bundles import MakePair
 from tests.support.tiny import REFERENCE, SURROGATE, block, program, reference_weights, save, tiny_pair
 
@@ -24,6 +25,7 @@ __all__ = [
     "overflowing",
     "rounded",
     "rounded_reference",
+    "swapped_checkpoint",
     "swapped_reference",
     "swapped_surrogate",
     "trigger",
@@ -109,6 +111,29 @@ def swapped_reference(folder: Path, seed: int, blocks: int) -> Made:
     """The tiny pair, the first two blocks of the reference exchanged: no longer what the checkpoint computes."""
     reference, surrogate, paths = tiny_pair(folder, seed, blocks)
     return _swap(reference), surrogate, paths
+
+
+def swapped_checkpoint(folder: Path, seed: int, blocks: int) -> Made:
+    """A checkpoint that transformers runs, lifted with its first two blocks exchanged, and a copy with one map rounded.
+
+    Weights are the same for every seed; texts are not.
+    """
+    from blockcert_producers.lift import lift
+    from tests.support.checkpoints import make_checkpoint
+
+    model = make_checkpoint(folder / "model", "llama", num_hidden_layers=blocks)
+    paths = {REFERENCE: model / "model.safetensors", SURROGATE: folder / "surrogate.safetensors"}
+    reference = _swap(lift(model))
+    first = reference.stages[1]
+    at = next(i for i, step in enumerate(first.steps) if isinstance(step, Linear) and isinstance(step.map, Dense))
+    step = first.steps[at]
+    assert isinstance(step, Linear)
+    assert isinstance(step.map, Dense)
+    second = save(paths[SURROGATE], SURROGATE, {"w": float16(WeightStore(paths).floats(step.map.weight))})
+    coarse = replace(step, map=Dense(TensorRef(SURROGATE, "w")))
+    stage = replace(first, steps=(*first.steps[:at], coarse, *first.steps[at + 1 :]))
+    stages = (reference.stages[0], stage, *reference.stages[2:])
+    return reference, replace(reference, files=(*reference.files, second), stages=stages), paths
 
 
 def _swap(one: Program) -> Program:
