@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from blockcert_producers import embedded
 from blockcert_producers.produce import Job, compare_bundle
 from tests.support.certificates import corpus_for, rounded_copy, sign_and_trust
 
-__all__ = ["Materials", "materials"]
+__all__ = ["Materials", "materials", "random_model"]
 
 
 class Materials(NamedTuple):
@@ -29,3 +31,25 @@ def materials(folder: Path, count: int = 100) -> Materials:
     job = Job((corpus_for(model, folder),), folder / "bundle", count=count, calibration=0)
     compare_bundle(model, copy, job, now=datetime.now(UTC).replace(microsecond=0))
     return Materials(job.out, sign_and_trust(job.out, folder / "trust.json"), model, copy)
+
+
+def random_model(folder: Path, *, blocks: int, width: int) -> Path:
+    """A Llama with random weights as ``transformers`` draws them, in float32, with the embedded model's tokenizer."""
+    import torch
+    import transformers
+
+    tokenizer = embedded.path("llama") / "tokenizer.json"
+    vocabulary = json.loads((embedded.path("llama") / "config.json").read_text())["vocab_size"]
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=11 * width // 4,
+        num_hidden_layers=blocks,
+        num_attention_heads=width // 64,
+        num_key_value_heads=width // 64,
+        max_position_embeddings=256,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    return folder

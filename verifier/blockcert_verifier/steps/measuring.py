@@ -26,6 +26,8 @@ __all__ = ["Ending", "Judged", "Rows"]
 _TARGET = 4 * 10**10
 """Multiply-adds of a chunk: a few seconds, after which its rows are kept."""
 _MOST_ROWS = 32
+_SHARES = 4
+"""Chunks for each of several processes."""
 
 Ending: TypeAlias = Literal["time-limit", "interrupted", "refuted"]
 
@@ -148,8 +150,10 @@ class Rows:
             return 1  # a program or weight file at fault: measuring says which
         attributed = sum(row < self.inputs.table.shape.attribution_rows for row in left)
         adds = work.attributed_multiply_adds if attributed else work.multiply_adds
-        # enough for its time to be well above that of loading the weights, and not all of them in one process
-        size = max(1, min(_MOST_ROWS, -(-_TARGET // max(1, adds)), -(-len(left) // self.plan.jobs)))
+        # long enough for its time to be well above that of loading the weights; several processes end together where
+        # each has a few chunks
+        shares = 1 if self.plan.jobs == 1 else _SHARES * self.plan.jobs
+        size = max(1, min(_MOST_ROWS, -(-_TARGET // max(1, adds)), -(-len(left) // shares)))
         speed = rates(Backend(self.plan.device))
         found = estimate(work, speed, rows=len(left), attributed=attributed, chunk=size, jobs=self.plan.jobs)
         if self.estimate is None:

@@ -28,7 +28,17 @@ from blockcert.program import (
 from blockcert_verifier.evaluate import Backend, WeightStore
 from blockcert_verifier.measure import Pair
 
-__all__ = ["Estimate", "Evaluations", "Rates", "RowWork", "estimate", "evaluations", "rates", "row_work"]
+__all__ = [
+    "Estimate",
+    "Evaluations",
+    "Rates",
+    "RowWork",
+    "estimate",
+    "evaluations",
+    "rates",
+    "row_work",
+    "stage_weights",
+]
 
 _BASE = 96 << 20
 """Memory of the interpreter with numpy and scipy, in bytes."""
@@ -156,6 +166,11 @@ def _stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> S
         values += length * (width + scores)
         widest = max(widest, length * max(width, scores))
     return StageWork(adds, values, weights, widest)
+
+
+def stage_weights(stage: Stage, store: WeightStore, hidden: int) -> int:
+    """Entries of a stage's weights as they are evaluated; raises ``tensor.*`` as :func:`row_work`."""
+    return _stage_work(stage, store, 1, hidden).weights
 
 
 def row_work(pair: Pair, length: int) -> RowWork:
