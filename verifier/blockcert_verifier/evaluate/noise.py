@@ -20,7 +20,7 @@ RELATIVE = 1e-14
 """Of the size of the terms that a step adds up; rounding itself is about 1e-16 of it."""
 SMALLEST = 1e-290
 """Beside it: where values are lost because they are too small."""
-_POOL = 1 << 20
+_POOL = 1 << 17
 
 
 class Noise:
