@@ -1,1 +1,1 @@
-"""The six steps of a verification, each a function from what it needs to findings (``spec/10-verification.md``)."""
+"""The steps of a verification, each a function from what it needs to findings (``spec/10-verification.md``)."""

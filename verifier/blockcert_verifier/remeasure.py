@@ -1,0 +1,165 @@
+"""Everything that is measured again: sampled rows, the lifting's fidelity, fresh prompts (`spec/10-verification.md`).
+
+numpy, the evaluator, transformers and tokenizers are imported when they are needed, and not before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from blockcert.bundle import Bundle
+from blockcert.errors import Refusal
+from blockcert.evidence_file import EvidenceTable
+from blockcert.findings import Finding, StepName
+from blockcert.program import Program
+from blockcert.same_program import same_stages
+from blockcert.statement import Statement
+from blockcert.statistics import rows_needed
+from blockcert.wellformed import REFERENCE_PREFIX
+from blockcert_verifier.choices import Measuring
+from blockcert_verifier.fresh_report import Fresh
+from blockcert_verifier.locate import Located
+from blockcert_verifier.report import Audit, FidelityCheck
+from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
+from blockcert_verifier.steps.outcome import from_refusal, inconclusive, skipped
+from blockcert_verifier.steps.plan import ReplayInputs
+from blockcert_verifier.steps.prompts import PromptTable
+
+if TYPE_CHECKING:
+    from blockcert_verifier.corpus import Population
+
+__all__ = ["Opened", "Remeasuring"]
+
+_OWN_OPTIONS = ("usage.", "resume.", "device.", "install.")
+"""Refusals of the caller's own options, which are no findings about the bundle."""
+
+
+class Opened(Struct, frozen=True):
+    """A certificate whose every claim follows: its parts, its id's 32 bytes, and the reference model if it is whole.
+
+    ``missing`` says why there is no reference model.
+    """
+
+    statement: Statement
+    certificate: bytes
+    bundle: Bundle
+    programs: tuple[Program, Program]
+    table: EvidenceTable
+    listed: PromptTable
+    located: Located | None
+    missing: str
+
+    def weights(self, located: Located) -> dict[str, Path]:
+        """The path of every file that the programs name."""
+        return {
+            file.name: located.path(file.name)
+            if file.name.startswith(REFERENCE_PREFIX)
+            else self.bundle.path(file.name)
+            for program in self.programs
+            for file in program.files
+        }
+
+
+class Remeasuring:
+    """The measuring of one verification: one seed, one deadline.
+
+    Args:
+        opened: what is measured.
+        choice: the caller's choices.
+        enough: confirmed rows with which the policy is content where a replay ends early.
+        progress: called as rows are measured.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        choice: Measuring,
+        enough: int | None,
+        progress: Callable[[StepName, int, int], None],
+    ) -> None:
+        self._opened, self._choice, self._enough, self._progress = opened, choice, enough, progress
+        self._seed = choice.seed or os.urandom(32)
+        self._deadline = choice.deadline()
+        self._audit: Audit | None = None
+
+    def replay(self) -> tuple[Audit | None, list[Finding]]:
+        """The audit of the sampled rows, and its findings; raises refusals of the caller's own options."""
+        opened, choice = self._opened, self._choice
+        rows = opened.table.shape.rows
+        asked = rows if choice.rows == "all" else min(choice.rows, rows)
+        if choice.until is not None:
+            asked = rows_needed(rows, choice.until, choice.beta)
+        if opened.located is None or asked == 0:
+            why = opened.missing if opened.located is None else "no rows were asked for"
+            return None, [skipped("replay", "replay.not_run", "evidence.safetensors", f"{why}; nothing was re-run")]
+        from blockcert_verifier.steps.replay import replay
+
+        inputs = ReplayInputs(
+            statement=opened.statement,
+            certificate=opened.certificate,
+            reference=opened.programs[0],
+            surrogate=opened.programs[1],
+            table=opened.table,
+            tokens=opened.listed.certification(),
+            weights=opened.weights(opened.located),
+        )
+        plan = choice.plan(asked, self._seed, self._enough, self._deadline)
+        try:
+            self._audit, findings = replay(inputs, plan, lambda done, total: self._progress("replay", done, total))
+        except Refusal as refusal:
+            if refusal.code.startswith(_OWN_OPTIONS):
+                raise
+            # what follows from an audit may be refused like the claims themselves
+            return None, [from_refusal("replay", refusal)]
+        return self._audit, findings
+
+    def fidelity(self) -> tuple[FidelityCheck | None, list[Finding]]:
+        """The reference program beside `transformers`, on the first of the replayed rows."""
+        from blockcert_verifier.steps import fidelity
+
+        opened, audit = self._opened, self._audit
+        if opened.located is None or audit is None or not audit.drawn:
+            why = opened.missing if opened.located is None else "no rows were replayed"
+            return None, [fidelity.not_run(f"{why}; the program was not compared with transformers")]
+        tokens = opened.listed.certification()
+        sampled = [list(tokens[row]) for row in audit.drawn[: fidelity.MOST_ROWS]]
+        weights = opened.weights(opened.located)
+        return fidelity.fidelity(opened.statement, opened.programs[0], weights, opened.located, sampled)
+
+    def fresh(self, wanted: Wanted, windows: Population | None) -> tuple[tuple[Fresh, ...], list[Finding]]:
+        """What both programs do on prompts that nobody listed, and its findings."""
+        opened, choice = self._opened, self._choice
+        used = [int(number) for number in opened.listed.window]
+        sizes = (opened.programs[0].vocabulary, opened.programs[0].context)
+        same, repeatable = same_stages(*opened.programs), choice.seed is not None
+        inputs = FreshInputs(opened.statement, same, opened.certificate, self._seed, repeatable, choice.beta)
+        if opened.located is None or not (wanted.rows or wanted.own):
+            return fresh_step(inputs, wanted, windows, used, sizes, None)
+        if self._audit is not None and self._audit.ending == "interrupted":
+            return (), [_partial("interrupted")]  # whoever interrupted the replay waits for nothing more
+        from blockcert_verifier.steps.fresh_rows import measurer
+        from blockcert_verifier.work import Stopped
+
+        measure = measurer(
+            opened.programs,
+            opened.weights(opened.located),
+            opened.statement.predicate.thresholds,
+            choice.plan(wanted.rows, self._seed, None, self._deadline),
+            lambda done, total: self._progress("fresh", done, total),
+        )
+        try:
+            found, findings = fresh_step(inputs, wanted, windows, used, sizes, measure)
+        except Stopped as stopped:  # before a single row was done
+            return (), [_partial(stopped.reason)]
+        return found, [*findings, *([] if measure.ending is None else [_partial(measure.ending)])]
+
+
+def _partial(ending: str) -> Finding:
+    why = "the time limit was reached" if ending == "time-limit" else "it was interrupted"
+    sentence = f"{why} before all fresh prompts that were asked for were measured"
+    return inconclusive("fresh", "fresh.partial", "fresh prompts", sentence)
