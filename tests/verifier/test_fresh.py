@@ -427,3 +427,14 @@ def test_what_differs_is_marked_and_long_numbers_fit_a_terminal(case: Case) -> N
         marked = [line for line in lines if line.rstrip().endswith("*")]
         assert len(marked) == sum(m.differs for m in found.maxima)
     assert not any("*" in line for part in fresh_lines([replace(found, maxima=())]) for line in part)
+
+
+def test_a_verdict_waits_for_fresh_prompts_that_were_asked_for(made: Made) -> None:
+    accepted = run(made, 2, made.without_replay)
+    assert accepted.verdict == "accepted"
+    assert next(step for step in accepted.steps if step.step == "fresh").required
+    without = verify(made.bundle, made.without_replay, reference=made.model, fresh=2, at=NOW)
+    assert without.verdict == "indeterminate"
+    assert without.sentence.startswith("INDETERMINATE: you asked for fresh")
+    nothing = replace(made.policy, require=())
+    assert verify(made.bundle, nothing, reference=made.model, fresh=0, at=NOW).verdict == "indeterminate"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -34,7 +34,8 @@ __all__ = ["Seen", "assemble"]
 class Seen(Struct, frozen=True):
     """What a verification saw; the statement only where it is authentic.
 
-    `seconds` is what each step took, `row_seconds` what measuring one row takes on this machine, where that is known.
+    `asked` are steps that the caller asked for beyond what a policy requires: a verdict waits for them too. `seconds` is
+    what each step took, `row_seconds` what measuring one row takes on this machine, where that is known.
     """
 
     findings: tuple[Finding, ...]
@@ -46,6 +47,7 @@ class Seen(Struct, frozen=True):
     fresh: tuple[Fresh, ...] = ()
     fidelity: FidelityCheck | None = None
     depth: tuple[DepthRow, ...] | None = None
+    asked: tuple[StepName, ...] = ()
     seconds: Mapping[StepName, float] = {}
     row_seconds: float | None = None
 
@@ -65,7 +67,10 @@ def assemble(
 
     `digests` were compared if any file was; `time_given` says that `now` is the caller's choice, not the clock's.
     """
-    verdict = verdict_of(seen.findings, trust.require)
+    more: list[StepName] = [step for step in seen.asked if step not in trust.require]
+    required = (*trust.require, *more)
+    # asking for more makes no policy that requires nothing accept
+    verdict = verdict_of(seen.findings, required if trust.require else ())
     if step_status(seen.findings, "integrity") is None:
         digests = ()  # no file was read
     return Report(
@@ -77,7 +82,7 @@ def assemble(
         verifier=VERSION,
         certificate_id=seen.certificate_id,
         signers=seen.signers,
-        steps=tuple(_step(step, seen.findings, step in trust.require) for step in STEPS),
+        steps=tuple(_step(step, seen.findings, step in required) for step in STEPS),
         certificate=None if seen.statement is None else describe(seen.statement, authenticated=True),
         audit=seen.audit,
         frame=seen.frame,
@@ -130,8 +135,13 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
     open_ = next((finding for finding in seen.findings if finding.status == "inconclusive"), None)
     if open_ is not None:
         return f"INDETERMINATE: {open_.place}: {open_.message} [{open_.code}]."
-    missing = [step for step in trust.require if step_status(seen.findings, step) != "passed"]
-    return f"INDETERMINATE: the policy requires {', '.join(missing) or 'no step at all'}, which did not run."
+    wanted: tuple[StepName, ...] = (*trust.require, *seen.asked)
+    missing = [step for step in dict.fromkeys(wanted) if step_status(seen.findings, step) != "passed"]
+    return f"INDETERMINATE: {_who(missing, trust)} {', '.join(missing) or 'no step at all'}, which did not run."
+
+
+def _who(missing: Sequence[StepName], trust: TrustPolicy) -> str:
+    return "the policy requires" if not missing or set(missing) & set(trust.require) else "you asked for"
 
 
 def _recomputed(seen: Seen) -> str:

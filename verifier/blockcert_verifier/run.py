@@ -108,6 +108,8 @@ class Run:
         self._published, self._transformers = published, transformers
         self._fidelity: FidelityCheck | None = None
         self._wanted = Wanted(fresh, own, corpus.tokenizer)
+        # own texts alone are not the step's to pass: they are another population
+        self._asked: tuple[StepName, ...] = ("fresh",) if fresh and (corpus.files or not own) else ()
         self._located: Located | None = None
         self._fresh: tuple[Fresh, ...] = ()
         self._frame: FrameCheck | None = None
@@ -133,6 +135,7 @@ class Run:
             fresh=self._fresh,
             fidelity=self._fidelity,
             depth=self._depth,
+            asked=self._asked,
             seconds=self._seconds,
             row_seconds=None if cost is None or not cost.rows else float(cost.seconds) / cost.rows,
         )
