@@ -34,8 +34,8 @@ __all__ = ["Seen", "assemble"]
 class Seen(Struct, frozen=True):
     """What a verification saw; the statement only where it is authentic.
 
-    `asked` are steps that the caller asked for beyond what a policy requires: a verdict waits for them too. `seconds` is
-    what each step took, `row_seconds` what measuring one row takes on this machine, where that is known.
+    `asked` are steps that the caller asked for beyond what a policy requires: a verdict waits for them too. `seconds`
+    is what each step took, `row_seconds` what measuring one row takes on this machine, where that is known.
     """
 
     findings: tuple[Finding, ...]
@@ -68,7 +68,7 @@ def assemble(
     `digests` were compared if any file was; `time_given` says that `now` is the caller's choice, not the clock's.
     """
     more: list[StepName] = [step for step in seen.asked if step not in trust.require]
-    required = (*trust.require, *more)
+    required: tuple[StepName, ...] = trust.require + tuple(more)
     # asking for more makes no policy that requires nothing accept
     verdict = verdict_of(seen.findings, required if trust.require else ())
     if step_status(seen.findings, "integrity") is None:
