@@ -330,7 +330,7 @@ def test_a_reference_that_overflows_is_refused(tmp_path: Path) -> None:
 
     program, files = model(tmp_path, "llama", explode)
     with pytest.raises(Refusal) as refused:
-        front(program, files, prompts(program))
+        extract(program, files, prompts(program), "0.05")
     assert refused.value.code == "extract.not_finite"
     assert refused.value.place == "block 1"
 

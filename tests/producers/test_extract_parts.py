@@ -11,8 +11,9 @@ import torch
 from blockcert.errors import Refusal
 from blockcert.program import Attention, Dense, DensePattern, Integer, Linear, Rows, Sparse, Stage, WindowPattern
 from blockcert_producers.extract.anatomy import dissect
+from blockcert_producers.extract.budget import parse_budget
+from blockcert_producers.extract.candidates import quantile
 from blockcert_producers.extract.formats import feedback, store
-from blockcert_producers.extract.front import parse_budget, quantile
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import attended_pairs, patterns_for
 from blockcert_producers.extract.tensors import MemoryStore, bfloat16

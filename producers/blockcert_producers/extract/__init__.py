@@ -1,8 +1,9 @@
 """Extraction: for every block of a reference program the cheapest simplification within an error budget.
 
-Cheapest is the fewest multiply-adds on one prompt, then the fewest stored bits. Candidates: number formats
-(``formats``), unstructured sparsity with least-squares refit, subsets of neurons, and heads that attend to a window or
-give their mean (``plan``, ``patterns``, ``realise``). ``front`` explains the search.
+Cheapest is the fewest multiply-adds on one prompt, then the fewest stored bits, or the other way round. Candidates:
+number formats (``formats``), unstructured sparsity with least-squares refit, subsets of neurons, and heads that attend
+to a window or give their mean (``plan``, ``patterns``, ``realise``). ``front`` explains the walk, ``choice`` the
+search, ``budget`` when a candidate is within a budget.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from blockcert.program import Program
-from blockcert_producers.extract.front import BlockSummary, Extraction, Front, Progress, front, parse_budget
+from blockcert_producers.extract.budget import Aim, Budget, parse_budget
+from blockcert_producers.extract.front import BlockSummary, Extraction, Front, Progress, front
 
 __all__ = ["BlockSummary", "Extraction", "Front", "extract", "front"]
 
@@ -24,18 +26,19 @@ def extract(
     reference: Program,
     files: Mapping[str, Path],
     calibration: np.ndarray[Any, Any],
-    budget: Fraction | str,
+    budget: Budget | Fraction | str,
+    aim: Aim = "structure",
     *,
     backend_device: str = "cpu",
     progress: Progress | None = None,
 ) -> Extraction:
-    """The cheapest surrogate of ``reference`` within ``budget``: ``front(...)`` and its ``choose(budget)``.
+    """The cheapest surrogate of ``reference`` within ``budget``: ``front(...)`` and its ``choose(budget, aim)``.
 
-    ``budget`` is the relative error that at least 95 % of the calibration tokens must meet in every block.
+    ``budget`` is the relative error that at least 95 % of the tokens must meet in every block, with the margin that
+    ``budget`` (the module) describes.
 
     Raises:
         Refusal: as ``front`` and ``Front.choose``; a bad budget is refused before any work.
     """
-    limit = parse_budget(budget)
-    found = front(reference, files, calibration, backend_device=backend_device, progress=progress)
-    return found.choose(limit, progress=progress)
+    limit = budget if isinstance(budget, Budget) else parse_budget(budget)
+    return front(reference, files, calibration, backend_device=backend_device).choose(limit, aim, progress=progress)

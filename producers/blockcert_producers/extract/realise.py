@@ -7,6 +7,9 @@ up for the errors of those before it, and what is measured is what is stored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import msgspec
 import numpy as np
 from msgspec import Struct
@@ -31,13 +34,19 @@ class Realised(Struct, frozen=True):
     errors: Host
 
 
-def realise(study: Study, structure: Structure | None, form: Format, prefix: str, tokens: dict[int, Host]) -> Realised:
+def realise(
+    study: Study,
+    structure: Structure | None,
+    form: Format | Sequence[Format],
+    prefix: str,
+    tokens: dict[int, Host],
+) -> Realised:
     """The block with a structure and a number format.
 
     Args:
         study: the block on the calibration prompts.
         structure: what is kept; None keeps everything, and then nothing is refitted, only rounded.
-        form: the number format of every linear map.
+        form: the number format of every linear map, or one for each in the order of the steps.
         prefix: of the new tensors' names.
         tokens: token weights of the refit for each linear map, by position.
     """
@@ -51,10 +60,20 @@ def realise(study: Study, structure: Structure | None, form: Format, prefix: str
 
 class _Walk:
     def __init__(
-        self, study: Study, structure: Structure | None, form: Format, prefix: str, tokens: dict[int, Host]
+        self,
+        study: Study,
+        structure: Structure | None,
+        form: Format | Sequence[Format],
+        prefix: str,
+        tokens: dict[int, Host],
     ) -> None:
         self.study, self.structure, self.prefix, self.tokens = study, structure, prefix, tokens
-        self.form: Format = form
+        linears = study.anatomy.linears
+        # a format's name is itself a sequence of strings
+        forms = cast("Sequence[Format]", (form,) * len(linears) if isinstance(form, str) else form)
+        self.forms: dict[int, Format] = dict(zip(linears, forms, strict=True))
+        # where nothing was planned to be dropped, a weight may round to zero like any other
+        self.whole = structure is not None and all(bool(s.all()) for s in structure.supports.values())
         self.steps: list[Step] = []
         self.tensors: dict[str, Tensor] = {}
         self.store = MemoryStore(study.store, self.tensors)
@@ -94,8 +113,8 @@ class _Walk:
     def _rounded(self, index: int) -> Step:
         study = self.study
         step, weight = study.linear(index), study.matrix(index)
-        gram = self._inputs(index).gram if self.form == "int8" else None
-        linear, tensors, _ = store(f"{self.prefix}.{step.out}", weight, None, self.form, gram)
+        gram = self._inputs(index).gram if self.forms[index].startswith("int") else None
+        linear, tensors, _ = store(f"{self.prefix}.{step.out}", weight, None, self.forms[index], gram)
         self.tensors.update(tensors)
         return msgspec.structs.replace(step, map=linear)
 
@@ -109,18 +128,19 @@ class _Walk:
         return study.flat(study.values[total]) - study.flat(self.values[other])
 
     def _refitted(self, index: int, structure: Structure) -> Step:
-        study, neurons, kept = self.study, self.study.anatomy.neurons, structure.neurons
+        study, neurons, alive = self.study, self.study.anatomy.neurons, structure.neurons
         step, weight, support = study.linear(index), study.matrix(index), structure.supports[index]
         target = self._target(index)
-        if neurons is not None and kept is not None:
+        if neurons is not None and alive is not None:
             if index in neurons.inputs:
-                weight, support, target = weight[kept], support[kept], target[:, kept]
+                weight, support, target = weight[alive], support[alive], target[:, alive]
             elif index == neurons.output:
-                weight, support = weight[:, kept], support[:, kept]
+                weight, support = weight[:, alive], support[:, alive]
         fit = moments(self._inputs(index), target, weight)
         fitted = refit(fit, support, weight)
         name = f"{self.prefix}.{step.out}"
-        linear, tensors, rounded = store(name, fitted, support, self.form, fit.inputs.gram)
+        kept = None if self.whole else support
+        linear, tensors, rounded = store(name, fitted, kept, self.forms[index], fit.inputs.gram)
         self.tensors.update(tensors)
         self.tensors[f"{name}.bias"] = tensor(fit.bias(rounded).astype(np.float32))
         return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))

@@ -6,15 +6,14 @@ from collections import Counter
 
 from blockcert.program import DensePattern, MeanPattern, Pattern, WindowPattern
 from blockcert.statement import Cost
-from blockcert_producers.extract.formats import Format
 from blockcert_producers.extract.plan import Structure
 from blockcert_producers.extract.study import Study
 
 __all__ = ["describe"]
 
 
-def describe(study: Study, structure: Structure | None, form: Format | None, before: Cost, after: Cost) -> str:
-    """One line for a person: what was kept, of what kind, in which number format."""
+def describe(study: Study, structure: Structure | None, form: str | None, before: Cost, after: Cost) -> str:
+    """One line for a person: what was kept, of what kind, in which number format or formats (None: as it was)."""
     if form is None:
         return "unchanged: nothing cheaper is within the budget"
     if structure is None:

@@ -1,0 +1,105 @@
+"""Budgets and aims: what a surrogate must stay within, and what *cheapest* means.
+
+A budget is the relative error that at least 95 % of the tokens must meet in every block. Since the certificate is
+measured on other prompts than the search, a candidate needs a margin: over the calibration prompts that were held out
+of every fit, the mean share of tokens within the budget, less two standard errors of that mean over those prompts, must
+be at least 95 %. The prompt is the unit because tokens of one prompt are dependent.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import pairwise
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from msgspec import Struct
+
+from blockcert.errors import Refusal
+from blockcert.numbers import parse_decimal
+from blockcert.statement import Cost
+from blockcert_producers.extract.tensors import Host
+
+__all__ = ["AIMS", "GRADES", "Aim", "Budget", "cheapness", "covered", "parse_aim", "parse_budget", "parse_budgets"]
+
+GRADES = {"lossless": "0.01", "near-lossless": "0.02", "approximate": "0.05"}
+"""The grades by name: the relative error that 95 % of the tokens meet in every block."""
+
+Aim: TypeAlias = Literal["structure", "bits"]
+AIMS: tuple[Aim, ...] = get_args(Aim)
+
+_SHARE = 0.95
+_STANDARD_ERRORS = 2.0
+
+
+class Budget(Struct, frozen=True):
+    """A relative error and the name under which it was asked for: a grade's, or the decimal itself."""
+
+    name: str
+    limit: Fraction
+
+
+def parse_budget(budget: Fraction | str, place: str = "--budget") -> Budget:
+    """The budget that a grade's name or a number stands for.
+
+    Raises:
+        Refusal: ``number.grammar`` for text that is neither, ``extract.budget`` where it is not between 0 and 1.
+    """
+    if isinstance(budget, Fraction):
+        name, value = f"{float(budget):g}", budget
+    else:
+        name, value = budget, parse_decimal(GRADES.get(budget, budget), place)
+    if not 0 < value < 1:
+        raise Refusal(
+            "extract.budget",
+            place,
+            f"the budget is a relative error and must lie between 0 and 1, not {float(value):g}; 0.05 is usual",
+        )
+    return Budget(name, value)
+
+
+def parse_budgets(text: str) -> tuple[Budget, ...]:
+    """The budgets of a list like ``lossless,0.03``, from the narrowest to the widest.
+
+    Raises:
+        Refusal: as ``parse_budget``; ``extract.budgets`` where one is listed twice.
+    """
+    budgets = [parse_budget(part.strip(), "--budgets") for part in text.split(",")]
+    budgets.sort(key=lambda budget: budget.limit)
+    for one, next_ in pairwise(budgets):
+        if one.limit == next_.limit:
+            names = one.name if one.name == next_.name else f"{one.name} and {next_.name}"
+            raise Refusal("extract.budgets", "--budgets", f"one budget is listed twice: {names}")
+    return tuple(budgets)
+
+
+def parse_aim(text: str) -> Aim:
+    """The aim of that name.
+
+    Raises:
+        Refusal: ``extract.aim``.
+    """
+    for aim in AIMS:
+        if text == aim:
+            return aim
+    raise Refusal("extract.aim", "--aim", f"the aim is {' or '.join(AIMS)}, not {text!r}")
+
+
+def cheapness(aim: Aim, cost: Cost) -> tuple[int, int]:
+    """What is compared first and second: multiply-adds and bits for ``structure``, bits and multiply-adds for
+    ``bits``."""
+    if aim == "structure":
+        return cost.multiply_adds, cost.bits
+    return cost.bits, cost.multiply_adds
+
+
+def covered(errors: Host, limit: float) -> bool:
+    """Whether held-out prompts (``errors``, prompts x T) meet a budget with the margin; see the module.
+
+    One prompt has no spread: then its share alone decides, and no prompt at all decides nothing.
+    """
+    shares = (errors <= limit).mean(axis=1)
+    if not shares.size:
+        return True
+    spread = float(np.std(shares, ddof=1)) if shares.size > 1 else 0.0
+    return float(shares.mean()) - _STANDARD_ERRORS * spread / float(np.sqrt(shares.size)) >= _SHARE

@@ -1,0 +1,118 @@
+"""The candidates of one block: each realised once, whichever budgets and aims ask for it.
+
+A candidate is named by a level of the block's path (None: nothing is dropped or refitted) and a number format for each
+linear map (None: the reference itself). It is within a budget where 95 % of all calibration tokens are and the
+prompts held out of its fit meet it with the margin of ``budget``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from blockcert.statement import Cost
+from blockcert_producers.extract.budget import covered
+from blockcert_producers.extract.formats import Format
+from blockcert_producers.extract.plan import Plan, Structure
+from blockcert_producers.extract.realise import Realised, realise
+from blockcert_producers.extract.study import Study
+from blockcert_producers.extract.tensors import Host, MemoryStore
+from blockcert_verifier.costs import stage_cost
+
+__all__ = ["Candidate", "Candidates", "Forms", "quantile"]
+
+Forms: TypeAlias = tuple[Format, ...]
+"""The number format of every linear map, in the order of the block's steps."""
+
+
+def quantile(errors: Host) -> float:
+    """The least error that at least 95 % of the tokens do not exceed; 0 for no tokens."""
+    if not errors.size:
+        return 0.0
+    return float(np.sort(errors, axis=None)[(95 * errors.size + 99) // 100 - 1])
+
+
+class Candidate(Struct, frozen=True):
+    """A block that could be chosen. ``structure`` is None where nothing was dropped or refitted, ``forms`` where
+    nothing was changed; ``held_out`` are the relative errors of the prompts that its fit had not seen, prompts x T."""
+
+    realised: Realised
+    cost: Cost
+    structure: Structure | None
+    forms: Forms | None
+    held_out: Host
+
+    def within(self, limit: float) -> bool:
+        """Whether it meets a budget; see the module."""
+        return quantile(self.realised.errors) <= limit and covered(self.held_out, limit)
+
+
+class Candidates:
+    """The candidates of one block.
+
+    Args:
+        study: the block on the calibration prompts.
+        plan: its path.
+        tokens: token weights of the refit for each linear map, by position.
+        prefix: of the new tensors' names.
+        tick: called with how many candidates were realised so far.
+    """
+
+    def __init__(
+        self, study: Study, plan: Plan, tokens: Mapping[int, Host], prefix: str, tick: Callable[[int], None]
+    ) -> None:
+        self.study = study
+        self._plan, self._prefix, self._tick = plan, prefix, tick
+        self._tokens = dict(tokens)
+        # maps that share token weights share the product too: their fits are then computed once
+        products = {id(values): values * study.fitted for values in tokens.values()}
+        self._fitted = {i: products[id(values)] for i, values in tokens.items()}
+        self._known: dict[tuple[int | None, Forms], Candidate] = {}
+        self._final: dict[tuple[int | None, Forms], Candidate] = {}
+        self._done = 0
+        nothing = Realised(study.stage, {}, np.zeros(study.output.shape[0]))
+        cost = stage_cost(study.stage, study.store, study.length)
+        self.reference = Candidate(nothing, cost, None, None, self._unseen(nothing))
+        self._levels: dict[Forms, dict[int, Candidate]] = {}
+
+    def all_in(self, form: Format) -> Forms:
+        """One format for every linear map."""
+        return (form,) * len(self.study.anatomy.linears)
+
+    def get(self, level: int | None, forms: Forms) -> Candidate:
+        """The candidate at a level in these formats, fitted to the prompts that are not held out."""
+        key = (level, forms)
+        if key not in self._known:
+            self._done += 1
+            self._tick(self._done)
+            self._known[key] = self._realise(level, forms, self._fitted)
+        return self._known[key]
+
+    def finished(self, level: int | None, forms: Forms, limit: float) -> Candidate:
+        """The candidate fitted to all prompts, those held out so far too, where that is as cheap and within the budget;
+        otherwise the candidate of ``get``. What is held out of its errors is that of ``get``."""
+        before = self.get(level, forms)
+        if level is None:
+            return before
+        key = (level, forms)
+        if key not in self._final:
+            again = self._realise(level, forms, self._tokens)
+            self._final[key] = msgspec.structs.replace(again, held_out=before.held_out)
+        found = self._final[key]
+        as_cheap = found.cost.multiply_adds == before.cost.multiply_adds and found.cost.bits <= before.cost.bits
+        return found if as_cheap and quantile(found.realised.errors) <= limit else before
+
+    def _unseen(self, realised: Realised) -> Host:
+        rows = realised.errors.reshape(self.study.prompts, self.study.length)
+        return rows[self.study.fitted.reshape(rows.shape)[:, 0] == 0]
+
+    def _realise(self, level: int | None, forms: Forms, tokens: dict[int, Host]) -> Candidate:
+        study = self.study
+        structure = None if level is None else self._plan.at(level, study)
+        realised = realise(study, structure, forms, self._prefix, tokens)
+        cost = stage_cost(realised.stage, MemoryStore(study.store, realised.tensors), study.length)
+        return Candidate(realised, cost, structure, forms, self._unseen(realised))
