@@ -32,12 +32,14 @@ __all__ = [
     "LowRank",
     "MeanPattern",
     "Multiply",
+    "OffsetPattern",
     "Pattern",
     "Positions",
     "Program",
     "RmsNorm",
     "Rotary",
     "Rows",
+    "SinkPattern",
     "SoftCap",
     "Sparse",
     "Stage",
@@ -45,6 +47,7 @@ __all__ = [
     "Take",
     "TensorRef",
     "WindowPattern",
+    "attends",
     "step_inputs",
     "step_references",
 ]
@@ -156,11 +159,21 @@ class WindowPattern(_Record, frozen=True, tag_field="kind", tag="window"):
     sinks: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
 
 
+class OffsetPattern(_Record, frozen=True, tag_field="kind", tag="offset"):
+    """Position ``t`` attends to the one position ``max(0, t - back)``: the head gives the value that stands there."""
+
+    back: Annotated[int, Meta(ge=0, le=1 << 20)]
+
+
+class SinkPattern(_Record, frozen=True, tag_field="kind", tag="sink"):
+    """Every position attends to position 0 alone: the head gives the value of the first token."""
+
+
 class MeanPattern(_Record, frozen=True, tag_field="kind", tag="mean"):
     """The head attends to nothing: its output at every position is its row of ``means``."""
 
 
-Pattern: TypeAlias = DensePattern | WindowPattern | MeanPattern
+Pattern: TypeAlias = DensePattern | WindowPattern | OffsetPattern | SinkPattern | MeanPattern
 
 
 class LinearScaling(_Record, frozen=True, tag_field="kind", tag="linear"):
@@ -336,6 +349,11 @@ class Program(_Record, frozen=True):
     def blocks(self) -> int:
         """The number ``n`` of blocks."""
         return len(self.stages) - 2
+
+
+def attends(pattern: Pattern) -> bool:
+    """Whether a head of this pattern weighs positions by its queries and keys; the others ask for neither."""
+    return isinstance(pattern, DensePattern | WindowPattern)
 
 
 def step_inputs(step: Step) -> tuple[str, ...]:

@@ -31,11 +31,13 @@ from blockcert.program import (
     LowRank,
     MeanPattern,
     Multiply,
+    OffsetPattern,
     Positions,
     Program,
     RmsNorm,
     Rotary,
     Rows,
+    SinkPattern,
     SoftCap,
     Sparse,
     Stage,
@@ -244,6 +246,10 @@ def _number(text: str) -> float:
 def _sees(pattern: object, t: int, s: int) -> bool:
     if isinstance(pattern, WindowPattern):
         return t - s < pattern.width or s < pattern.sinks
+    if isinstance(pattern, OffsetPattern):
+        return s == t - pattern.back or (s == 0 and t < pattern.back)
+    if isinstance(pattern, SinkPattern):
+        return s == 0
     return True
 
 

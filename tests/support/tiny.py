@@ -21,11 +21,13 @@ from blockcert.program import (
     LowRank,
     MeanPattern,
     Multiply,
+    OffsetPattern,
     Pattern,
     Program,
     RmsNorm,
     Rotary,
     Rows,
+    SinkPattern,
     Sparse,
     Stage,
     Step,
@@ -154,7 +156,7 @@ def surrogate_block(rng: np.random.Generator, weights: dict[str, np.ndarray], in
         "gate": Sparse((FF, D), ref("gate.values"), ref("gate.columns"), ref("gate.starts")),
         "up": Rows(FF, ref("up.rows"), ref("up.weight")),
     }
-    patterns = (DensePattern(), WindowPattern(4, 1), MeanPattern(), WindowPattern(2))
+    patterns = (DensePattern(), WindowPattern(4, 1), MeanPattern(), OffsetPattern(1))
     return block(index, maps, patterns, ref("means")), tensors
 
 
@@ -169,5 +171,5 @@ def tiny_pair(folder: Path, seed: int = 0, blocks: int = 3) -> tuple[Program, Pr
     originals = [block(i) for i in range(blocks)]
     surrogates = [replaced, *originals[1:]]
     if blocks > 2:
-        surrogates[2] = block(2, patterns=(WindowPattern(3),) * HEADS)
+        surrogates[2] = block(2, patterns=(*(WindowPattern(3),) * (HEADS - 1), SinkPattern()))
     return program((first,), originals), program((first, second), surrogates), paths

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 
 from blockcert.errors import Refusal
-from blockcert.program import Attention, Constant, DensePattern, MeanPattern, Stage, Take, TensorRef, WindowPattern
+from blockcert.program import (
+    Attention,
+    Constant,
+    DensePattern,
+    MeanPattern,
+    OffsetPattern,
+    SinkPattern,
+    Stage,
+    Take,
+    TensorRef,
+    WindowPattern,
+)
 from blockcert.safetensors_file import write
 from blockcert_verifier.costs import program_costs, stage_cost
 from blockcert_verifier.evaluate import WeightStore
@@ -47,7 +58,7 @@ def test_a_replaced_block_counts_what_each_map_stores(tmp_path: Path) -> None:
     assert cost.bits == bits
     attended = sum(
         _sees(pattern, t, s)
-        for pattern in (DensePattern(), WindowPattern(4, 1), WindowPattern(2))
+        for pattern in (DensePattern(), WindowPattern(4, 1))
         for t in range(LENGTH)
         for s in range(t + 1)
     )
@@ -62,6 +73,13 @@ def test_attention_counts_each_pattern_by_enumeration(tmp_path: Path) -> None:
             cost = stage_cost(Stage("block", (step,), "o"), WeightStore({}), LENGTH)
             seen = sum(_sees(pattern, t, s) for t in range(LENGTH) for s in range(t + 1))
             assert cost.multiply_adds == 2 * 4 * seen
+
+
+def test_a_head_that_moves_a_value_multiplies_nothing() -> None:
+    step = Attention(
+        "o", "q", "k", "v", 4, 2, 4, "4", (OffsetPattern(0), OffsetPattern(3), SinkPattern(), MeanPattern())
+    )
+    assert stage_cost(Stage("block", (step,), "o"), WeightStore({}), LENGTH).multiply_adds == 0
 
 
 def test_the_longest_prompt_is_counted_without_a_walk_over_it() -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from blockcert.errors import Refusal
 from blockcert.program import (
     Activation,
     Add,
@@ -28,11 +29,13 @@ from blockcert.program import (
     LowRank,
     MeanPattern,
     Multiply,
+    OffsetPattern,
     Positions,
     Program,
     RmsNorm,
     Rotary,
     Rows,
+    SinkPattern,
     SoftCap,
     Sparse,
     Stage,
@@ -86,6 +89,7 @@ def table() -> Tensors:
         "group zeros": rng.integers(-9, 9, (7, 3)).astype(np.int8),
         "take": np.array([11, 0, 0, 5], dtype=np.int64),
         "means": rng.standard_normal((4, 3)),
+        "small means": rng.standard_normal((6, 2)),
         "square": rng.standard_normal((WIDTH, WIDTH)),
         "other vector": rng.standard_normal(WIDTH),
     }
@@ -123,6 +127,7 @@ def rotary(size: int, scaling: Any = None, theta: str = "30") -> tuple[Step, ...
 
 
 dense, window, mean = DensePattern(), WindowPattern, MeanPattern()
+offset, sink = OffsetPattern, SinkPattern()
 CASES: dict[str, tuple[Step, ...]] = {
     "add": (Constant("c", ref("vector")), Add("out", "hidden", "c")),
     "multiply": (Constant("c", ref("vector")), Multiply("out", "c", "hidden")),
@@ -169,6 +174,11 @@ CASES: dict[str, tuple[Step, ...]] = {
     "sinks": attention(window(1, 1), window(1, 2), window(2, 8), window(3)),
     "means": attention(dense, mean, window(2), mean, means=ref("means")),
     "only means": attention(mean, mean, mean, mean, groups=1, means=ref("means")),
+    "offsets": attention(offset(0), offset(1), offset(3), offset(1000)),
+    "only the first": attention(sink, sink, sink, sink, groups=2),
+    "every pattern": attention(
+        offset(2), window(2, 1), mean, sink, dense, offset(1), groups=2, size=2, means=ref("small means")
+    ),
     "mixed and grouped": attention(window(2), mean, dense, window(1, 1), groups=2, means=ref("means")),
 }
 
@@ -261,6 +271,11 @@ AVERAGES: dict[str, tuple[Any, list[float]]] = {
     "itself and the one before": (WindowPattern(2), [1, 1.5, 3, 6]),
     "itself and the first": (WindowPattern(1, 1), [1, 1.5, 2.5, 4.5]),
     "itself and the first two": (WindowPattern(1, 2), [1, 1.5, 7 / 3, 11 / 3]),
+    "itself by offset": (OffsetPattern(0), [1, 2, 4, 8]),
+    "the one before": (OffsetPattern(1), [1, 1, 2, 4]),
+    "two before": (OffsetPattern(2), [1, 1, 1, 2]),
+    "further back than the prompt is long": (OffsetPattern(1 << 20), [1, 1, 1, 1]),
+    "the first": (SinkPattern(), [1, 1, 1, 1]),
 }
 
 
@@ -269,6 +284,30 @@ def test_a_pattern_sees_exactly_these_positions(case: str, tmp_path: Path) -> No
     pattern, expected = AVERAGES[case]
     found = hand(flat(pattern), [[1], [2], [4], [8]], {"zero": np.zeros(1)}, tmp_path)
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-14)
+
+
+def evaluated(steps: tuple[Step, ...], hidden: list[list[float]], tensors: Tensors, folder: Path) -> np.ndarray:
+    save_file(tensors, folder / FILE)
+    source = np.array([hidden], dtype=np.float64)
+    return LoadedStage(Stage("block", steps, "out"), WeightStore({FILE: folder / FILE}), Backend(), len(hidden))(source)
+
+
+@pytest.mark.parametrize("pattern", [OffsetPattern(1), SinkPattern()])
+def test_a_head_that_only_moves_a_value_computes_no_scores(pattern: Any, tmp_path: Path) -> None:
+    # scores beyond float64 would give NaN
+    steps = (Constant("q", ref("huge")), *flat(pattern)[1:])
+    found = evaluated(steps, [[1e200], [2e200]], {"huge": np.array([1e200])}, tmp_path)
+    assert found[0, :, 0].tolist() == [1e200, 1e200]
+
+
+@pytest.mark.parametrize("narrow", ["query", "key", "value"])
+def test_a_width_that_does_not_fit_is_refused_also_where_no_scores_are_computed(narrow: str, tmp_path: Path) -> None:
+    names = {"query": "hidden", "key": "hidden", "value": "hidden", narrow: "narrow"}
+    patterns = (OffsetPattern(1), SinkPattern())
+    step = Attention("out", names["query"], names["key"], names["value"], 2, 2, 1, "1", patterns)
+    with pytest.raises(Refusal) as refused:
+        evaluated((Constant("narrow", ref("one")), step), [[1, 2]], {"one": np.ones(1)}, tmp_path)
+    assert refused.value.code == "program.shape"
 
 
 def test_a_mean_head_gives_its_row_of_means(tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from blockcert.program import (
     Linear,
     LinearMap,
     LowRank,
-    MeanPattern,
     Program,
     Rows,
     Sparse,
@@ -21,6 +20,7 @@ from blockcert.program import (
     Take,
     TensorRef,
     WindowPattern,
+    attends,
     step_references,
 )
 from blockcert.statement import Cost
@@ -87,14 +87,14 @@ def _ramp(length: int, top: int) -> int:
 
 
 def _attended(step: Attention, length: int) -> int:
-    """Pairs (position, attended position), summed over the heads that attend; its time does not grow with ``length``.
+    """Pairs (position, attended position), summed over the heads that weigh positions; in constant time.
 
     Under a window, position ``t`` attends ``min(t + 1, width)`` recent positions and those sinks that lie before them,
     ``min(sinks, t + 1 - width)`` from ``t = width`` on.
     """
     total = 0
     for pattern in step.patterns:
-        if isinstance(pattern, MeanPattern):
+        if not attends(pattern):
             continue
         if isinstance(pattern, WindowPattern):
             total += _ramp(length, pattern.width) + _ramp(length - pattern.width, pattern.sinks)

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from blockcert.program import Attention, DensePattern, LinearScaling, MeanPattern, Rotary, WindowPattern
+from blockcert.program import (
+    Attention,
+    DensePattern,
+    LinearScaling,
+    MeanPattern,
+    OffsetPattern,
+    Rotary,
+    SinkPattern,
+    WindowPattern,
+    attends,
+)
 from blockcert_verifier.evaluate.backend import Array, Backend
 
 __all__ = ["activate", "attend", "attention_mask", "fastest_angle", "layer_norm", "rms_norm", "rotary_tables", "rotate"]
@@ -88,25 +98,30 @@ def rotate(backend: Backend, x: Array, cos: Array, sin: Array, head_size: int) -
     return xp.reshape(turned, (prompts, length, width))
 
 
-def attention_mask(step: Attention, length: int) -> np.ndarray[Any, Any]:
-    """Which positions each head attends to, as an addend: heads x T x T, 0 or minus infinity.
-
-    A ``mean`` head reads nothing; its row here is causal only so that its unused softmax stays finite.
-    """
+def attention_mask(step: Attention, length: int) -> np.ndarray[Any, Any] | None:
+    """Which positions each head that weighs positions attends to, as an addend: such heads x T x T, 0 or minus
+    infinity; None where there is none."""
     t, s = np.arange(length)[:, None], np.arange(length)[None, :]
     causal = s <= t
     rows: list[np.ndarray[Any, Any]] = []
     for pattern in step.patterns:
         match pattern:
-            case DensePattern() | MeanPattern():
+            case DensePattern():
                 rows.append(causal)
             case WindowPattern():
                 rows.append(causal & ((t - s < pattern.width) | (s < pattern.sinks)))
-    return np.where(np.stack(rows), 0.0, -np.inf)
+            case _:
+                pass
+    return np.where(np.stack(rows), 0.0, -np.inf) if rows else None
 
 
-def attend(backend: Backend, step: Attention, q: Array, k: Array, v: Array, mask: Array, means: Array | None) -> Array:
-    """Causal attention with grouped heads; q is B x T x heads*head_size, k and v B x T x kv*head_size."""
+def attend(
+    backend: Backend, step: Attention, q: Array, k: Array, v: Array, mask: Array | None, means: Array | None
+) -> Array:
+    """Causal attention with grouped heads; q is B x T x heads*head_size, k and v B x T x kv*head_size.
+
+    Scores are computed only for the heads that weigh positions (BC-PRG-21).
+    """
     xp = backend.xp
     prompts, length, _ = q.shape
     groups, size = step.heads // step.key_value_heads, step.head_size
@@ -114,17 +129,49 @@ def attend(backend: Backend, step: Attention, q: Array, k: Array, v: Array, mask
     def split(x: Array, heads: int) -> Array:  # B x heads x T x size
         return xp.permute_dims(xp.reshape(x, (prompts, length, heads, size)), (0, 2, 1, 3))
 
-    q = xp.reshape(split(q, step.heads), (prompts, step.key_value_heads, groups, length, size))
+    q, k, v = split(q, step.heads), split(k, step.key_value_heads), split(v, step.key_value_heads)
+    weighing = [h for h, pattern in enumerate(step.patterns) if attends(pattern)]
+    if len(weighing) == step.heads:
+        q = xp.reshape(q, (prompts, step.key_value_heads, groups, length, size))
+        mask = xp.reshape(mask, (1, step.key_value_heads, groups, length, length))
+        out = xp.reshape(_weighted(backend, step, q, k, v, mask), (prompts, step.heads, length, size))
+        return xp.reshape(xp.permute_dims(out, (0, 2, 1, 3)), (prompts, length, step.heads * size))
+    parts: dict[int, Array] = {}
+    if weighing:
+        q = xp.stack([q[:, h] for h in weighing], axis=1)[:, :, None]
+        k = xp.stack([k[:, h // groups] for h in weighing], axis=1)
+        own = xp.stack([v[:, h // groups] for h in weighing], axis=1)
+        out = _weighted(backend, step, q, k, own, mask[None, :, None])  # type: ignore[index]
+        parts = {h: out[:, i, 0] for i, h in enumerate(weighing)}
+    for h, pattern in enumerate(step.patterns):
+        match pattern:
+            case OffsetPattern():
+                parts[h] = _moved(xp, v[:, h // groups], pattern.back)
+            case SinkPattern():
+                parts[h] = _moved(xp, v[:, h // groups], length)
+            case MeanPattern():
+                parts[h] = xp.broadcast_to(means[h], (prompts, length, size))  # type: ignore[index]
+            case _:
+                pass
+    return xp.concat([parts[h] for h in range(step.heads)], axis=-1)
+
+
+def _weighted(backend: Backend, step: Attention, q: Array, k: Array, v: Array, mask: Array) -> Array:
+    """Values averaged by the softmax of the scores, B x kv x groups x T x size like q; k and v are B x kv x T x size,
+    the mask broadcasts to B x kv x groups x T x T."""
+    xp = backend.xp
     q = q * backend.number(step.denominator_squared) ** -0.5
-    k, v = split(k, step.key_value_heads)[:, :, None], split(v, step.key_value_heads)[:, :, None]
+    k, v = k[:, :, None], v[:, :, None]
     weights = backend.matmul(q, xp.permute_dims(k, (0, 1, 2, 4, 3)))  # B x kv x groups x T x T
     # in place: these T x T arrays are the largest of a stage
-    weights += xp.reshape(mask, (1, step.key_value_heads, groups, length, length))
+    weights += mask
     weights -= xp.max(weights, axis=-1, keepdims=True)
     weights = xp.exp(weights)
-    out = backend.matmul(weights, v) / xp.sum(weights, axis=-1, keepdims=True)
-    out = xp.reshape(out, (prompts, step.heads, length, size))
-    if means is not None:
-        silent = np.array([isinstance(pattern, MeanPattern) for pattern in step.patterns])
-        out = xp.where(backend.booleans(silent)[None, :, None, None], means[None, :, None, :], out)
-    return xp.reshape(xp.permute_dims(out, (0, 2, 1, 3)), (prompts, length, step.heads * size))
+    return backend.matmul(weights, v) / xp.sum(weights, axis=-1, keepdims=True)
+
+
+def _moved(xp: Any, x: Array, back: int) -> Array:
+    """``x[max(0, t - back)]`` at every position ``t``; x is B x T x size."""
+    prompts, length, size = x.shape
+    first = xp.broadcast_to(x[:, :1], (prompts, min(back, length), size))
+    return xp.concat((first, x[:, : max(0, length - back)]), axis=1)

@@ -28,6 +28,7 @@ from blockcert.program import (
     Stage,
     Step,
     Take,
+    attends,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
 from blockcert_verifier.evaluate.magnitude import frobenius, largest_gain, score_bound, step_magnitude
@@ -128,7 +129,8 @@ class LoadedStage:
                     raise Refusal("program.means", step.out, "a mean head without means")
                 shape = (step.heads, step.head_size)
                 means = backend.array(store.floats(step.means, shape)) if silent and step.means else None
-                return (backend.array(attention_mask(step, length)), means)
+                mask = attention_mask(step, length)
+                return (None if mask is None else backend.array(mask), means)
             case Take():
                 return (backend.integers(store.integers(step.indices, (None,))),)
             case Constant():
@@ -142,7 +144,7 @@ class LoadedStage:
         length, most = self._length, 1
         for step, loaded in zip(self._stage.steps, self._loaded, strict=True):
             if isinstance(step, Attention):
-                most = max(most, step.heads * length)
+                most = max(most, sum(map(attends, step.patterns)) * length)
             elif isinstance(step, Linear):
                 most = max(most, int((loaded[0] if loaded[1] is None else loaded[1]).shape[1]))  # type: ignore[union-attr]
         return most * length

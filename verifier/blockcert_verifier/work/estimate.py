@@ -24,6 +24,7 @@ from blockcert.program import (
     Sparse,
     Stage,
     Take,
+    attends,
 )
 from blockcert_verifier.evaluate import Backend, WeightStore
 from blockcert_verifier.measure import Pair
@@ -153,8 +154,9 @@ def _stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> S
                 weights += length * hidden
             case Attention():
                 width = step.heads * step.head_size
-                scores = step.heads * length
-                adds += 2 * length * length * width
+                scored = sum(map(attends, step.patterns))
+                scores = scored * length
+                adds += 2 * length * length * scored * step.head_size
             case Take():
                 width = store.info(step.indices).shape[0]
             case Constant():
