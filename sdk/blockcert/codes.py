@@ -247,6 +247,7 @@ CODES: dict[str, str] = {
     "trust.threshold": "A trust policy has fewer keys of a role than must sign.",
     "trust.unreadable": "A trust policy cannot be read.",
     "trust.window": "A key of a trust policy is valid from no time to none.",
+    "usage.budgets": "Both one budget and a list of budgets are given.",
     "usage.confidence": "The option --confidence is no number between 0 and 1.",
     "usage.fresh": "The option --fresh is no positive number of rows.",
     "usage.jobs": "The option --jobs is below 1, or several processes would share one GPU.",

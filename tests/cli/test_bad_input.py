@@ -128,7 +128,7 @@ def test_an_interruption_leaves_nothing(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("blockcert_producers.produce.certify", interrupted)
+    monkeypatch.setattr("blockcert_producers.bundling.certify", interrupted)
     assert run(["compare", str(folder / "model"), *words(folder)]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "blockcert: interrupted"
     assert sorted(path.name for path in folder.iterdir()) == ["model", "text.txt"]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from blockcert.errors import Refusal
 from blockcert_producers.cli import options
 
 __all__ = ["extract"]
@@ -18,11 +19,31 @@ def extract(
     prompts: options.Prompts,
     out: options.Out,
     budget: Annotated[
-        str,
-        typer.Option("--budget", help="Relative error that 95 % of calibration tokens must meet in every block."),
-    ] = "0.05",
+        str | None,
+        typer.Option(
+            "--budget",
+            help="Relative error that 95 % of the tokens must meet in every block: a number, or lossless (0.01), "
+            "near-lossless (0.02), approximate (0.05; used where nothing is said).",
+        ),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            "--budgets",
+            metavar="LIST",
+            help="Several budgets, with commas between: one bundle for each in the folder --out, with front.json and "
+            "front.svg.",
+        ),
+    ] = None,
+    aim: Annotated[
+        str, typer.Option("--aim", metavar="AIM", help="What is to be fewest: structure (multiply-adds) or bits.")
+    ] = "structure",
+    shift: Annotated[
+        list[Path] | None,
+        typer.Option("--shift", metavar="FILE…", help="Texts of another population, measured beside; not signed."),
+    ] = None,
     count: options.Count = 200,
-    calibration: options.Calibration = 50,
+    calibration: options.Calibration = 200,
     length: options.Length = 64,
     seed: options.Seed = 0,
     device: options.Device = "cpu",
@@ -30,12 +51,22 @@ def extract(
 ) -> None:
     """Replace every block of MODEL by the cheapest program within the budget, measure it, and write a bundle.
 
-    The bundle is not signed yet: blockcert sign BUNDLE --key FILE.
+    What is finished is kept beside --out until that stands: stopped, the same command goes on from there. The bundle
+    is not signed yet: blockcert sign BUNDLE --key FILE.
     """
-    from blockcert_producers.cli.produced import job, now, report, working
-    from blockcert_producers.produce import extract_bundle
+    from blockcert_producers.cli.produced import job, now, report, report_front, working
+    from blockcert_producers.produce import extract_bundle, extract_front
 
+    if budget is not None and budgets is not None:
+        raise Refusal("usage.budgets", "--budgets", "give one --budget, or a list with --budgets, not both")
     work = job(prompts, out, count, calibration, length, seed, device, attribution)
+    more = tuple(shift or ())
+    if budgets is not None:
+        with working() as progress:
+            front = extract_front(model, work, budgets=budgets, aim=aim, shift=more, now=now(), progress=progress)
+        report_front(front)
+        return
+    one = "0.05" if budget is None else budget
     with working() as progress:
-        produced = extract_bundle(model, work, budget=budget, now=now(), progress=progress)
+        produced = extract_bundle(model, work, budget=one, aim=aim, shift=more, now=now(), progress=progress)
     report(produced)

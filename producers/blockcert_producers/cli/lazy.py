@@ -13,7 +13,7 @@ from blockcert_producers.cli.table import Entry
 
 __all__ = ["SpreadCommand", "group", "spread"]
 
-SPREAD = ("--prompts", "--producer", "--corpus", "--own")
+SPREAD = ("--prompts", "--producer", "--corpus", "--own", "--shift")
 
 
 def spread(arguments: list[str], options: tuple[str, ...] = SPREAD) -> list[str]:

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import wrap
 
-from blockcert_producers.produce import Job, Produced
+from blockcert_producers.fronts import shift, table
+from blockcert_producers.produce import FrontProduced, Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
 
-__all__ = ["job", "now", "report", "summary", "working"]
+__all__ = ["front_summary", "job", "now", "report", "report_front", "summary", "working"]
 
 
 def job(
@@ -66,6 +67,7 @@ def summary(produced: Produced) -> list[str]:
         "",
         f"  end to end, on {predicate.evidence.rows} prompts: top-1 agrees at {_percent(end.top1_agree, end.tokens)},",
         f"  largest drift {end.relative_drift} of the hidden state's norm, KL {end.kl_mean} nats per token",
+        *(["", *shift.lines(produced.shift)] if produced.shift is not None else []),
         "",
         f"Not signed yet: blockcert sign {produced.out} --key FILE",
     ]
@@ -75,3 +77,19 @@ def summary(produced: Produced) -> list[str]:
 def report(produced: Produced) -> None:
     """Print the summary."""
     print("\n".join(summary(produced)))
+
+
+def front_summary(produced: FrontProduced) -> list[str]:
+    """The lines that say what a front holds."""
+    bundles = ", ".join(one.out.name for one in produced.bundles)
+    lines = [*wrap(f"Wrote {produced.out}: the bundles {bundles}; front.json and front.svg", 79), ""]
+    lines += table.lines(produced.table)
+    for one in produced.bundles:
+        if one.shift is not None:
+            lines += ["", f"{one.out.name}:", *shift.lines(one.shift)]
+    return [*lines, "", f"Not signed yet: blockcert sign {produced.bundles[0].out} --key FILE, and so each"]
+
+
+def report_front(produced: FrontProduced) -> None:
+    """Print the summary of a front."""
+    print("\n".join(front_summary(produced)))

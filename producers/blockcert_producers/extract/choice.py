@@ -61,7 +61,8 @@ class _Search:
         found = [self._candidates.reference]
         level = self._last_level("float16")
         if level is not None:
-            form: Format = next((form for form in _INTEGERS if self._passes(level, form)), "float16")
+            fitting: list[Format] = [form for form in _INTEGERS if self._passes(level, form)]
+            form: Format = fitting[0] if fitting else "float16"
             found.append(self._candidates.finished(level, self._candidates.all_in(form), self._limit))
         # float16 or bfloat16 alone save no multiply-adds, so they matter only where nothing can be dropped; int8 may
         formats: tuple[Format, ...] = (*_INTEGERS, *_HALVES) if level is None else _INTEGERS
@@ -73,7 +74,7 @@ class _Search:
     def bits(self) -> list[Candidate]:
         """The candidates for the fewest bits."""
         every: tuple[Format, ...] = (*_INTEGERS, *_HALVES)
-        whole = [form for form in every if self._passes(None, form)]
+        whole: list[Format] = [form for form in every if self._passes(None, form)]
         named: list[tuple[int | None, Forms]] = [(None, self._candidates.all_in(form)) for form in whole]
         for form in _INTEGERS:
             level = self._last_level(form, first=0)

@@ -1,0 +1,162 @@
+"""From an opened model and a finished surrogate to a bundle that only lacks signatures: what every producer shares.
+
+Order matters and is the frame's guarantee: the calibration prompts are drawn before the surrogate exists, the
+certification prompts from a key that contains the finished surrogate's digest (``spec/06-prompts.md``).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from msgspec import Struct
+
+from blockcert import strict_json
+from blockcert.bundle import BundleWriter
+from blockcert.digest import blake3_bytes
+from blockcert.program import Program
+from blockcert.statement import Statement
+from blockcert_producers.certify import CertifyOptions, Work, certify
+from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
+from blockcert_producers.frame import Sample, write_prompts
+from blockcert_producers.fronts.shift import Shifted
+from blockcert_producers.lift import lift
+from blockcert_producers.progress import Progress
+from blockcert_verifier.corpus import Population, read_population, starting_token
+from blockcert_verifier.evaluate import Backend, WeightStore, logits
+from blockcert_verifier.fidelity import measure_fidelity, require_transformers
+
+__all__ = ["Job", "Made", "Opened", "Produced", "open_model", "read_texts", "write_bundle"]
+
+_BESIDE_THE_WEIGHTS = ("config.json", "tokenizer.json", "model.safetensors.index.json")
+
+
+class Job(Struct, frozen=True):
+    """What producers need beside their models: texts, the draw, the output folder, the device."""
+
+    prompts: tuple[Path, ...]
+    out: Path
+    count: int = 200
+    calibration: int = 200
+    length: int = 64
+    seed: int = 0
+    device: str = "cpu"
+    attribution: int = 50
+
+
+class Produced(Struct, frozen=True):
+    """A written bundle: its statement, what each block became, in words, and what a second population showed."""
+
+    out: Path
+    statement: Statement
+    notes: tuple[str, ...]
+    shift: Shifted | None = None
+
+
+class Opened(Struct, frozen=True):
+    """A model lifted and its population read: the reference program, the path of every file that stands for it, and
+    what is drawn."""
+
+    model: Path
+    job: Job
+    reference: Program
+    files: dict[str, Path]
+    sample: Sample
+
+    @property
+    def population(self) -> Population:
+        """The windows of the job's texts."""
+        return self.sample.population
+
+    def calibration(self) -> np.ndarray[Any, Any]:
+        """The calibration prompts' token ids."""
+        return self.population.tokens(self.sample.draw_calibration())
+
+
+class Made(Struct, frozen=True):
+    """A finished surrogate: its program, its weight files by name, the note for the statement, words per block."""
+
+    program: Program
+    files: dict[str, Path]
+    note: str
+    notes: tuple[str, ...] = ()
+
+
+def open_model(model: Path, job: Job) -> Opened:
+    """The reference program of a model folder and the population of a job.
+
+    Raises:
+        Refusal: what of the options, the model or the texts is refused, and ``prompts.too_few_windows``.
+    """
+    Backend(job.device)  # an unknown device is refused before any work, and so is a missing package
+    require_transformers()
+    reference = lift(model)
+    files = {file.name: model / file.name.removeprefix("reference/") for file in reference.files}
+    files |= {f"reference/{name}": model / name for name in _BESIDE_THE_WEIGHTS if (model / name).is_file()}
+    population = read_texts(model, reference, job.prompts, job.length)
+    digest = blake3_bytes(strict_json.encode(reference))
+    return Opened(model, job, reference, files, Sample(population, digest, job.seed, job.calibration, job.count))
+
+
+def read_texts(model: Path, reference: Program, texts: tuple[Path, ...], length: int) -> Population:
+    """The windows of texts in the tokens of a model.
+
+    Raises:
+        Refusal: what of the texts or the tokenizer is refused.
+    """
+    tokenizer = model / "tokenizer.json"
+    return read_population(
+        texts,
+        tokenizer,
+        length=length,
+        bos=starting_token(tokenizer),
+        vocabulary=reference.vocabulary,
+        context=reference.context,
+    )
+
+
+def write_bundle(
+    kind: Literal["extract", "compare"],
+    opened: Opened,
+    made: Made,
+    writer: BundleWriter,
+    *,
+    now: datetime,
+    progress: Progress,
+) -> Produced:
+    """Measure a surrogate on the certification prompts that its digest gives, state it, and commit the bundle.
+
+    ``writer`` already holds the surrogate's weights.
+
+    Raises:
+        Refusal: as ``certify``.
+    """
+    job, sample = opened.job, opened.sample
+    writer.write(REFERENCE_PROGRAM, strict_json.encode(opened.reference))
+    surrogate = strict_json.encode(made.program)
+    writer.write(SURROGATE_PROGRAM, surrogate)
+    certification = sample.draw_certification(blake3_bytes(surrogate))
+    write_prompts(writer.path(PROMPTS), opened.population, sample.draw_calibration(), certification)
+    tokens = opened.population.tokens(certification)
+    store, backend = WeightStore(opened.files), Backend(job.device)
+    fidelity = measure_fidelity(
+        opened.model, opened.reference, tokens, lambda program, part: logits(program, store, part, backend)
+    )
+    work = Work(
+        kind=kind,
+        reference=opened.reference,
+        surrogate=made.program,
+        files={**opened.files, **made.files},
+        frame=sample.frame,
+        tokens=tokens,
+        fidelity=fidelity,
+        note=made.note,
+        version=version("blockcert"),
+    )
+    options = CertifyOptions(attribution=job.attribution, device=job.device)
+    statement, _ = certify(writer, work, options, now=now, progress=progress)
+    writer.commit()
+    return Produced(writer.output, statement, made.notes)

@@ -1,0 +1,189 @@
+"""Extraction as a producer runs it: one or several budgets of one model, each to its own bundle, resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from blockcert import strict_json
+from blockcert.bundle import STATEMENT, Bundle, BundleWriter
+from blockcert.digest import blake3_bytes, digest_file
+from blockcert.dsse import LIMITS, parse_envelope
+from blockcert.errors import Refusal
+from blockcert.program import FileRef, Program
+from blockcert.safetensors_file import write
+from blockcert.statement import Statement
+from blockcert_producers.bundling import Job, Made, Opened, Produced, open_model, read_texts, write_bundle
+from blockcert_producers.certify.pipeline import SURROGATE_PROGRAM
+from blockcert_producers.extract.budget import Aim, Budget
+from blockcert_producers.extract.front import Extraction, front
+from blockcert_producers.extract.tensors import SURROGATE_FILE
+from blockcert_producers.fronts import shift as shifts
+from blockcert_producers.fronts.controls import measure_controls
+from blockcert_producers.fronts.plot import plot
+from blockcert_producers.fronts.shift import Shifted
+from blockcert_producers.fronts.table import ABOUT, FrontTable, Point, of_bundle
+from blockcert_producers.fronts.table import encode as encode_table
+from blockcert_producers.progress import Progress
+from blockcert_producers.work_folder import WorkFolder
+from blockcert_verifier.corpus import Population
+from blockcert_verifier.steps import structure
+
+__all__ = ["FRONT", "PLOT", "Extracting", "FrontProduced"]
+
+FRONT, PLOT = "front.json", "front.svg"
+_FIRST = {"structure": "multiply-adds, then bits", "bits": "bits, then multiply-adds"}
+
+
+class FrontProduced(Struct, frozen=True):
+    """A written front: its folder, its bundles, and its table."""
+
+    out: Path
+    bundles: tuple[Produced, ...]
+    table: FrontTable
+
+
+class Extracting:
+    """One request: what ``extract_bundle`` and ``extract_front`` are given, opened."""
+
+    def __init__(self, model: Path, job: Job, budgets: Sequence[Budget], aim: Aim, shift: Sequence[Path]) -> None:
+        """Opens the model and the texts, and finds or makes the work folder.
+
+        Raises:
+            Refusal: as ``open_model``; ``output.exists``; what of the texts of ``shift`` is refused.
+        """
+        self._job, self._budgets = job, tuple(budgets)
+        self._aim: Aim = aim
+        self._opened: Opened = open_model(model, job)
+        self._texts: Population | None = None
+        if shift:
+            self._texts = read_texts(model, self._opened.reference, tuple(shift), job.length)
+            shifts.check_texts(self._texts)
+        self._work = WorkFolder(job.out, self._key())
+        self._work.prepare()
+
+    def single(self, *, now: datetime, progress: Progress) -> Produced:
+        """One bundle at the output, and its shift beside it."""
+        (extraction,) = self._extract(progress)
+        made = self._bundle(0, extraction, now, progress)
+        shifted = self._shift(made, progress)
+        self._work.finish(made.out)
+        if shifted is not None:
+            self._job.out.with_name(f"{self._job.out.name}.shift.json").write_bytes(shifts.encode(shifted))
+        return msgspec.structs.replace(made, out=self._job.out, shift=shifted)
+
+    def front(self, *, now: datetime, progress: Progress) -> FrontProduced:
+        """One bundle for each budget, their shifts, the table and the plot, in a folder at the output."""
+        bundles: list[Produced] = []
+        points: list[Point] = []
+        for i, extraction in enumerate(self._extract(progress)):
+            made = self._bundle(i, extraction, now, progress)
+            name, shifted = made.out.name, self._shift(made, progress)
+            if shifted is not None:
+                (self._work.result / f"{name}.shift.json").write_bytes(shifts.encode(shifted))
+            bundles.append(msgspec.structs.replace(made, out=self._job.out / name, shift=shifted))
+            points.append(of_bundle(made.statement, f"{float(self._budgets[i].limit):g}", name, shifted))
+        reference = self._opened.reference
+        table = FrontTable(
+            about=ABOUT,
+            architecture=reference.architecture,
+            blocks=reference.blocks,
+            aim=self._aim,
+            thresholds=bundles[0].statement.predicate.thresholds.relative,
+            points=tuple(points),
+            controls=measure_controls(self._opened, self._certification(), progress),
+        )
+        (self._work.result / FRONT).write_bytes(encode_table(table))
+        (self._work.result / PLOT).write_text(plot(table), encoding="utf-8")
+        self._work.finish(self._work.result)
+        return FrontProduced(self._job.out, tuple(bundles), table)
+
+    def _key(self) -> bytes:
+        """Everything that the result depends on but the time."""
+        sample, job = self._opened.sample, self._job
+        texts = () if self._texts is None else self._texts.corpus
+        parts = (
+            version("blockcert"),
+            np.__version__,
+            sample.reference,
+            sample.frame,
+            [(budget.name, str(budget.limit)) for budget in self._budgets],
+            (self._aim, job.device, job.attribution),
+            texts,
+        )
+        return msgspec.json.encode(parts)
+
+    def _extract(self, progress: Progress) -> tuple[Extraction, ...]:
+        opened = self._opened
+        found = front(opened.reference, opened.files, opened.calibration(), backend_device=self._job.device)
+        return found.choose_all(self._budgets, self._aim, shelf=self._work, progress=progress)
+
+    def _bundle(self, index: int, extraction: Extraction, now: datetime, progress: Progress) -> Produced:
+        """The bundle of one budget in the work folder; as it is where an earlier run finished it."""
+        budget = self._budgets[index]
+        out = self._work.result / budget.name
+        words = tuple(block.words for block in extraction.blocks)
+        if out.exists():
+            return Produced(out, _statement(out), words)
+        with BundleWriter(out) as writer:
+            files: dict[str, Path] = {}
+            file: FileRef | None = None
+            if extraction.tensors:
+                path = writer.path(SURROGATE_FILE)
+                write(path, extraction.tensors)
+                digests = digest_file(path, sha256=False)
+                file, files = FileRef(SURROGATE_FILE, digests.size, digests.blake3), {SURROGATE_FILE: path}
+            limit = f"{float(budget.limit):g}"
+            named = limit if budget.name == limit else f"{limit} ({budget.name})"
+            note = (
+                f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
+                f"with a margin of two standard errors; fewest {_FIRST[self._aim]}"
+            )
+            made = Made(extraction.program(file), files, note, words)
+            return write_bundle("extract", self._opened, made, writer, now=now, progress=progress)
+
+    def _programs(self, made: Produced) -> tuple[Program, bytes]:
+        """The surrogate's program, and its file's bytes."""
+        data = (made.out / SURROGATE_PROGRAM).read_bytes()
+        return strict_json.typed(data, Program, SURROGATE_PROGRAM), data
+
+    def _shift(self, made: Produced, progress: Progress) -> Shifted | None:
+        if self._texts is None:
+            return None
+        surrogate, data = self._programs(made)
+        weights = self._opened.files | {SURROGATE_FILE: made.out / SURROGATE_FILE}
+        named = {file.name: weights[file.name] for file in (*self._opened.reference.files, *surrogate.files)}
+        return shifts.measure_shift(
+            made.statement,
+            (self._opened.reference, surrogate),
+            blake3_bytes(data),
+            named,
+            self._texts,
+            seed=self._job.seed,
+            count=self._job.count,
+            device=self._job.device,
+            progress=progress,
+        )
+
+    def _certification(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        """The certification prompts of all bundles, each once."""
+        windows: set[int] = set()
+        for budget in self._budgets:
+            data = (self._work.result / budget.name / SURROGATE_PROGRAM).read_bytes()
+            windows |= set(self._opened.sample.draw_certification(blake3_bytes(data)))
+        return self._opened.population.tokens(sorted(windows))
+
+
+def _statement(bundle: Path) -> Statement:
+    """What a bundle of this work folder states."""
+    envelope = parse_envelope(Bundle(bundle).read(STATEMENT, LIMITS.bytes), STATEMENT)
+    statement, findings = structure.statement(envelope.payload)
+    if statement is None:
+        raise Refusal(findings[0].code, findings[0].place, findings[0].message)
+    return statement
