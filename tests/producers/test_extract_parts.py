@@ -10,7 +10,6 @@ import torch
 
 from blockcert.errors import Refusal
 from blockcert.program import Attention, Dense, DensePattern, Integer, Linear, Rows, Sparse, Stage, WindowPattern
-from blockcert_producers.extract.anatomy import dissect
 from blockcert_producers.extract.budget import parse_budget
 from blockcert_producers.extract.candidates import quantile
 from blockcert_producers.extract.formats import feedback, store
@@ -18,6 +17,7 @@ from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import attended_pairs, patterns_for
 from blockcert_producers.extract.tensors import MemoryStore, bfloat16
 from blockcert_producers.lift import lift
+from blockcert_verifier.anatomy import dissect
 from blockcert_verifier.costs import stage_cost
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.evaluate.operations import attention_mask

@@ -21,16 +21,34 @@ def show(
     *,
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="The bundle's folder; two with --diff.")],
     diff: Annotated[bool, typer.Option("--diff", help="Show two bundles side by side, claim by claim.")] = False,
+    mechanisms: Annotated[
+        bool, typer.Option("--mechanisms", help="Say in words what each head, the neurons and each map became.")
+    ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference", metavar="MODEL", help="With --mechanisms: the folder that knows the original sizes."
+        ),
+    ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Print the statement itself, JSON, as it stands.")] = False,
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="With --diff: write it there ('-': standard output).")
+        Path | None,
+        typer.Option(
+            "--json", metavar="FILE", help="With --diff, --mechanisms: write it there ('-': standard output)."
+        ),
     ] = None,
 ) -> None:
     """Print what a certificate says, signed or not. Nothing is checked."""
-    if len(bundles) != 1 + diff or (diff and raw) or (json is not None and not diff):
-        raise Refusal("usage.show", "show", "give one bundle, or two with --diff; --json goes with it, --raw does not")
+    if len(bundles) != 1 + diff or diff + raw + mechanisms > 1 or (json is not None and not (diff or mechanisms)):
+        sentence = "give one bundle, or two with --diff; --mechanisms is for one; --json goes with either, --raw alone"
+        raise Refusal("usage.show", "show", sentence)
+    if reference is not None and not mechanisms:
+        raise Refusal("usage.show", "show", "--reference goes with --mechanisms")
     if diff:
         _difference(bundles[0], bundles[1], json)
+        return
+    if mechanisms:
+        _mechanisms(bundles[0], reference, json)
         return
     envelope = _envelope(bundles[0])
     if raw:
@@ -65,6 +83,37 @@ def _difference(first: Path, second: Path, json: Path | None) -> None:
         write_file(json, strict_json.encode(difference) + b"\n")
     if str(json) != "-":
         emit(render_difference(difference).encode())
+
+
+def _mechanisms(path: Path, model: Path | None, json: Path | None) -> None:
+    from blockcert import strict_json
+    from blockcert.bundle import STATEMENT, Bundle
+    from blockcert.dsse import LIMITS, parse_envelope
+    from blockcert.safetensors_file import read_header
+    from blockcert.wellformed import REFERENCE_PREFIX
+    from blockcert_verifier.mechanisms import mechanisms
+    from blockcert_verifier.mechanisms_text import render_mechanisms
+    from blockcert_verifier.steps import structure
+
+    bundle = Bundle(path)
+    statement = _statement(parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT))
+    names = (statement.predicate.reference.program, statement.predicate.surrogate.program)
+    first, second = ((name, bundle.read(name, strict_json.DEFAULT.bytes)) for name in names)
+    found, findings = structure.programs(statement, first, second)
+    if found is None:
+        wrong = next(finding for finding in findings if finding.status != "passed")
+        raise Refusal(wrong.code, wrong.place, wrong.message)
+    files: dict[str, Path] = {}
+    for name in (file.name for one in found for file in one.files):
+        if not name.startswith(REFERENCE_PREFIX):
+            files[name] = bundle.path(name)
+        elif model is not None:
+            files[name] = model / name.removeprefix(REFERENCE_PREFIX)
+    blocks = mechanisms(*found, {name: read_header(file, name) for name, file in files.items()})
+    if json is not None:
+        write_file(json, strict_json.encode({"blocks": blocks}) + b"\n")
+    if str(json) != "-":
+        emit(render_mechanisms(blocks).encode())
 
 
 def _envelope(path: Path) -> Envelope:

@@ -7,10 +7,10 @@ import numpy as np
 from msgspec import Struct
 
 from blockcert.program import Attention, DensePattern, MeanPattern, Pattern, WindowPattern
-from blockcert_producers.extract.anatomy import Heads
 from blockcert_producers.extract.sensitivity import probe_part
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host
+from blockcert_verifier.anatomy import Heads
 
 __all__ = ["HeadOptions", "attended_pairs", "head_options", "mean_outputs", "patterns_for"]
 

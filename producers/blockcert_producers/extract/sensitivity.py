@@ -9,9 +9,9 @@ import numpy as np
 from msgspec import Struct
 
 from blockcert.program import Attention
-from blockcert_producers.extract.anatomy import Heads, Neurons
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host
+from blockcert_verifier.anatomy import Heads, Neurons
 from blockcert_verifier.evaluate import Array
 
 __all__ = ["Sensitivity", "measure_sensitivity", "probe_part"]

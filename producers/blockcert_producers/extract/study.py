@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from blockcert.program import Linear, Stage, Step, step_inputs
-from blockcert_producers.extract.anatomy import Anatomy, dissect
 from blockcert_producers.extract.moments import Fits
 from blockcert_producers.extract.tensors import Host
+from blockcert_verifier.anatomy import Anatomy, dissect
 from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
 from blockcert_verifier.evaluate.weights import dense_matrix
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from blockcert.program import DensePattern, MeanPattern, Pattern, WindowPattern
+from blockcert.program import DensePattern, Pattern
 from blockcert.statement import Cost
 from blockcert_producers.extract.plan import Structure
 from blockcert_producers.extract.study import Study
+from blockcert_verifier.mechanisms import pattern_words
 
 __all__ = ["describe"]
 
@@ -31,15 +32,5 @@ def describe(study: Study, structure: Structure | None, form: str | None, before
 
 
 def _heads(patterns: tuple[Pattern, ...]) -> list[str]:
-    kinds = Counter(_pattern(pattern) for pattern in patterns if not isinstance(pattern, DensePattern))
-    return [f"{count} of {len(patterns)} heads {kind}" for kind, count in kinds.items()]
-
-
-def _pattern(pattern: Pattern) -> str:
-    match pattern:
-        case WindowPattern(width=width, sinks=sinks):
-            return f"see {width} back" + (f" and {sinks} sink{'s' if sinks > 1 else ''}" if sinks else "")
-        case MeanPattern():
-            return "replaced by their mean"
-        case DensePattern():
-            return "whole"
+    kinds = Counter(pattern_words(pattern) for pattern in patterns if not isinstance(pattern, DensePattern))
+    return [f"of {len(patterns)} heads {count} {kind}" for kind, count in kinds.items()]

@@ -1,0 +1,165 @@
+"""`show --mechanisms`: each block in words, read off the programs, from whoever made the bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockcert.program import (
+    DensePattern,
+    MeanPattern,
+    OffsetPattern,
+    Pattern,
+    SinkPattern,
+    WindowPattern,
+)
+from blockcert_producers.cli.run import run
+from blockcert_verifier.mechanisms import BlockMechanism, HeadMechanism, pattern_words
+from blockcert_verifier.mechanisms_text import render_mechanisms
+from tests.support.bundles import Made, make_bundle, reseal
+from tests.support.tiny import FF
+
+WORDS: list[tuple[Pattern, str]] = [
+    (DensePattern(), "attends every token so far"),
+    (WindowPattern(1), "attends its own token"),
+    (WindowPattern(8, 1), "attends the last 8 tokens and the first"),
+    (WindowPattern(8, 3), "attends the last 8 tokens and the first 3"),
+    (OffsetPattern(0), "looks at its own token alone (offset 0)"),
+    (OffsetPattern(1), "looks at the token before (offset 1)"),
+    (OffsetPattern(7), "looks at the token 7 back (offset 7)"),
+    (SinkPattern(), "looks at the first token alone (sink)"),
+    (MeanPattern(), "gives one constant, whatever the tokens (mean)"),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+def shown(made: Made, capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert run(["show", str(made.bundle), "--mechanisms", *words]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("pattern", "words"), WORDS)
+def test_a_pattern_in_words(pattern: Pattern, words: str) -> None:
+    assert pattern_words(pattern) == words
+
+
+def test_heads_neurons_and_maps_are_said_in_words(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(made, capsys)
+    assert text.startswith("UNVERIFIED: ")
+    assert max(map(len, text.splitlines())) <= 80
+    for line in (
+        "Block 1",
+        "  head 0 attends every token so far",
+        "  head 1 attends the last 4 tokens and the first",
+        "  head 2 gives one constant, whatever the tokens (mean)",
+        "  head 3 looks at the token before (offset 1)",
+        "  q: int8, a scale per row",
+        "  v: float32, rank 5",
+        "Block 2: the reference's own program",
+    ):
+        assert line in text.splitlines(), text
+    assert "gate: float16, " in text
+    assert "of the weights kept" in text
+    # the reference's files are not in the bundle
+    assert "k, attended, mlp: in a file that is not at hand" in text
+
+
+def test_with_the_model_the_reference_s_sizes_are_known(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    text = shown(made, capsys, "--reference", str(made.model))
+    assert f"  the MLP keeps all {FF} neurons" in text.splitlines()
+    assert "k, attended, mlp: float32" in text
+
+
+def test_the_same_as_json(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = json.loads(shown(made, capsys, "--json", "-"))["blocks"]
+    assert [block["block"] for block in blocks] == [1, 2]
+    assert [block["same_program"] for block in blocks] == [False, True]
+    heads = blocks[0]["heads"]
+    assert heads[3] == {
+        "head": 3,
+        "pattern": {"kind": "offset", "back": 1},
+        "words": "looks at the token before (offset 1)",
+    }
+    assert {one["step"]: one["kind"] for one in blocks[0]["maps"]} == {
+        "q": "int",
+        "k": "dense",
+        "v": "low_rank",
+        "attended": "dense",
+        "gate": "sparse",
+        "up": "rows",
+        "mlp": "dense",
+    }
+    shown(made, capsys, "--json", str(tmp_path / "found.json"))
+    assert json.loads((tmp_path / "found.json").read_bytes())["blocks"] == blocks
+
+
+def test_heads_that_do_the_same_are_named_together() -> None:
+    def head(number: int, pattern: Pattern) -> HeadMechanism:
+        return HeadMechanism(number, pattern, pattern_words(pattern))
+
+    heads = tuple(head(h, OffsetPattern(1) if h in (0, 2, 3, 4) else SinkPattern()) for h in range(6))
+    block = BlockMechanism(3, False, heads, 212, 384)
+    same = [BlockMechanism(i, True) for i in (1, 2, 4)]
+    assert render_mechanisms([*same[:2], block, same[2]]).splitlines()[2:] == [
+        "Blocks 1 and 2: the reference's own program",
+        "",
+        "Block 3",
+        "  heads 0, 2 to 4 look at the token before (offset 1)",
+        "  heads 1, 5 look at the first token alone (sink)",
+        "  the MLP keeps 212 of 384 neurons",
+        "",
+        "Block 4: the reference's own program",
+    ]
+
+
+def test_many_heads_fit_the_terminal() -> None:
+    heads = tuple(HeadMechanism(h, OffsetPattern(h), pattern_words(OffsetPattern(h % 2))) for h in range(128))
+    assert max(map(len, render_mechanisms([BlockMechanism(1, False, heads)]).splitlines())) <= 80
+
+
+def change_program(made: Made, change: Any) -> None:
+    path = made.bundle / "programs" / "surrogate.json"
+    document = json.loads(path.read_bytes())
+    change(document)
+    path.write_text(json.dumps(document))
+    reseal(made)
+
+
+def test_a_program_that_is_not_well_formed_is_refused(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = made.copy(tmp_path)
+    change_program(copy, lambda document: document["stages"].pop(1))
+    assert run(["show", str(copy.bundle), "--mechanisms"]) != 0
+    assert "program." in capsys.readouterr().err
+
+
+def test_a_tensor_that_is_not_there_is_no_reason_to_stop(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def change(document: dict[str, Any]) -> None:
+        for step in document["stages"][1]["steps"]:
+            if step["out"] == "v":
+                step["map"]["left"]["tensor"] = "nothing"
+
+    copy = made.copy(tmp_path)
+    change_program(copy, change)
+    assert "  v: in a file that is not at hand, low rank" in shown(copy, capsys).splitlines()
+
+
+@pytest.mark.parametrize("extra", [["--raw"], ["--diff"]])
+def test_one_view_at_a_time(made: Made, extra: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", str(made.bundle), "--mechanisms", *extra]) == 2
+    assert "usage.show" in capsys.readouterr().err
+
+
+def test_the_model_is_of_use_to_mechanisms_alone(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", str(made.bundle), "--reference", str(made.model)]) == 2
+    assert "usage.show" in capsys.readouterr().err

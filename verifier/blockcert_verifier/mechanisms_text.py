@@ -1,0 +1,59 @@
+"""Mechanisms for a terminal: 80 columns, one paragraph a block, heads and blocks that are alike together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from blockcert_verifier.layout import joined, wrap
+from blockcert_verifier.mechanisms import BlockMechanism
+
+__all__ = ["render_mechanisms"]
+
+_INDENT = " " * 6
+
+
+def render_mechanisms(blocks: Sequence[BlockMechanism]) -> str:
+    """What each block became, in words; the first sentence says that nothing was checked."""
+    paragraphs = [wrap("UNVERIFIED: this is what the bundle's programs say; nothing was checked.")]
+    for same, run in groupby(blocks, key=lambda block: block.same_program):
+        found = list(run)
+        if same:
+            name = _numbers("block", [block.block for block in found])
+            paragraphs.append([f"{name.capitalize()}: the reference's own program"])
+        else:
+            paragraphs += [_block(block) for block in found]
+    return joined(paragraphs)
+
+
+def _block(block: BlockMechanism) -> list[str]:
+    lines = [f"Block {block.block}"]
+    alike: dict[str, list[int]] = {}
+    for head in block.heads:
+        alike.setdefault(head.words, []).append(head.head)
+    for words, heads in alike.items():
+        # the words are those of one head
+        verb, _, rest = words.partition(" ")
+        lines += wrap(f"{_numbers('head', heads)} {verb if len(heads) == 1 else verb[:-1]} {rest}", "  ", _INDENT)
+    if block.neurons is not None:
+        of, kept = block.reference_neurons, block.neurons
+        count = f"{kept}" if of is None else f"all {of}" if kept == of else f"{kept} of {of}"
+        lines.append(f"  the MLP keeps {count} neurons")
+    by_words: dict[str, list[str]] = {}
+    for linear in block.maps:
+        by_words.setdefault(linear.words, []).append(linear.step)
+    for words, names in by_words.items():
+        lines += wrap(f"{', '.join(names)}: {words}", "  ", _INDENT)
+    return lines
+
+
+def _numbers(what: str, numbers: Sequence[int]) -> str:
+    """``head 3`` or ``heads 0, 2 to 4``."""
+    text = ", ".join(_runs(numbers))
+    return f"{what} {text}" if len(numbers) == 1 else f"{what}s {text}"
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[str]:
+    for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0]):
+        found = [number for _, number in run]
+        yield str(found[0]) if len(found) == 1 else f"{found[0]} {'and' if len(found) == 2 else 'to'} {found[-1]}"
