@@ -267,7 +267,7 @@ def _places(label: _Label) -> Iterator[_Box]:
         if not -_LABEL_HEIGHT / 2 <= top <= _PANEL_HEIGHT - _LABEL_HEIGHT / 2:
             continue
         for left in (label.x + 8, label.x - 8 - width, label.x - width / 2):
-            if left >= 2 and left + width <= _PANEL_WIDTH + 20:
+            if left >= 2 and left + width <= _PANEL_WIDTH + 44:
                 yield left, top, left + width, top + _LABEL_HEIGHT
     yield label.x + 8, label.y - _LABEL_HEIGHT / 2, label.x + 8 + width, label.y + _LABEL_HEIGHT / 2
 
