@@ -12,7 +12,6 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 
-import numpy as np
 from msgspec import Struct
 
 from blockcert.errors import Refusal
@@ -28,8 +27,8 @@ GRADES = {"lossless": "0.01", "near-lossless": "0.02", "approximate": "0.05"}
 Aim: TypeAlias = Literal["structure", "bits"]
 AIMS: tuple[Aim, ...] = get_args(Aim)
 
-_SHARE = 0.95
-_STANDARD_ERRORS = 2.0
+_SHARE = Fraction(95, 100)
+_STANDARD_ERRORS = 2
 
 
 class Budget(Struct, frozen=True):
@@ -98,8 +97,13 @@ def covered(errors: Host, limit: float) -> bool:
 
     One prompt has no spread: then its share alone decides, and no prompt at all decides nothing.
     """
-    shares = (errors <= limit).mean(axis=1)
-    if not shares.size:
+    prompts, length = errors.shape
+    if not errors.size:
         return True
-    spread = float(np.std(shares, ddof=1)) if shares.size > 1 else 0.0
-    return float(shares.mean()) - _STANDARD_ERRORS * spread / float(np.sqrt(shares.size)) >= _SHARE
+    counts: list[int] = (errors <= limit).sum(axis=1).tolist()
+    above = Fraction(sum(counts), prompts * length) - _SHARE
+    if above < 0 or prompts == 1:
+        return above >= 0
+    squares = sum(count * count for count in counts) - Fraction(sum(counts) ** 2, prompts)
+    # squared, so that all of it is exact
+    return above**2 >= _STANDARD_ERRORS**2 * squares / ((prompts - 1) * prompts * length**2)

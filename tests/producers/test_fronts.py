@@ -1,0 +1,289 @@
+"""Fronts: budgets by name, the margin, the aims, and a table and plot that say what the certificates say."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import msgspec
+import numpy as np
+import pytest
+
+from blockcert.digest import blake3_bytes
+from blockcert.errors import Refusal
+from blockcert.numbers import parse_decimal
+from blockcert.program import Linear
+from blockcert.statement import Cost
+from blockcert_producers import embedded
+from blockcert_producers.embedded.text import generate
+from blockcert_producers.extract import front
+from blockcert_producers.extract.budget import AIMS, Aim, cheapness, covered, parse_aim, parse_budgets
+from blockcert_producers.extract.rounding import rounded
+from blockcert_producers.fronts.plot import plot
+from blockcert_producers.fronts.shift import Shifted
+from blockcert_producers.fronts.table import FrontTable, Part, Point, lines
+from blockcert_producers.lift import lift
+from blockcert_producers.produce import FrontProduced, Job, extract_bundle, extract_front
+from blockcert_verifier import verify
+from blockcert_verifier.evaluate import WeightStore
+from blockcert_verifier.evaluate.weights import dense_matrix
+from tests.support.certificates import NOW, sign_and_trust
+
+MODEL = embedded.path("gpt2")
+
+
+# --- budgets and aims -------------------------------------------------------------------------------------------
+
+
+def test_budgets_go_by_name_or_number_from_the_narrowest() -> None:
+    found = parse_budgets("approximate, 0.03,lossless,near-lossless")
+    assert [(one.name, one.limit) for one in found] == [
+        ("lossless", Fraction(1, 100)),
+        ("near-lossless", Fraction(1, 50)),
+        ("0.03", Fraction(3, 100)),
+        ("approximate", Fraction(1, 20)),
+    ]
+
+
+BAD = {
+    "one twice": ("0.01,0.01", "extract.budgets"),
+    "one by name and by number": ("lossless,0.01", "extract.budgets"),
+    "an unknown name": ("loseless", "number.grammar"),
+    "nothing between commas": ("0.01,,0.02", "number.grammar"),
+    "nothing": ("", "number.grammar"),
+    "too large": ("0.01,1", "extract.budget"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_list_of_budgets_is_refused(case: str) -> None:
+    text, code = BAD[case]
+    with pytest.raises(Refusal) as refused:
+        parse_budgets(text)
+    assert (refused.value.code, refused.value.place) == (code, "--budgets")
+
+
+def test_an_aim_is_one_of_two() -> None:
+    assert [parse_aim(aim) for aim in ("structure", "bits")] == list(AIMS)
+    with pytest.raises(Refusal) as refused:
+        parse_aim("speed")
+    assert refused.value.code == "extract.aim"
+
+
+def test_what_is_compared_first_is_the_aim() -> None:
+    few, light = Cost(0, 9, 1), Cost(0, 1, 9)
+    assert cheapness("structure", few) < cheapness("structure", light)
+    assert cheapness("bits", light) < cheapness("bits", few)
+    assert cheapness("structure", Cost(0, 1, 1)) < cheapness("structure", Cost(0, 2, 1))
+    assert cheapness("bits", Cost(0, 1, 1)) < cheapness("bits", Cost(0, 1, 2))
+
+
+def test_the_margin_is_two_standard_errors_over_held_out_prompts() -> None:
+    def prompts(*missed: int) -> np.ndarray:
+        """Prompts of 100 tokens, so many of them outside."""
+        return np.array([[1.0] * m + [0.0] * (100 - m) for m in missed])
+
+    assert covered(prompts(5), 0.5)  # one prompt has no spread
+    assert not covered(prompts(6), 0.5)
+    assert covered(prompts(5, 5, 5), 0.5)
+    # shares .98 and .92: mean .95, but with a spread
+    assert not covered(prompts(2, 8), 0.5)
+    # 16 prompts, half with 0 and half with m missed: m / 200 + 2 * (m / 200) * sqrt(16/15) / 4 must be at most .05
+    assert covered(prompts(*[0, 6] * 8), 0.5)
+    assert not covered(prompts(*[0, 7] * 8), 0.5)
+    assert covered(np.empty((0, 4)), 0.5)
+
+
+# --- the search -------------------------------------------------------------------------------------------------
+
+
+def tokens(program_vocabulary: int, count: int = 24) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, program_vocabulary, (count, 16))
+
+
+@pytest.mark.parametrize("aim", AIMS)
+def test_asked_together_a_wider_budget_is_never_dearer(aim: Aim) -> None:
+    program = lift(MODEL)
+    files = {file.name: MODEL / file.name.removeprefix("reference/") for file in program.files}
+    found = front(program, files, tokens(program.vocabulary))
+    chosen = found.choose_all(parse_budgets("0.01,0.05,0.2"), aim)
+    for blocks in zip(*(one.blocks for one in chosen), strict=True):
+        costs = [cheapness(aim, block.kept) for block in blocks]
+        assert costs == sorted(costs, reverse=True)
+    assert chosen[-1].stages != chosen[0].stages
+    # the narrowest is what it is alone
+    alone = found.choose("0.01", aim)
+    assert (alone.stages, alone.tensors) == (chosen[0].stages, chosen[0].tensors)
+
+
+def test_fewest_bits_are_fewer_than_with_fewest_multiply_adds() -> None:
+    program = lift(MODEL)
+    files = {file.name: MODEL / file.name.removeprefix("reference/") for file in program.files}
+    found = front(program, files, tokens(program.vocabulary))
+    by_aim = {aim: found.choose("0.05", aim).blocks for aim in AIMS}
+    for one, other in zip(by_aim["structure"], by_aim["bits"], strict=True):
+        assert one.kept.multiply_adds <= other.kept.multiply_adds
+        assert other.kept.bits <= one.kept.bits
+
+
+def test_plain_rounding_is_to_the_nearest() -> None:
+    program = lift(MODEL)
+    store = WeightStore({file.name: MODEL / file.name.removeprefix("reference/") for file in program.files})
+    copy, memory = rounded(program, store, "int8")
+    assert (copy.stages[0], copy.stages[-1]) == (program.stages[0], program.stages[-1])
+    seen = 0
+    for before, after in zip(program.stages[1:-1], copy.stages[1:-1], strict=True):
+        for f, g in zip(before.steps, after.steps, strict=True):
+            if not isinstance(f, Linear) or not isinstance(g, Linear):
+                assert f == g
+                continue
+            weight, other = dense_matrix(store, f.map), dense_matrix(memory, g.map)
+            scale = np.abs(weight).max(axis=1, keepdims=True) / 127
+            assert np.abs(weight - other).max() <= 0.5001 * scale.max()
+            assert (np.abs(weight - other) <= 0.5001 * scale).all()
+            seen += 1
+    assert seen == 4 * 6
+
+
+# --- a whole front ----------------------------------------------------------------------------------------------
+
+
+class Made(NamedTuple):
+    folder: Path
+    front: FrontProduced
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("front")
+    (folder / "text.txt").write_text(generate(5, 20_000), encoding="utf-8")
+    (folder / "other.txt").write_text(generate(6, 4_000)[::-1], encoding="utf-8")
+    job = Job((folder / "text.txt",), folder / "out", count=6, calibration=12, attribution=2, length=32)
+    produced = extract_front(MODEL, job, budgets="approximate,lossless", shift=(folder / "other.txt",), now=NOW)
+    return Made(folder, produced)
+
+
+def test_the_table_says_what_the_certificates_say(made: Made) -> None:
+    table = msgspec.json.decode((made.folder / "out" / "front.json").read_bytes(), type=FrontTable)
+    assert table == made.front.table
+    assert [point.name for point in table.points] == ["lossless", "approximate"]
+    assert [point.budget for point in table.points] == ["0.01", "0.05"]
+    assert [point.name for point in table.controls] == ["plain bfloat16", "plain int8", "identity"]
+    for point in table.points:
+        trust = sign_and_trust(made.folder / "out" / point.name, made.folder / "trust.json")
+        report = verify(made.folder / "out" / point.name, trust, reference=MODEL, replay="all", at=NOW)
+        assert report.verdict == "accepted"
+        (statement,) = (one.statement for one in made.front.bundles if one.out.name == point.name)
+        claims, kept = statement.predicate.claims, statement.predicate.surrogate.kept
+        for r in range(len(table.thresholds)):
+            least = min(Fraction(stage.covered[r], stage.tokens) for stage in claims.stages[1:-1])
+            assert point.covered[r].share == least
+        assert point.top1.part == claims.end_to_end.top1_agree
+        assert point.kl_mean == claims.end_to_end.kl_mean
+        assert point.bits.part == sum(cost.bits for cost in kept.surrogate[1:-1])
+        assert all(parse_decimal(s.relative_error) <= parse_decimal(point.relative_error) for s in claims.stages[1:-1])
+
+
+def test_controls_are_measured_on_all_certification_prompts(made: Made) -> None:
+    bfloat16, int8, identity = made.front.table.controls
+    assert 6 <= bfloat16.prompts <= 12
+    assert int8.prompts == identity.prompts == bfloat16.prompts
+    assert identity.multiply_adds.part == identity.bits.part == 0
+    assert identity.top1.part < bfloat16.top1.part
+    assert (identity.kl_mean, identity.loss_difference) == (None, None)
+    # the reference is stored in float32
+    assert 0.49 < bfloat16.bits.share < 0.52
+    assert 0.24 < int8.bits.share < 0.28
+    assert parse_decimal(bfloat16.relative_error) < parse_decimal(int8.relative_error)
+
+
+def test_other_texts_stand_beside_unsigned(made: Made) -> None:
+    for point in made.front.table.points:
+        assert point.shift is not None
+        held = json.loads((made.folder / "out" / f"{point.name}.shift.json").read_bytes())
+        assert msgspec.convert(held, Shifted) == point.shift
+        assert "not signed" in held["about"]
+        text = (made.folder / "other.txt").read_bytes()
+        assert held["corpus"][0]["blake3"] == blake3_bytes(text)
+        measured = point.shift.measured
+        assert (measured.population, measured.rows) == ("own", 6)
+        (statement,) = (one.statement for one in made.front.bundles if one.out.name == point.name)
+        assert measured.stated_kl_mean == statement.predicate.claims.end_to_end.kl_mean
+        # text written backwards: the models are lost there, and drift further
+        assert measured.kl_mean is not None
+        assert parse_decimal(measured.kl_mean) > parse_decimal(measured.stated_kl_mean)
+        names = {path.name for path in (made.folder / "out" / point.name).iterdir()}
+        assert not any("shift" in name for name in names)
+
+
+def test_the_verifiers_own_texts_give_the_same_counts(made: Made) -> None:
+    point = made.front.table.points[-1]
+    assert point.shift is not None
+    bundle = made.folder / "out" / point.name
+    trust = sign_and_trust(bundle, made.folder / "again.json")
+    other = made.folder / "other.txt"
+    report = verify(bundle, trust, reference=MODEL, own=(other,), at=NOW)
+    (own,) = report.fresh
+    # all windows of the text there, six of them here
+    assert own.windows == point.shift.measured.windows
+    for mine, theirs in zip(point.shift.measured.predicates, own.predicates, strict=True):
+        assert mine.claim == theirs.claim
+        assert mine.stated_successes == theirs.stated_successes
+        assert theirs.successes - (own.rows - 6) <= mine.successes <= theirs.successes
+
+
+def test_one_budget_alone_gives_what_it_gives_in_a_front(made: Made) -> None:
+    job = Job((made.folder / "text.txt",), made.folder / "one", count=6, calibration=12, attribution=2, length=32)
+    extract_bundle(MODEL, job, budget="lossless", now=NOW)
+    for name in ("programs/surrogate.json", "programs/surrogate.safetensors", "evidence.safetensors"):
+        assert (made.folder / "one" / name).read_bytes() == (made.folder / "out" / "lossless" / name).read_bytes()
+
+
+# --- the plot ---------------------------------------------------------------------------------------------------
+
+
+def test_the_plot_names_every_point_and_axis(made: Made) -> None:
+    text = (made.folder / "out" / "front.svg").read_text(encoding="utf-8")
+    root = ElementTree.fromstring(text)  # noqa: S314 - our own
+    shown = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    for point in (*made.front.table.points, *made.front.table.controls):
+        assert point.name in shown
+    assert shown.count("multiply-adds kept, %") == 4
+    assert "prefers-color-scheme: dark" in text
+    assert plot(made.front.table) == text
+    other = plot(msgspec.structs.replace(made.front.table, aim="bits"))
+    assert "bits kept, %" in other
+
+
+def drawn(table: FrontTable) -> list[float]:
+    """Every coordinate of a plot's marks and labels."""
+    root = ElementTree.fromstring(plot(table))  # noqa: S314 - our own
+    keys = ("x", "y", "cx", "cy", "x1", "y1")
+    return [float(v) for e in root.iter() for k in keys if (v := e.get(k)) is not None]
+
+
+def made_up(name: str, *, share: int = 50, error: str = "0.01", loss: str | None = "0") -> Point:
+    part = Part(share, 100)
+    return Point(name, "surrogate", "0.01", name, 5, part, part, (part,), error, Part(100, 100), loss, loss)
+
+
+def test_zeros_and_strange_names_are_drawn() -> None:
+    nothing = made_up("<a&b>", share=0, error="0")
+    points = (nothing, made_up("b", share=100, error="1000"), made_up("c", loss=None), made_up("d", loss="-0.5"))
+    for some in (points, points[:1], points[2:3]):
+        table = FrontTable("", "x<y", 1, "structure", ("0.01",), some, ())
+        assert np.isfinite(drawn(table)).all()
+        assert all(len(line) <= 80 for line in lines(table))
+    assert "<a&b>" not in plot(FrontTable("", "x", 1, "structure", ("0.01",), points, ()))
+
+
+def test_the_table_on_a_terminal_rounds_shares_down(made: Made) -> None:
+    shown = lines(made.front.table)
+    assert all(len(line) <= 80 for line in shown)
+    almost = msgspec.structs.replace(made_up("almost"), top1=Part(99_999, 100_000))
+    text = "\n".join(lines(FrontTable("", "x", 1, "structure", ("0.01",), (almost,), ())))
+    assert "99.9" in text
+    assert "100.0" not in text
