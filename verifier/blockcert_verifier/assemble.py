@@ -136,7 +136,8 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
     if open_ is not None:
         return f"INDETERMINATE: {open_.place}: {open_.message} [{open_.code}]."
     wanted: tuple[StepName, ...] = (*trust.require, *seen.asked)
-    missing = [step for step in dict.fromkeys(wanted) if step_status(seen.findings, step) != "passed"]
+    missing: list[StepName] = [step for step in wanted if step_status(seen.findings, step) != "passed"]
+    missing = [step for i, step in enumerate(missing) if step not in missing[:i]]
     return f"INDETERMINATE: {_who(missing, trust)} {', '.join(missing) or 'no step at all'}, which did not run."
 
 
