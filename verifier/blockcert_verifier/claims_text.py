@@ -95,10 +95,11 @@ def _blocks(certificate: Certificate) -> list[str]:
         )
         for stage in shown
     ]
-    late = ", thresholds chosen after the fact" if certificate.post_hoc else ""
+    late = ["  thresholds chosen after the fact"] if certificate.post_hoc else []
     return [
         f"Blocks, at the reference's own input [{blocks[0].scope}, {blocks[0].basis}]",
-        f"  largest errors; tokens within each relative error in %{late}",
+        "  largest errors; tokens within each relative error in %",
+        *late,
         *columns([head, *rows]),
         *note,
     ]

@@ -57,9 +57,7 @@ def verify(
     ] = "0.99",
     until: Annotated[
         str | None,
-        typer.Option(
-            "--until", metavar="K", help="Replay until fewer than K false rows are possible or one is found."
-        ),
+        typer.Option("--until", metavar="K", help="Replay until fewer than K false rows are possible or one is found."),
     ] = None,
     seed: Annotated[
         str | None,
