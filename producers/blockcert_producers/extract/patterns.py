@@ -6,7 +6,15 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from blockcert.program import Attention, DensePattern, MeanPattern, Pattern, WindowPattern
+from blockcert.program import (
+    Attention,
+    DensePattern,
+    MeanPattern,
+    OffsetPattern,
+    Pattern,
+    SinkPattern,
+    WindowPattern,
+)
 from blockcert_producers.extract.sensitivity import probe_part
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host
@@ -41,8 +49,8 @@ def patterns_for(length: int) -> tuple[Pattern, ...]:
 def attended_pairs(pattern: Pattern, length: int) -> int:
     """Pairs of a position and a position it attends to."""
     match pattern:
-        case MeanPattern():
-            return 0
+        case MeanPattern() | OffsetPattern() | SinkPattern():
+            return 0  # nothing is weighed by scores
         case DensePattern():
             return length * (length + 1) // 2
         case WindowPattern(width=width, sinks=sinks):
