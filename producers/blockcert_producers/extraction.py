@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +32,7 @@ from blockcert_producers.fronts.shift import Shifted
 from blockcert_producers.fronts.table import ABOUT, FrontTable, Point, of_bundle
 from blockcert_producers.fronts.table import encode as encode_table
 from blockcert_producers.progress import Progress
-from blockcert_producers.work_folder import WorkFolder
+from blockcert_producers.work_folder import WorkFolder, check_new
 from blockcert_verifier.corpus import Population
 from blockcert_verifier.steps import structure
 
@@ -70,16 +71,28 @@ class Extracting:
 
     def single(self, *, now: datetime, progress: Progress) -> Produced:
         """One bundle at the output, and its shift beside it."""
-        (extraction,) = self._extract(progress)
-        made = self._bundle(0, extraction, now, progress)
-        shifted = self._shift(made, progress)
+        beside = self._job.out.with_name(f"{self._job.out.name}.shift.json")
+        if self._texts is not None:
+            check_new(beside)
+        with self._refusable():
+            (extraction,) = self._extract(progress)
+            made = self._bundle(0, extraction, now, progress)
+            shifted = self._shift(made, progress)
         self._work.finish(made.out)
         if shifted is not None:
-            self._job.out.with_name(f"{self._job.out.name}.shift.json").write_bytes(shifts.encode(shifted))
+            beside.write_bytes(shifts.encode(shifted))
         return msgspec.structs.replace(made, out=self._job.out, shift=shifted)
 
     def front(self, *, now: datetime, progress: Progress) -> FrontProduced:
         """One bundle for each budget, their shifts, the table and the plot, in a folder at the output."""
+        with self._refusable():
+            bundles, table = self._measured_front(now, progress)
+        (self._work.result / FRONT).write_bytes(encode_table(table))
+        (self._work.result / PLOT).write_text(plot(table), encoding="utf-8")
+        self._work.finish(self._work.result)
+        return FrontProduced(self._job.out, bundles, table)
+
+    def _measured_front(self, now: datetime, progress: Progress) -> tuple[tuple[Produced, ...], FrontTable]:
         bundles: list[Produced] = []
         points: list[Point] = []
         for i, extraction in enumerate(self._extract(progress)):
@@ -99,10 +112,17 @@ class Extracting:
             points=tuple(points),
             controls=measure_controls(self._opened, self._certification(), progress),
         )
-        (self._work.result / FRONT).write_bytes(encode_table(table))
-        (self._work.result / PLOT).write_text(plot(table), encoding="utf-8")
-        self._work.finish(self._work.result)
-        return FrontProduced(self._job.out, tuple(bundles), table)
+        return tuple(bundles), table
+
+    @contextmanager
+    def _refusable(self) -> Generator[None]:
+        """Work that is kept when it is stopped, and given up when it is refused."""
+        try:
+            yield
+        except Refusal as refusal:
+            if not refusal.code.startswith("output."):
+                self._work.discard()
+            raise
 
     def _key(self) -> bytes:
         """Everything that the result depends on but the time."""

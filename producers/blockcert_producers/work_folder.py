@@ -3,7 +3,8 @@
 For the output ``out`` it is ``.out.work/KEY``, ``KEY`` being the start of the BLAKE3 of everything that the result
 depends on but the time: a run that asks for something else starts anew. Blocks and bundles appear in it whole, by
 renaming. A process may be killed at any moment; the next run of the same request finds what was whole by then. When
-the output stands, ``.out.work`` is removed.
+the output stands, ``.out.work`` is removed; when the request is refused, its own folder is, unless only the output
+could not be written.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -22,7 +24,7 @@ from blockcert.program import Stage
 from blockcert.safetensors_file import read_header_bytes, write
 from blockcert_producers.extract.front import BlockSummary, Chosen
 
-__all__ = ["WorkFolder"]
+__all__ = ["WorkFolder", "check_new"]
 
 _KEY_CHARACTERS = 16
 
@@ -49,15 +51,17 @@ class WorkFolder:
         self.folder = self._all / blake3_bytes(key)[:_KEY_CHARACTERS]
 
     def prepare(self) -> None:
-        """Make the folder, unless it is there.
+        """Make the folder, unless it is there; what a killed run left half done in it is removed.
 
         Raises:
             Refusal: ``output.exists`` where the output stands already, ``output.unwritable``.
         """
-        self._check_new()
+        check_new(self.output)
         try:
-            (self.folder / "blocks").mkdir(parents=True, exist_ok=True)
-            (self.folder / "result").mkdir(exist_ok=True)
+            for name in ("blocks", "result"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+                for partial in (self.folder / name).glob("*.partial-*"):
+                    shutil.rmtree(partial)
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -72,12 +76,18 @@ class WorkFolder:
         Raises:
             Refusal: ``output.exists``, ``output.unwritable``.
         """
-        self._check_new()
+        check_new(self.output)
         try:
             result.rename(self.output)
         except OSError as error:
             raise self._unwritable(error) from error
         shutil.rmtree(self._all, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove what this request has kept: it was refused, and would be again."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            self._all.rmdir()  # another request may have kept something
 
     def load(self, block: int) -> tuple[Chosen, ...] | None:
         """A block's choices, one for each budget in order; None where it is not there, or not whole."""
@@ -110,14 +120,16 @@ class WorkFolder:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _check_new(self) -> None:
-        if os.path.lexists(self.output):
-            sentence = "The output exists already and is not overwritten; name a new folder or move this one away."
-            raise Refusal("output.exists", str(self.output), sentence)
-
     def _unwritable(self, error: OSError) -> Refusal:
         why = error.strerror or type(error).__name__
         return Refusal("output.unwritable", str(self.output), f"It cannot be written: {why}.")
+
+
+def check_new(output: Path) -> None:
+    """Refuse an output that stands already: ``output.exists``."""
+    if os.path.lexists(output):
+        sentence = "The output exists already and is not overwritten; name a new one or move this one away."
+        raise Refusal("output.exists", str(output), sentence)
 
 
 def _load(path: Path, record: _Record) -> Chosen:

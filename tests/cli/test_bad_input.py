@@ -63,6 +63,11 @@ def existing(folder: Path) -> list[str]:
     return words(folder)
 
 
+def shifted(folder: Path) -> list[str]:
+    (folder / "other.txt").write_text("too short", encoding="utf-8")
+    return words(folder, "--shift", str(folder / "other.txt"))
+
+
 CASES: dict[str, Case] = {
     "a model folder that is not there": ("path.not_found", lambda f: words(f, model="modle")),
     "a file instead of a model folder": ("path.not_found", lambda f: words(f, model="text.txt")),
@@ -85,6 +90,11 @@ CASES: dict[str, Case] = {
     "a device that is not there": ("device.unavailable", lambda f: words(f, "--device", "cuda:99")),
     "a budget of nothing": ("extract.budget", lambda f: words(f, "--budget", "0")),
     "a budget that is no number": ("number.grammar", lambda f: words(f, "--budget", "tiny")),
+    "a budget listed twice": ("extract.budgets", lambda f: words(f, "--budgets", "0.05,approximate")),
+    "one budget and a list": ("usage.budgets", lambda f: words(f, "--budgets", "0.05", "--budget", "0.05")),
+    "an aim nobody knows": ("extract.aim", lambda f: words(f, "--aim", "speed")),
+    "nothing to calibrate on": ("extract.calibration", lambda f: words(f, "--calibration", "0")),
+    "other texts without a window": ("prompts.too_few_windows", shifted),
 }
 
 
@@ -100,14 +110,14 @@ def test_extract_refuses_in_one_sentence(
     code: str, make: Callable[[Path], list[str]], folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = make(folder)
-    before = sorted(path for path in folder.rglob("*") if path.is_file())
+    before = sorted(folder.rglob("*"))
     assert run(["extract", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("blockcert: ")
     assert f"[{code}]" in line
-    assert sorted(path for path in folder.rglob("*") if path.is_file()) == before
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_models_of_two_shapes_cannot_be_compared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,3 +153,31 @@ def test_an_output_that_stands_is_never_replaced(tmp_path: Path) -> None:
             refused()
         assert found.value.code == "output.exists"
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_what_a_refused_request_kept_is_removed(tmp_path: Path) -> None:
+    one, other = (WorkFolder(tmp_path / "out", key) for key in (b"one", b"other"))
+    one.prepare()
+    other.prepare()
+    one.keep(1, (CHOSEN,))
+    other.keep(1, (CHOSEN,))
+    one.discard()
+    assert one.load(1) is None
+    assert other.load(1) == (CHOSEN,)
+    other.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_run_left_half_done_is_removed(tmp_path: Path) -> None:
+    work = WorkFolder(tmp_path / "out", b"key")
+    work.prepare()
+    work.keep(1, (CHOSEN,))
+    half = [work.folder / "blocks" / "2.partial-0a1b2c3d", work.result / ".lossless.partial-0a1b2c3d"]
+    for folder in half:
+        folder.mkdir()
+        (folder / "chosen.json").write_text("[")
+    (work.result / "approximate").mkdir()
+    work.prepare()
+    assert not any(folder.exists() for folder in half)
+    assert (work.result / "approximate").exists()
+    assert work.load(1) == (CHOSEN,)

@@ -59,13 +59,21 @@ class Candidates:
         plan: its path.
         tokens: token weights of the refit for each linear map, by position.
         prefix: of the new tensors' names.
+        widest: the widest budget; of a candidate beyond it the tensors are not held.
         tick: called with how many candidates were realised so far.
     """
 
     def __init__(
-        self, study: Study, plan: Plan, tokens: Mapping[int, Host], prefix: str, tick: Callable[[int], None]
+        self,
+        study: Study,
+        plan: Plan,
+        tokens: Mapping[int, Host],
+        prefix: str,
+        widest: float,
+        tick: Callable[[int], None],
     ) -> None:
         self.study = study
+        self._widest = widest
         self._plan, self._prefix, self._tick = plan, prefix, tick
         self._tokens = dict(tokens)
         # maps that share token weights share the product too: their fits are then computed once
@@ -77,7 +85,6 @@ class Candidates:
         nothing = Realised(study.stage, {}, np.zeros(study.output.shape[0]))
         cost = stage_cost(study.stage, study.store, study.length)
         self.reference = Candidate(nothing, cost, None, None, self._unseen(nothing))
-        self._levels: dict[Forms, dict[int, Candidate]] = {}
 
     def all_in(self, form: Format) -> Forms:
         """One format for every linear map."""
@@ -89,7 +96,10 @@ class Candidates:
         if key not in self._known:
             self._done += 1
             self._tick(self._done)
-            self._known[key] = self._realise(level, forms, self._fitted)
+            found = self._realise(level, forms, self._fitted)
+            if not found.within(self._widest):
+                found = msgspec.structs.replace(found, realised=msgspec.structs.replace(found.realised, tensors={}))
+            self._known[key] = found
         return self._known[key]
 
     def finished(self, level: int | None, forms: Forms, limit: float) -> Candidate:

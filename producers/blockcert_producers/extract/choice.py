@@ -1,12 +1,13 @@
 """The search of one block: the cheapest candidate within a budget, for one aim.
 
-For ``structure`` the path is searched in float16 by bisection, and the level it ends at is tried in integers too, which
-keep the same multiply-adds in fewer bits. Bisection tries the same levels for two budgets until the wider one passes
-where the narrower fails: a wider budget ends at the same level or a later one, and later levels never keep more.
+For ``structure`` the path is searched in float16 by bisection, and the level it ends at is tried in integers too, ever
+narrower ones, which keep the multiply-adds in fewer bits. Bisection tries the same levels for two budgets until the
+wider one passes where the narrower fails: a wider budget ends at the same level or a later one, and later levels never
+keep more.
 
-For ``bits`` the path is searched so in every integer format. Then single maps of the best found so far, those that
-take most bits first, are tried in narrower formats, the narrowest first, and stay in the first that is within the
-budget.
+For ``bits`` the path is searched so in every integer format that can hold the whole block. Then single maps of the
+best found so far, those with the most weights first, are tried in narrower formats, the narrowest first, and stay in
+the first that is within the budget.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from blockcert_producers.extract.plan import LEVELS
 
 __all__ = ["PROBES", "cheapest"]
 
-PROBES = {"structure": LEVELS.bit_length() + 6, "bits": 3 * (LEVELS.bit_length() + 8)}
+PROBES = {"structure": LEVELS.bit_length() + 6, "bits": 5 * LEVELS.bit_length()}
 """About how many candidates a search realises; progress counts with it."""
 
 _HALVES: tuple[Format, ...] = ("float16", "bfloat16")
@@ -61,31 +62,37 @@ class _Search:
         found = [self._candidates.reference]
         level = self._last_level("float16")
         if level is not None:
-            fitting: list[Format] = [form for form in _INTEGERS if self._passes(level, form)]
-            form: Format = fitting[0] if fitting else "float16"
+            form: Format = (*self._fitting(level), "float16")[0]
             found.append(self._candidates.finished(level, self._candidates.all_in(form), self._limit))
-        # float16 or bfloat16 alone save no multiply-adds, so they matter only where nothing can be dropped; int8 may
-        formats: tuple[Format, ...] = (*_INTEGERS, *_HALVES) if level is None else _INTEGERS
-        for form in formats:
-            if self._passes(None, form):
-                found.append(self._candidates.get(None, self._candidates.all_in(form)))
-        return found
+        # halves alone save no multiply-adds, so they matter only where nothing can be dropped; integers may
+        alone: list[Format] = [*self._fitting(None), *(_HALVES if level is None else ())]
+        return found + [self._get(None, form) for form in alone if self._passes(None, form)]
 
     def bits(self) -> list[Candidate]:
         """The candidates for the fewest bits."""
-        every: tuple[Format, ...] = (*_INTEGERS, *_HALVES)
-        whole: list[Format] = [form for form in every if self._passes(None, form)]
-        named: list[tuple[int | None, Forms]] = [(None, self._candidates.all_in(form)) for form in whole]
-        for form in _INTEGERS:
-            level = self._last_level(form, first=0)
-            if level is not None:
-                named.append((level, self._candidates.all_in(form)))
+        named: list[tuple[int | None, Forms]] = [
+            (None, self._candidates.all_in(form)) for form in self._fitting(None)[:1]
+        ]
+        for form in self._fitting(0):
+            level = self._last_level(form, 0)
+            assert level is not None  # noqa: S101 - level 0 fits
+            named.append((level, self._candidates.all_in(form)))
         if not named:
+            named += [(None, self._candidates.all_in(form)) for form in _HALVES if self._passes(None, form)]
             level = self._last_level("float16")
             named += [] if level is None else [(level, self._candidates.all_in("float16"))]
         if named:
             named.append(self._narrowed(*min(named, key=lambda name: self.key(self._candidates.get(*name)))))
         return [self._candidates.reference, *(self._candidates.finished(*name, self._limit) for name in named)]
+
+    def _fitting(self, level: int | None) -> list[Format]:
+        """The integer formats within the limit at a level, the narrowest first: all down to the first that is not."""
+        found: list[Format] = []
+        for form in reversed(_INTEGERS):
+            if not self._passes(level, form):
+                break
+            found.insert(0, form)
+        return found
 
     def _narrowed(self, level: int | None, forms: Forms) -> tuple[int | None, Forms]:
         """The candidate with single maps in narrower formats; see the module."""
@@ -101,9 +108,10 @@ class _Search:
                     break
         return level, forms
 
-    def _last_level(self, form: Format, first: int = 1) -> int | None:
-        """The level of the path at which bisection ends in one format; None where it finds none within the limit."""
-        low, high, last = first - 1, LEVELS + 1, None
+    def _last_level(self, form: Format, last: int | None = None) -> int | None:
+        """The level of the path at which bisection ends in one format; ``last`` where it finds none within the limit,
+        a level that is known to be or None."""
+        low, high = last or 0, LEVELS + 1
         while high - low > 1:
             middle = (low + high) // 2
             if self._passes(middle, form):
@@ -112,5 +120,8 @@ class _Search:
                 high = middle
         return last
 
+    def _get(self, level: int | None, form: Format) -> Candidate:
+        return self._candidates.get(level, self._candidates.all_in(form))
+
     def _passes(self, level: int | None, form: Format) -> bool:
-        return self._candidates.get(level, self._candidates.all_in(form)).within(self._limit)
+        return self._get(level, form).within(self._limit)

@@ -27,7 +27,7 @@ from blockcert.statement import Cost
 from blockcert_producers.extract.budget import Aim, Budget, parse_budget
 from blockcert_producers.extract.candidates import Candidate, Candidates, quantile
 from blockcert_producers.extract.choice import PROBES, cheapest
-from blockcert_producers.extract.plan import Plan, make_plan
+from blockcert_producers.extract.plan import make_plan
 from blockcert_producers.extract.sensitivity import measure_sensitivity
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host
@@ -97,11 +97,10 @@ class Extraction(Struct, frozen=True):
 
 
 class Front:
-    """The choices of every block of a model; made by ``front``. What was laid for one call serves the next."""
+    """The choices of every block of a model, for any budgets; made by ``front``."""
 
     def __init__(self, model: _Model) -> None:
         self._model = model
-        self._plans: dict[int, tuple[Plan, dict[int, Host]]] = {}
 
     def choose(
         self, budget: Budget | Fraction | str, aim: Aim = "structure", *, progress: Progress | None = None
@@ -150,11 +149,11 @@ class Front:
         self, index: int, study: Study, budgets: Sequence[Budget], aim: Aim, tick: Callable[[int], None]
     ) -> tuple[Chosen, ...]:
         with np.errstate(all="ignore"):
-            if index not in self._plans:
-                sensitivities, amplification = measure_sensitivity(study)
-                plan = make_plan(study, sensitivities, amplification)
-                self._plans[index] = plan, {i: s.tokens for i, s in sensitivities.items()}
-            candidates = Candidates(study, *self._plans[index], f"block{index}", tick)
+            sensitivities, amplification = measure_sensitivity(study)
+            plan = make_plan(study, sensitivities, amplification)
+            tokens = {i: s.tokens for i, s in sensitivities.items()}
+            widest = max(float(budget.limit) for budget in budgets)
+            candidates = Candidates(study, plan, tokens, f"block{index}", widest, tick)
             found: list[Candidate] = []
             for budget in budgets:
                 found.append(cheapest(candidates, float(budget.limit), aim, found))
