@@ -89,7 +89,7 @@ def main() -> None:
     print(HEADER)
     for name, model in models().items():
         with tempfile.TemporaryDirectory() as scratch:
-            print("\n".join(lines(name, certify_model(model, Path(scratch), (200, 50, 50)))), flush=True)
+            print("\n".join(lines(name, certify_model(model, Path(scratch), (200, 200, 50)))), flush=True)
 
 
 if __name__ == "__main__":
