@@ -280,6 +280,12 @@ def test_zeros_and_strange_names_are_drawn() -> None:
     assert "<a&b>" not in plot(FrontTable("", "x", 1, "structure", ("0.01",), points, ()))
 
 
+def test_a_bounds_least_unit_is_drawn_as_nothing() -> None:
+    points = (made_up("a", error="0." + "0" * 29 + "1"), made_up("b", error="0.1"))
+    text = plot(FrontTable("", "x", 1, "structure", ("0.01",), points, ()))
+    assert "e-1" not in text.replace("1e-1<", "")
+
+
 def test_the_table_on_a_terminal_rounds_shares_down(made: Made) -> None:
     shown = lines(made.front.table)
     assert all(len(line) <= 80 for line in shown)

@@ -23,6 +23,7 @@ _LEFT, _TOP, _GAP_X, _GAP_Y = 62, 88, 84, 84
 _WIDTH = 2 * _PANEL_WIDTH + _GAP_X + _LEFT + 24
 _HEIGHT = 2 * _PANEL_HEIGHT + _GAP_Y + _TOP + 48
 _LABEL_HEIGHT, _CHARACTER, _MARK = 13, 6.1, 4
+_LEAST = 1e-12
 
 _STYLE = """
 :root { --ground: #ffffff; --ink: #1f2328; --soft: #59636e; --rule: #d8dee4;
@@ -117,7 +118,7 @@ def _panels(table: FrontTable) -> tuple[_Panel, ...]:
         _Panel(
             "Largest relative error of any token and block",
             "",
-            (_Series("", _SERIES[0], lambda point: float(point.relative_error)),),
+            (_Series("", _SERIES[0], lambda point: _size(point.relative_error)),),
             logarithmic=True,
         ),
         _Panel(
@@ -139,7 +140,11 @@ def _panels(table: FrontTable) -> tuple[_Panel, ...]:
 
 
 def _size(value: str | None) -> float | None:
-    return None if value is None else abs(float(value))
+    """The magnitude of a decimal; 0 below what float64 resolves, since bounds print at least a unit."""
+    if value is None:
+        return None
+    size = abs(float(value))
+    return size if size >= _LEAST else 0.0
 
 
 class _Drawing:
