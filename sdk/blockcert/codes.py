@@ -154,7 +154,7 @@ CODES: dict[str, str] = {
     "program.shape": "A value of a program does not have the shape that its step needs.",
     "program.stage.order": "A program is not its embedding, its blocks and its head, in this order.",
     "program.statement.mismatch": "A program and the statement, or both programs, differ in their shape.",
-    "program.tensor.range": "A range of rows or columns of a tensor is empty.",
+    "program.tensor.range": "A range of rows or columns of a tensor is empty, or its rows reach past their period.",
     "program.value.redefined": "A value of a program is defined twice.",
     "program.value.undefined": "A step reads a value that no earlier step defines.",
     "program.value.unused": "A step defines a value that nothing reads.",

@@ -47,6 +47,7 @@ __all__ = [
     "Take",
     "TensorRef",
     "WindowPattern",
+    "YarnScaling",
     "attends",
     "step_inputs",
     "step_references",
@@ -83,13 +84,15 @@ class FileRef(_Record, frozen=True):
 
 class TensorRef(_Record, frozen=True):
     """A tensor of a file: ``file`` and ``tensor`` name it, ``rows`` and ``columns`` are half-open ranges of the
-    stored tensor, and ``transpose`` applies after them."""
+    stored tensor, and ``transpose`` applies after them. With ``period`` the rows are those of every period: row ``r``
+    where ``rows[0] <= r mod period < rows[1]``, as in matrices whose heads lie query, key, value side by side."""
 
     file: FileName
     tensor: TensorName
     rows: tuple[Index, Index] | None = None
     columns: tuple[Index, Index] | None = None
     transpose: bool = False
+    period: Width | None = None
 
 
 # --- linear maps: W in R^(out x in), applied to every token as x -> W x -----------------------------------------
@@ -191,6 +194,16 @@ class Llama3Scaling(_Record, frozen=True, tag_field="kind", tag="llama3"):
     original_context: Width
 
 
+class YarnScaling(_Record, frozen=True, tag_field="kind", tag="yarn"):
+    """YaRN's rotary scaling: frequency ``j`` is kept up to ``ramp_from`` and divided by ``factor`` from ``ramp_to`` on,
+    with a ramp between; what is rotated is multiplied by ``attention_factor``."""
+
+    factor: Decimal
+    ramp_from: Decimal
+    ramp_to: Decimal
+    attention_factor: Decimal
+
+
 # --- steps ------------------------------------------------------------------------------------------------------
 
 
@@ -226,12 +239,14 @@ class Multiply(_Step, frozen=True, tag="multiply"):
 
 
 class RmsNorm(_Step, frozen=True, tag="rms_norm"):
-    """``x / sqrt(mean(x^2) + eps) * (offset + weight)``."""
+    """``x / sqrt(mean(x^2) + eps) * (offset + weight)``; with ``head_size`` in every head of so many channels by
+    itself, all under the one ``weight`` of that size."""
 
     input: Name
     weight: TensorRef
     eps: Decimal
     offset: Decimal = "0"
+    head_size: Width | None = None
 
 
 class LayerNorm(_Step, frozen=True, tag="layer_norm"):
@@ -260,7 +275,7 @@ class Rotary(_Step, frozen=True, tag="rotary"):
     head_size: Width
     size: Width
     theta: Decimal
-    scaling: LinearScaling | Llama3Scaling | None = None
+    scaling: LinearScaling | Llama3Scaling | YarnScaling | None = None
 
 
 class Activation(_Step, frozen=True, tag="activation"):
@@ -275,7 +290,8 @@ class Attention(_Step, frozen=True, tag="attention"):
 
     Head ``h`` reads key and value head ``h // (heads / key_value_heads)``; its weights over the positions of its
     pattern are ``softmax(q . k / sqrt(denominator_squared))``; its output stands in channels
-    ``[h * head_size, (h+1) * head_size)``. ``means`` (heads x head_size) is read for ``mean`` heads only.
+    ``[h * head_size, (h+1) * head_size)``. ``means`` (heads x head_size) is read for ``mean`` heads only. With ``cap``
+    a score ``s`` is ``cap * tanh(s / cap)`` before the softmax.
     """
 
     query: Name
@@ -287,6 +303,7 @@ class Attention(_Step, frozen=True, tag="attention"):
     denominator_squared: Decimal
     patterns: tuple[Pattern, ...]
     means: TensorRef | None = None
+    cap: Decimal | None = None
 
 
 class SoftCap(_Step, frozen=True, tag="soft_cap"):

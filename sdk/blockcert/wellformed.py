@@ -34,6 +34,7 @@ from blockcert.program import (
     Stage,
     Step,
     TensorRef,
+    YarnScaling,
     step_inputs,
     step_references,
 )
@@ -157,6 +158,13 @@ def _reference(ref: TensorRef, here: str, listed: set[str]) -> Iterator[Refusal]
             here,
             f"tensor {ref.tensor!r} is in {ref.file}, which $.files does not list",
         )
+    if ref.period is not None and (ref.rows is None or ref.rows[1] > ref.period):
+        rows = "there are none" if ref.rows is None else f"they run to {ref.rows[1]}"
+        yield Refusal(
+            "program.tensor.range",
+            here,
+            f"the rows of {ref.tensor!r} are to be those of every {ref.period}, but {rows}",
+        )
     for axis, bounds in (("rows", ref.rows), ("columns", ref.columns)):
         if bounds is not None and bounds[0] >= bounds[1]:
             yield Refusal(
@@ -174,6 +182,8 @@ def _numbers(step: Step, here: str) -> Iterator[Refusal]:
             yield from _at_least(step.cap, "cap", here)
         case Attention():
             yield from _at_least(step.denominator_squared, "denominator_squared", here)
+            if step.cap is not None:
+                yield from _at_least(step.cap, "cap", here)
             yield from _heads(step, here)
         case Rotary():
             yield from _at_least(step.theta, "theta", here)
@@ -201,6 +211,16 @@ def _scaling(step: Rotary, here: str) -> Iterator[Refusal]:
                     "program.number.range",
                     here,
                     f"scaling.high_frequency_factor {high} must be above low_frequency_factor {low}",
+                )
+        case YarnScaling():
+            yield from _at_least(step.scaling.factor, "scaling.factor", here)
+            yield from _at_least(step.scaling.attention_factor, "scaling.attention_factor", here)
+            yield from _at_least(step.scaling.ramp_from, "scaling.ramp_from", here, zero=True)
+            if Fraction(step.scaling.ramp_to) <= Fraction(step.scaling.ramp_from):
+                yield Refusal(
+                    "program.number.range",
+                    here,
+                    f"scaling.ramp_to {step.scaling.ramp_to} must be above ramp_from {step.scaling.ramp_from}",
                 )
         case None:
             return
@@ -240,7 +260,7 @@ def _heads(step: Attention, here: str) -> Iterator[Refusal]:
 
 def _stored(ref: TensorRef) -> tuple[Width, Width]:
     """Rows and columns of a reference where its ranges fix them, after the transpose."""
-    rows = ref.rows[1] - ref.rows[0] if ref.rows else None
+    rows = ref.rows[1] - ref.rows[0] if ref.rows and ref.period is None else None
     columns = ref.columns[1] - ref.columns[0] if ref.columns else None
     return (columns, rows) if ref.transpose else (rows, columns)
 
@@ -279,9 +299,10 @@ def _width(step: Step, widths: dict[str, Width], program: Program) -> tuple[Widt
             if expected is not None and inputs[0] is not None and expected != inputs[0]:
                 return outputs, f"the map reads {expected} channels, but {step.input!r} has {inputs[0]}"
             return outputs, ""
-        case Rotary():
-            if inputs[0] is not None and inputs[0] % step.head_size:
-                return inputs[0], f"{step.input!r} has {inputs[0]} channels: not a multiple of {step.head_size}"
+        case Rotary() | RmsNorm(head_size=int()):
+            size = step.head_size
+            if inputs[0] is not None and size is not None and inputs[0] % size:
+                return inputs[0], f"{step.input!r} has {inputs[0]} channels: not a multiple of {size}"
             return inputs[0], ""
         case Attention():
             wide, narrow = step.heads * step.head_size, step.key_value_heads * step.head_size

@@ -123,11 +123,13 @@ def mutations(example: Any, seen: set[Path_]) -> Iterator[tuple[str, Any]]:
 
 
 def small_programs(examples: list[Any]) -> Iterator[Any]:
-    """One program for each kind of step in the examples, with that step alone: a schema asks for no more."""
+    """One program for each kind of step and set of its fields in the examples, with that step alone: a schema asks for
+    no more."""
     seen: set[str] = set()
     for program in examples:
         for step in (step for stage in program["stages"] for step in stage["steps"]):
             kind = step["op"] + step.get("map", {}).get("kind", "") + (step.get("scaling") or {}).get("kind", "")
+            kind += " ".join(sorted(step))
             if kind not in seen:
                 seen.add(kind)
                 empty = {"kind": "embedding", "steps": [], "output": "x"}

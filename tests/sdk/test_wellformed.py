@@ -49,6 +49,7 @@ def _drop(d: dict[str, Any]) -> None:
     d["stages"][1]["steps"].pop(0)
 
 
+YARN = {"kind": "yarn", "factor": "4", "ramp_from": "1", "ramp_to": "2", "attention_factor": "1.1"}
 CASES: dict[str, tuple[Change, str]] = {
     "stages out of order": (_swap_stages, "program.stage.order"),
     "no head": (lambda d: d["stages"].pop(), "program.stage.order"),
@@ -68,6 +69,11 @@ CASES: dict[str, tuple[Change, str]] = {
         "program.file.unlisted",
     ),
     "an empty slice": (lambda d: step(d, 1, "normed")["weight"].update(rows=[4, 4]), "program.tensor.range"),
+    "rows that reach past their period": (
+        lambda d: step(d, 1, "normed")["weight"].update(rows=[0, 4], period=3),
+        "program.tensor.range",
+    ),
+    "a period without rows": (lambda d: step(d, 1, "normed")["weight"].update(period=4), "program.tensor.range"),
     "a pattern too few": (lambda d: step(d, 2, "heads")["patterns"].pop(), "program.attention.patterns"),
     "heads that cannot share": (lambda d: step(d, 2, "heads").update(key_value_heads=3), "program.attention.heads"),
     "means that no head reads": (
@@ -86,6 +92,18 @@ CASES: dict[str, tuple[Change, str]] = {
         lambda d: step(d, 2, "q_rotated").update(scaling={"kind": "linear", "factor": "0"}),
         "program.number.range",
     ),
+    "a cap of 0": (lambda d: step(d, 2, "heads").update(cap="0"), "program.number.range"),
+    "heads to norm that do not divide the width": (
+        lambda d: step(d, 2, "normed").update(head_size=3),
+        "program.width.mismatch",
+    ),
+    **{
+        f"a yarn scaling with {name} {value}": (
+            lambda d, name=name, value=value: step(d, 2, "q_rotated").update(scaling={**YARN, name: value}),
+            "program.number.range",
+        )
+        for name, value in (("factor", "0"), ("attention_factor", "0"), ("ramp_from", "-1"), ("ramp_to", "1"))
+    },
     "a llama3 ramp of no width": (
         lambda d: step(d, 2, "q_rotated").update(
             scaling={

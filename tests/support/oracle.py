@@ -45,6 +45,7 @@ from blockcert.program import (
     Take,
     TensorRef,
     WindowPattern,
+    YarnScaling,
 )
 
 Vector = np.ndarray
@@ -118,7 +119,11 @@ class Oracle:
                 return [a * b for a, b in zip(values[step.left], values[step.right], strict=True)]
             case RmsNorm():
                 weight = self.tensor(step.weight)
-                return [self._rms_norm(x, weight, step) for x in values[step.input]]
+                size = step.head_size or len(weight)
+                return [
+                    np.concatenate([self._rms_norm(x[i : i + size], weight, step) for i in range(0, len(x), size)])
+                    for x in values[step.input]
+                ]
             case LayerNorm():
                 weight = self.tensor(step.weight)
                 bias = None if step.bias is None else self.tensor(step.bias)
@@ -172,6 +177,8 @@ class Oracle:
                 query = values[step.query][t][h * size : (h + 1) * size]
                 seen = [s for s in range(t + 1) if _sees(pattern, t, s)]
                 scores = [float(query @ values[step.key][s][g * size : (g + 1) * size]) / root for s in seen]
+                if step.cap is not None:
+                    scores = [_number(step.cap) * math.tanh(score / _number(step.cap)) for score in scores]
                 top = max(scores)
                 exponentials = [math.exp(score - top) for score in scores]
                 total = math.fsum(exponentials)
@@ -222,7 +229,9 @@ class Oracle:
             self._opened[reference.file] = {name: _decode(info) for name, info in stored}
         tensor = self._opened[reference.file][reference.tensor]
         if reference.rows is not None:
-            tensor = tensor[reference.rows[0] : reference.rows[1]]
+            begin, end = reference.rows
+            period = reference.period or len(tensor)
+            tensor = np.stack([row for r, row in enumerate(tensor) if begin <= r % period < end])
         if reference.columns is not None:
             tensor = tensor[:, reference.columns[0] : reference.columns[1]]
         return tensor.T if reference.transpose else tensor
@@ -270,17 +279,23 @@ def _frequency(j: int, step: Rotary) -> float:
                 return frequency
             kept = (turns - low) / (high - low)
             return (1.0 - kept) * frequency / _number(scaling.factor) + kept * frequency
+        case YarnScaling():
+            scaling = step.scaling
+            first, last = _number(scaling.ramp_from), _number(scaling.ramp_to)
+            slowed = min(1.0, max(0.0, (j - first) / (last - first)))
+            return slowed * frequency / _number(scaling.factor) + (1.0 - slowed) * frequency
 
 
 def _rotate(x: Vector, t: int, step: Rotary) -> Vector:
     rotated = x.copy()
     half = step.size // 2
+    factor = _number(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else 1.0
     for start in range(0, len(x), step.head_size):
         for j in range(half):
             angle = t * _frequency(j, step)
             a, b = x[start + j], x[start + j + half]
-            rotated[start + j] = a * math.cos(angle) - b * math.sin(angle)
-            rotated[start + j + half] = b * math.cos(angle) + a * math.sin(angle)
+            rotated[start + j] = factor * (a * math.cos(angle) - b * math.sin(angle))
+            rotated[start + j + half] = factor * (b * math.cos(angle) + a * math.sin(angle))
     return rotated
 
 

@@ -43,6 +43,7 @@ from blockcert.program import (
     Take,
     TensorRef,
     WindowPattern,
+    YarnScaling,
 )
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
 from tests.support.oracle import Oracle
@@ -92,6 +93,10 @@ def table() -> Tensors:
         "small means": rng.standard_normal((6, 2)),
         "square": rng.standard_normal((WIDTH, WIDTH)),
         "other vector": rng.standard_normal(WIDTH),
+        "head vector": rng.standard_normal(3),
+        # four heads of query, key and value rows side by side
+        "interleaved": rng.standard_normal((4 * 9, WIDTH)),
+        "interleaved bias": rng.standard_normal(4 * 9),
     }
 
 
@@ -137,6 +142,8 @@ CASES: dict[str, tuple[Step, ...]] = {
     "soft cap": (SoftCap("out", "hidden", "1.5"),),
     "rms norm": (RmsNorm("out", "hidden", ref("vector"), "0.01"),),
     "rms norm with offset": (RmsNorm("out", "hidden", ref("vector"), "0.01", "1"),),
+    "rms norm in heads": (RmsNorm("out", "hidden", ref("head vector"), "0.01", head_size=3),),
+    "rms norm in heads with offset": (RmsNorm("out", "hidden", ref("head vector"), "0.01", "1", 3),),
     "layer norm": (LayerNorm("out", "hidden", ref("vector"), "0.01", ref("other vector")),),
     "layer norm without bias": (LayerNorm("out", "hidden", ref("vector"), "0"),),
     **{f"activation {name}": (Activation("out", "hidden", name),) for name in ("gelu", "gelu_tanh", "silu", "relu")},
@@ -147,6 +154,13 @@ CASES: dict[str, tuple[Step, ...]] = {
     "dense rows": linear(Dense(ref("matrix", rows=(2, 5)))),
     "dense columns transposed": linear(
         Dense(ref("wide", columns=(7, 14), transpose=True)), ref("long bias", rows=(7, 14))
+    ),
+    "dense rows of every period": linear(
+        Dense(ref("interleaved", rows=(3, 6), period=9)), ref("interleaved bias", rows=(3, 6), period=9)
+    ),
+    "dense rows of every period, columns, transposed": (
+        Constant("few", ref("interleaved bias", rows=(0, 3), period=9)),
+        Linear("out", "few", Dense(ref("interleaved", rows=(6, 9), columns=(2, 9), period=9, transpose=True))),
     ),
     "dense rows and columns": (
         Take("few", "hidden", ref("take")),
@@ -166,10 +180,16 @@ CASES: dict[str, tuple[Step, ...]] = {
     "partial rotary": rotary(4),
     "linear scaling": rotary(6, LinearScaling("3.5")),
     "llama 3 scaling": rotary(6, Llama3Scaling("8", "1", "4", 40), "300"),
+    "yarn scaling": rotary(6, YarnScaling("8", "0", "1.5", "1.25"), "300"),
+    "yarn scaling of a part": rotary(4, YarnScaling("8", "0.5", "1", "0.75"), "300"),
     "dense heads": attention(dense, dense, dense, dense),
     "grouped heads": attention(dense, dense, dense, dense, groups=2),
     "one key head": attention(dense, dense, dense, dense, groups=1),
     "wide denominators": attention(dense, dense, dense, dense, denominator_squared="123.25"),
+    "capped scores": attention(dense, dense, dense, dense, cap="1.5"),
+    "capped scores, grouped and mixed": attention(
+        window(2), dense, mean, dense, groups=2, means=ref("means"), cap="0.7"
+    ),
     "windows": attention(window(1), window(2), window(3, 1), window(100)),
     "sinks": attention(window(1, 1), window(1, 2), window(2, 8), window(3)),
     "means": attention(dense, mean, window(2), mean, means=ref("means")),
@@ -323,6 +343,25 @@ HAND: dict[str, tuple[tuple[Step, ...], list[list[float]], Tensors, list[list[fl
         {"w": np.array([0.0, 1, -1, 3])},
         [[3 / 8.5**0.5, 8 / 8.5**0.5, 0, 4 / 8.5**0.5]],
     ),
+    "rms norm in heads": (
+        (RmsNorm("out", "hidden", ref("w"), "0", head_size=2),),
+        [[3, 3, 1, -7]],  # mean squares 9 and 25
+        {"w": np.array([1.0, 2])},
+        [[1, 2, 0.2, -2.8]],
+    ),
+    "rows of every period": (
+        linear(Dense(ref("w", rows=(1, 2), period=3)), ref("b", rows=(1, 2), period=3)),
+        [[10, 100]],
+        {"w": np.array([[0.0, 0], [1, 2], [0, 0], [0, 0], [3, 4], [0, 0]]), "b": np.array([9.0, 1, 9, 9, 2, 9])},
+        [[211, 432]],
+    ),
+    "a capped score": (
+        # scores 0 and 4 at the second position, capped at 2: 0 and 2 tanh 2
+        (Attention("out", "hidden", "hidden", "hidden", 1, 1, 1, "1", (DensePattern(),), cap="2"),),
+        [[0], [2]],
+        {"w": np.zeros(1)},
+        [[0], [2 / (1 + np.exp(-2 * 0.9640275800758169))]],
+    ),
     "layer norm": (
         (LayerNorm("out", "hidden", ref("w"), "3"),),
         [[1, -1]],  # mean 0, variance 1
@@ -370,6 +409,13 @@ HAND: dict[str, tuple[tuple[Step, ...], list[list[float]], Tensors, list[list[fl
         {"w": np.zeros(1)},
         [[1, 0, 5], [0.8775825618903728, 0.479425538604203, 5]],
     ),
+    "turned by yarn": (
+        # frequencies 1 and 1/10, the second half way down the ramp to a fifth of it: 0.6 of it; three times as long
+        (Rotary("out", "hidden", 5, 4, "100", YarnScaling("5", "0", "2", "3")),),
+        [[1, 1, 0, 0, 7], [1, 1, 0, 0, 7]],
+        {"w": np.zeros(1)},
+        [[3, 3, 0, 0, 7], [3 * np.cos(1), 3 * np.cos(0.06), 3 * np.sin(1), 3 * np.sin(0.06), 7]],
+    ),
 }
 
 
@@ -390,7 +436,7 @@ def test_every_step_map_pattern_and_scaling_of_the_language_stands_in_a_case() -
     patterns = {type(p) for step in steps if isinstance(step, Attention) for p in step.patterns}
     assert patterns == set(language.Pattern.__args__)
     scalings = {type(step.scaling) for step in steps if isinstance(step, Rotary)}
-    assert scalings == {type(None), LinearScaling, Llama3Scaling}
+    assert scalings == {type(None), LinearScaling, Llama3Scaling, YarnScaling}
 
 
 def test_a_program_runs_stage_by_stage(tmp_path: Path) -> None:

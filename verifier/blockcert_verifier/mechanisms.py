@@ -127,7 +127,10 @@ def _shape(reference: TensorRef, headers: Headers) -> tuple[int | None, ...]:
     stored: list[int | None] = [None, None] if info is None else [*info.shape]
     for axis, bounds in enumerate((reference.rows, reference.columns)):
         if bounds is not None and axis < len(stored):
-            stored[axis] = bounds[1] - bounds[0]
+            length, periods = stored[axis], 1
+            if axis == 0 and reference.period is not None:
+                periods = None if length is None else length // reference.period
+            stored[axis] = _product(periods, bounds[1] - bounds[0])
     return tuple(reversed(stored) if reference.transpose else stored)
 
 

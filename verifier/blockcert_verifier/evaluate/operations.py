@@ -19,6 +19,7 @@ from blockcert.program import (
     Rotary,
     SinkPattern,
     WindowPattern,
+    YarnScaling,
     attends,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
@@ -27,9 +28,11 @@ __all__ = ["activate", "attend", "attention_mask", "fastest_angle", "layer_norm"
 
 
 def rms_norm(backend: Backend, x: Array, gain: Array, eps: Any) -> Array:
-    """``x / sqrt(mean(x^2) + eps) * gain``; x is B x T x d, gain d."""
+    """``x / sqrt(mean(x^2) + eps) * gain`` in every head of as many channels as gain has; x is B x T x heads*size."""
     xp = backend.xp
-    return x / xp.sqrt(xp.mean(x * x, axis=-1, keepdims=True) + eps) * gain
+    heads = xp.reshape(x, (*x.shape[:2], -1, gain.shape[0]))
+    normed = heads / xp.sqrt(xp.mean(heads * heads, axis=-1, keepdims=True) + eps) * gain
+    return xp.reshape(normed, x.shape)
 
 
 def layer_norm(backend: Backend, x: Array, weight: Array, bias: Array | None, eps: Any) -> Array:
@@ -64,6 +67,10 @@ def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
             pass
         case LinearScaling():
             frequency = frequency / wide(step.scaling.factor)
+        case YarnScaling() as yarn:
+            first, last = wide(yarn.ramp_from), wide(yarn.ramp_to)
+            ramp = np.clip((np.arange(half, dtype=wide) - first) / (last - first), 0, 1)
+            frequency = ramp * frequency / wide(yarn.factor) + (1 - ramp) * frequency
         case scaling:
             low, high = wide(scaling.low_frequency_factor), wide(scaling.high_frequency_factor)
             turns = scaling.original_context * frequency / (2 * wide(np.pi))
@@ -79,11 +86,12 @@ def fastest_angle(step: Rotary, length: int) -> float:
 
 
 def rotary_tables(backend: Backend, step: Rotary, length: int) -> tuple[Array, Array]:
-    """Cosines and sines of every position's angles, each T x size/2."""
+    """Cosines and sines of every position's angles, each T x size/2, times YaRN's attention factor."""
     wide = np.longdouble if backend.precision == "extended" else np.float64
     frequency = _frequencies(step, wide)
     angles = np.arange(length, dtype=wide)[:, None] * frequency
-    return backend.array(np.cos(angles)), backend.array(np.sin(angles))
+    factor = wide(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else wide(1)
+    return backend.array(factor * np.cos(angles)), backend.array(factor * np.sin(angles))
 
 
 def rotate(backend: Backend, x: Array, cos: Array, sin: Array, head_size: int) -> Array:
@@ -164,6 +172,11 @@ def _weighted(backend: Backend, step: Attention, q: Array, k: Array, v: Array, m
     k, v = k[:, :, None], v[:, :, None]
     weights = backend.matmul(q, xp.permute_dims(k, (0, 1, 2, 4, 3)))  # B x kv x groups x T x T
     # in place: these T x T arrays are the largest of a stage
+    if step.cap is not None:
+        cap = backend.number(step.cap)
+        weights /= cap
+        weights = xp.tanh(weights)
+        weights *= cap
     weights += mask
     weights -= xp.max(weights, axis=-1, keepdims=True)
     weights = xp.exp(weights)

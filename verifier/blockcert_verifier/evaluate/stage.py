@@ -249,7 +249,8 @@ class LoadedStage:
                 return _same_width(values[step.left], values[step.right]) * values[step.right]
             case RmsNorm():
                 x = values[step.input]
-                return rms_norm(backend, x, _as_wide(loaded[0], x), backend.number(step.eps))
+                gain = _as_wide(loaded[0], x) if step.head_size is None else _as_heads(loaded[0], x, step.head_size)
+                return rms_norm(backend, x, gain, backend.number(step.eps))
             case LayerNorm():
                 x = values[step.input]
                 bias = None if loaded[1] is None else _as_wide(loaded[1], x)
@@ -287,6 +288,12 @@ def _as_wide(vector: Any, x: Array) -> Array:
     # without this, a vector of one element would be broadcast
     if vector.shape[0] != x.shape[-1]:
         raise ValueError(f"a vector of {vector.shape[0]} for {x.shape[-1]} channels")
+    return vector
+
+
+def _as_heads(vector: Any, x: Array, size: int) -> Array:
+    if vector.shape[0] != size or x.shape[-1] % size:
+        raise ValueError(f"a vector of {vector.shape[0]} for heads of {size} in {x.shape[-1]} channels")
     return vector
 
 

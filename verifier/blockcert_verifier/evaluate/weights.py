@@ -76,7 +76,8 @@ class WeightStore:
         return header[reference.tensor]
 
     def raw(self, reference: TensorRef) -> tuple[str, Host]:
-        """The dtype's name and the sliced, transposed tensor as stored (bfloat16 as its 16 bits); nothing copied."""
+        """The dtype's name and the sliced, transposed tensor as stored (bfloat16 as its 16 bits); nothing is copied but
+        rows of every period."""
         info = self.info(reference)
         place = f"{reference.file}: {reference.tensor}"
         if info.dtype not in _DTYPES:
@@ -84,7 +85,10 @@ class WeightStore:
         data, _ = self._file(reference.file)
         # a misaligned tensor is copied by numpy where it is used; the bytes are the same
         tensor = data[info.begin : info.end].view(_DTYPES[info.dtype]).reshape(info.shape)
-        for axis, cut in ((0, reference.rows), (1, reference.columns)):
+        rows = reference.rows
+        if reference.period is not None:
+            tensor, rows = _of_every_period(tensor, reference, place), None
+        for axis, cut in ((0, rows), (1, reference.columns)):
             if cut is None:
                 continue
             if tensor.ndim <= axis or not 0 <= cut[0] < cut[1] <= tensor.shape[axis]:
@@ -116,6 +120,18 @@ class WeightStore:
         if dtype not in ("I64", "I32", "I16", "I8", "U8", "U16", "U32"):
             raise Refusal("tensor.dtype", f"{reference.file}: {reference.tensor}", f"{dtype} where integers are needed")
         return tensor.astype(np.int64)
+
+
+def _of_every_period(tensor: Host, reference: TensorRef, place: str) -> Host:
+    """The rows ``rows`` of every ``period`` of them (BC-PRG-06)."""
+    period, cut = reference.period or 0, reference.rows
+    if tensor.ndim == 0 or cut is None or not 0 <= cut[0] < cut[1] <= period or tensor.shape[0] % period:
+        raise Refusal(
+            "tensor.slice", place, f"rows {cut} of every {period} do not fit a tensor of shape {tensor.shape}"
+        )
+    rest = tensor.shape[1:]
+    cuts = tensor.reshape(-1, period, *rest)[:, cut[0] : cut[1]]
+    return cuts.reshape(-1, *rest)
 
 
 def _expect(reference: TensorRef, tensor: Host, shape: tuple[int | None, ...] | None) -> None:
