@@ -22,7 +22,8 @@ INSIDE = 1e6
 """How far above the size of its output the values inside a stage may be, and how large attention scores (BC-EVD-08)."""
 
 
-_MOST_AT_ONCE = 1 << 25
+_MOST_AT_ONCE, _MOST_ON_DEVICE = 1 << 19, 1 << 25
+"""Elements of the largest value that a stage makes at once: what stays in a processor's cache, or keeps a GPU busy."""
 
 
 class Unresolved(NamedTuple):
@@ -41,11 +42,11 @@ class _Sizes(NamedTuple):
     score: Host
 
 
-def _groups(inputs: list[Array], footprint: int) -> Iterator[list[Array]]:
+def _groups(inputs: list[Array], footprint: int, most: int) -> Iterator[list[Array]]:
     """Inputs in runs that a stage takes at once, each run as long as its largest value stays within the budget."""
     group: list[Array] = []
     for array in inputs:
-        if group and sum(other.shape[0] for other in (*group, array)) * footprint > _MOST_AT_ONCE:
+        if group and sum(other.shape[0] for other in (*group, array)) * footprint > most:
             yield group
             group = []
         group.append(array)
@@ -56,7 +57,8 @@ def _run(stage: LoadedStage, plain: list[Array], noisy: list[Array], noise: Nois
     """For each input, the plain ones first, its output and what was traced of it; ``noise`` moves the ``noisy``."""
     found: list[tuple[Array, Traced]] = []
     place = 0
-    for group in _groups([*plain, *noisy], stage.footprint):
+    most = _MOST_ON_DEVICE if stage.backend.device.startswith("cuda") else _MOST_AT_ONCE
+    for group in _groups([*plain, *noisy], stage.footprint, most):
         first = sum(array.shape[0] for array in group[: max(0, len(plain) - place)])
         place += len(group)
         whole = group[0] if len(group) == 1 else stage.backend.xp.concat(tuple(group), axis=0)
