@@ -15,8 +15,8 @@ from blockcert_verifier.steps.outcome import failures
 __all__ = ["sign_bundle"]
 
 
-def sign_bundle(folder: Path, key: PrivateKey) -> str:
-    """The certificate id of the bundle in `folder`, whose envelope now carries `key`'s signature too.
+def sign_bundle(path: Path, key: PrivateKey) -> str:
+    """The certificate id of the bundle at `path`, whose envelope now carries `key`'s signature too.
 
     The files are compared with the statement first: nobody should put their name to a bundle that every verifier
     will reject.
@@ -24,16 +24,16 @@ def sign_bundle(folder: Path, key: PrivateKey) -> str:
     Raises:
         Refusal: what a bundle is refused for, `signature.exists` where this key has signed already.
     """
-    bundle = Bundle(folder)
+    bundle = Bundle(path)
     envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
     statement, findings = structure.statement(envelope.payload)
     if statement is not None:
         findings += integrity.listing(statement, bundle.sizes, STATEMENT)
         if not failures(findings):
-            findings += integrity.bundle_files(statement, bundle.path, digest_file)
+            findings += integrity.bundle_files(statement, bundle.file, digest_file)
     wrong = next((f for f in findings if f.status in ("failed", "inconclusive")), None)
     if wrong is not None:
         raise Refusal(wrong.code, wrong.place, f"{wrong.message}; it was not signed")
     signed = add_signature(envelope, key, STATEMENT)
-    replace_statement(folder, encode_envelope(signed))
+    replace_statement(path, encode_envelope(signed))
     return certificate_id(envelope.payload)

@@ -1,7 +1,8 @@
-"""Bundles (``spec/02-bundle.md``): a folder opened without trusting it, and one built so that it appears whole.
+"""Bundles (``spec/02-bundle.md``): opened without trusting them, and built so that they appear whole.
 
-Nothing in a bundle may stand for something outside it: no symbolic links, no hard links, no devices or pipes. A
-folder that breaks a rule is refused, never repaired.
+A bundle is a folder, or the one file into which ``blockcert.packing`` packs it; opened, both are names and where
+the bytes of each are. Nothing in it may stand for something outside it, and what breaks a rule is refused, never
+repaired.
 """
 
 from __future__ import annotations
@@ -9,156 +10,148 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Generator, Iterator
+import zlib
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
+from blockcert.digest import check_crc32
 from blockcert.errors import Refusal
-from blockcert.names import check_name, check_names, shown
+from blockcert.file_range import FileRange, identity, opened
+from blockcert.folder import list_folder
+from blockcert.names import check_names, shown
 
-__all__ = ["MAX_FILES", "STATEMENT", "Bundle", "BundleWriter", "replace_statement"]
+__all__ = [
+    "MAX_FILES",
+    "STATEMENT",
+    "Bundle",
+    "BundleWriter",
+    "check_new",
+    "flush",
+    "read_pieces",
+    "replace_statement",
+    "writing",
+]
 
 STATEMENT = "statement.dsse.json"
 """The file that holds the signed statement; every other file is a subject of it."""
 MAX_FILES = 10_000
 """Most files and folders of one bundle."""
-
-# Windows has neither flag, and opens no links or pipes by name this way.
-_SAFE_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-_BINARY = getattr(os, "O_BINARY", 0)
-
-
-class _Identity(NamedTuple):
-    """What tells a file from another put in its place."""
-
-    device: int
-    inode: int
-    size: int
-    modified: int
-
-
-def _identity(status: os.stat_result) -> _Identity:
-    return _Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+PIECE = 1 << 20
+"""Bytes of a file that are held at a time where one is copied."""
 
 
 class Bundle:
-    """A folder that obeys the rules of a bundle, listed once when it is opened.
+    """The files of a folder or of a packed bundle that obeys the rules, listed once when it is opened.
 
-    The folder itself may be reached through links; nothing inside it may be one.
+    The folder or the packed file itself may be reached through links; nothing inside a folder may be one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Lists ``folder``.
+    def __init__(self, path: Path, most: int = MAX_FILES) -> None:
+        """Lists the bundle at ``path``, of at most ``most`` files and folders; no content is read.
 
         Raises:
             Refusal: ``bundle.not_found``, ``bundle.not_a_folder``, ``bundle.no_statement``, ``bundle.symlink``,
                 ``bundle.special_file``, ``bundle.hard_link``, ``bundle.too_many_files``, ``bundle.unreadable``,
-                ``name.unsafe`` or ``name.collision``.
+                ``bundle.zip.form``, ``name.unsafe`` or ``name.collision``.
         """
-        self.folder = folder
-        self._files = _listed(folder)
-        if STATEMENT not in self._files:
-            raise _no_statement(folder, self._files)
+        self.location = path
+        self.packed, self.files = _listed(path, min(most, MAX_FILES))
+        if STATEMENT not in self.files:
+            raise _no_statement(path, self.files)
 
     @property
     def sizes(self) -> dict[str, int]:
         """The size in bytes of every file by name, sorted by name, the statement included."""
-        return {name: identity.size for name, identity in self._files.items()}
+        return {name: file.size for name, file in self.files.items()}
 
-    def path(self, name: str) -> Path:
-        """Where the file ``name`` is.
+    def file(self, name: str) -> FileRange:
+        """Where the bytes of the file ``name`` are.
 
         Raises:
             Refusal: ``bundle.file_missing``.
         """
-        if name not in self._files:
-            raise Refusal("bundle.file_missing", str(self.folder), f"The bundle has no file {shown(name)}.")
-        return self.folder.joinpath(*name.split("/"))
+        if name not in self.files:
+            raise Refusal("bundle.file_missing", str(self.location), f"The bundle has no file {shown(name)}.")
+        return self.files[name]
 
     def read(self, name: str, cap: int) -> bytes:
         """The content of the file ``name``, of at most ``cap`` bytes.
 
         Raises:
-            Refusal: ``bundle.file_missing``, ``bundle.file_too_large``, ``bundle.unreadable``, or ``bundle.changed``
-                where the file is no longer the one that was listed.
+            Refusal: ``bundle.file_missing``, ``bundle.file_too_large``, ``bundle.unreadable``, ``bundle.zip.crc32``, or
+                ``bundle.changed`` where the file is no longer the one that was listed.
         """
-        path, listed = self.path(name), self._files[name]
-        if listed.size > cap:
-            sentence = f"The file has {listed.size} bytes; at most {cap} are accepted."
+        file = self.file(name)
+        if file.size > cap:
+            sentence = f"The file has {file.size} bytes; at most {cap} are accepted."
             raise Refusal("bundle.file_too_large", name, sentence)
-        try:
-            with open(os.open(path, os.O_RDONLY | _SAFE_FLAGS | _BINARY), "rb") as file:
-                same = _identity(os.fstat(file.fileno())) == listed
-                data = file.read(listed.size + 1) if same else b""
-        except OSError as error:
-            raise Refusal("bundle.unreadable", name, f"The file cannot be read: {_why(error)}.") from None
-        if not same or len(data) != listed.size:
-            raise Refusal("bundle.changed", name, "The file changed after the bundle was opened; open it again.")
-        return data
+        return b"".join(read_pieces(file, name, max(1, file.size)))
+
+
+def read_pieces(file: FileRange, name: str, most: int = PIECE) -> Iterator[bytes]:
+    """The content of a file of a bundle in order, at most ``most`` bytes at a time.
+
+    Raises:
+        Refusal: ``bundle.unreadable``, ``bundle.changed`` or, at the end, ``bundle.zip.crc32``.
+    """
+    crc32, left = 0, file.size
+    try:
+        with opened(file, name) as span, open(span.descriptor, "rb", buffering=0, closefd=False) as handle:
+            handle.seek(span.begin)
+            while left and (piece := handle.read(min(most, left))):
+                left -= len(piece)
+                crc32 = crc32 if file.crc32 is None else zlib.crc32(piece, crc32)
+                yield piece
+            # a folder's file must end here too; its status alone would not tell of what was appended just now
+            more = file.crc32 is None and handle.read(1)
+    except OSError as error:
+        raise Refusal("bundle.unreadable", name, f"The file cannot be read: {_why(error)}.") from None
+    if left or more:
+        raise Refusal("bundle.changed", name, "The file changed after the bundle was opened; open it again.")
+    if file.crc32 is not None:
+        check_crc32(crc32, file.crc32, name)
 
 
 def _why(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-def _listed(folder: Path) -> dict[str, _Identity]:
-    """Every file under ``folder``, sorted by name, all rules checked."""
-    place = str(folder)
+def _listed(path: Path, most: int) -> tuple[bool, dict[str, FileRange]]:
+    """Whether the bundle is packed, and its files."""
     try:
-        if not stat.S_ISDIR(folder.stat().st_mode):
-            raise Refusal(
-                "bundle.not_a_folder",
-                place,
-                f"A bundle is a folder, and this is a file; name the folder that holds {STATEMENT}.",
-            )
-        files = {name: _identity(status) for name, status in _walk(folder)}
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            return False, list_folder(path, most)
+        if not stat.S_ISREG(status.st_mode):
+            sentence = "This is neither a folder nor a file; name the bundle's folder or its packed file."
+            raise Refusal("bundle.not_a_folder", str(path), sentence)
+        return True, _list_packed(path, most)
     except (FileNotFoundError, NotADirectoryError):
-        sentence = "There is no such folder; name the folder that `blockcert extract` or `blockcert compare` wrote."
-        raise Refusal("bundle.not_found", place, sentence) from None
+        sentence = "There is no such folder or file; name what `blockcert extract`, `compare` or `pack` wrote."
+        raise Refusal("bundle.not_found", str(path), sentence) from None
     except OSError as error:
-        raise Refusal("bundle.unreadable", place, f"The folder cannot be read: {_why(error)}.") from None
-    names = sorted(files)
-    check_names(names, place)
-    return {name: files[name] for name in names}
+        raise Refusal("bundle.unreadable", str(path), f"The bundle cannot be read: {_why(error)}.") from None
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
-    entries = 0
-    pending = [""]
-    while pending:
-        inside = pending.pop()
-        with os.scandir(folder / inside) as scan:
-            for entry in scan:
-                entries += 1
-                if entries > MAX_FILES:
-                    sentence = f"The folder holds more than {MAX_FILES} files and folders; no bundle does."
-                    raise Refusal("bundle.too_many_files", str(folder), sentence)
-                name = inside + entry.name
-                check_name(name, str(folder))
-                status = os.lstat(entry.path)  # a DirEntry's own stat lacks the inode on Windows
-                if stat.S_ISDIR(status.st_mode):
-                    pending.append(name + "/")
-                    continue
-                _check_kind(name, status, folder)
-                yield name, status
+def _list_packed(path: Path, most: int) -> dict[str, FileRange]:
+    from blockcert.archive import SIGNATURES, read_archive
+
+    real = Path(os.path.realpath(path))
+    with opened(real, str(path)) as span:
+        if os.read(span.descriptor, 4) not in SIGNATURES:
+            sentence = f"This file is no packed bundle; name one, or the folder that holds {STATEMENT}."
+            raise Refusal("bundle.not_a_folder", str(path), sentence)
+        listed = identity(os.fstat(span.descriptor))
+        return {
+            member.name: FileRange(str(real), begin, member.size, listed, member.crc32)
+            for member, begin in read_archive(span, most, str(path))
+        }
 
 
-def _check_kind(name: str, status: os.stat_result, folder: Path) -> None:
-    place = f"{folder}: {name}"
-    if stat.S_ISLNK(status.st_mode):
-        sentence = "This is a symbolic link; put the file itself in its place."
-        raise Refusal("bundle.symlink", place, sentence)
-    if not stat.S_ISREG(status.st_mode):
-        raise Refusal("bundle.special_file", place, "This is not a regular file; a bundle holds only files.")
-    if status.st_nlink > 1:
-        sentence = f"The file has {status.st_nlink} names (hard links), so it can change from outside; copy it."
-        raise Refusal("bundle.hard_link", place, sentence)
-
-
-def _no_statement(folder: Path, files: dict[str, _Identity]) -> Refusal:
-    sentence = f"The folder has no {STATEMENT}, so it is not a certificate bundle"
+def _no_statement(path: Path, files: Collection[str]) -> Refusal:
+    sentence = f"There is no {STATEMENT} in it, so it is not a certificate bundle"
     inner = next((name for name in files if name.endswith("/" + STATEMENT)), None)
     if inner is not None:
         sentence += f"; the folder {shown(inner.removesuffix('/' + STATEMENT))} inside it may be one."
@@ -166,8 +159,8 @@ def _no_statement(folder: Path, files: dict[str, _Identity]) -> Refusal:
         sentence += " but looks like a model checkpoint; name the folder that `blockcert extract` or "
         sentence += "`blockcert compare` wrote, and pass the checkpoint as the reference."
     else:
-        sentence += "; name the folder that `blockcert extract` or `blockcert compare` wrote."
-    return Refusal("bundle.no_statement", str(folder), sentence)
+        sentence += "; name what `blockcert extract`, `compare` or `pack` wrote."
+    return Refusal("bundle.no_statement", str(path), sentence)
 
 
 class BundleWriter:
@@ -192,9 +185,9 @@ class BundleWriter:
         Raises:
             Refusal: ``output.exists``, or ``output.unwritable``.
         """
-        _check_new(self.output)
+        check_new(self.output)
         partial = self.output.parent / f".{self.output.name}.partial-{os.urandom(4).hex()}"
-        with _writing(self.output):
+        with writing(self.output):
             self.output.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir()
         self._partial = partial
@@ -230,7 +223,7 @@ class BundleWriter:
         check_names((*sorted(self._names - {name}), name), str(self.output))
         self._names.add(name)
         path = partial.joinpath(*name.split("/"))
-        with _writing(self.output):
+        with writing(self.output):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -241,7 +234,7 @@ class BundleWriter:
             Refusal: as ``path``.
         """
         path = self.path(name)
-        with _writing(self.output):
+        with writing(self.output):
             path.write_bytes(data)
 
     def commit(self) -> None:
@@ -253,52 +246,62 @@ class BundleWriter:
         """
         partial = self.partial
         Bundle(partial)
-        with _writing(self.output):
+        with writing(self.output):
             for folder, _, files in os.walk(partial):
                 for name in files:
-                    _flush(Path(folder, name))
-                _flush(Path(folder))
-            _check_new(self.output)
+                    flush(Path(folder, name))
+                flush(Path(folder))
+            check_new(self.output)
             partial.rename(self.output)
             self._partial = None
-            _flush(self.output.parent)
+            flush(self.output.parent)
 
 
-def replace_statement(folder: Path, data: bytes) -> None:
-    """Replaces the statement file of the bundle ``folder`` by ``data`` in one step: a reader sees the old or the new.
+def replace_statement(path: Path, data: bytes) -> None:
+    """Replaces the statement of the bundle ``path`` by ``data`` in one step: a reader sees the old or the new.
+
+    A packed bundle is written anew beside itself, and takes its own place.
 
     Raises:
-        Refusal: ``output.unwritable``, or what ``Bundle`` raises about the folder.
+        Refusal: ``output.unwritable``, or what ``Bundle`` raises.
     """
-    target = Bundle(folder).path(STATEMENT)
-    temporary = folder / f".{STATEMENT}.partial-{os.urandom(4).hex()}"
-    with _writing(target):
+    bundle = Bundle(path)
+    target = Path(bundle.file(STATEMENT).path)
+    temporary = target.parent / f".{target.name}.partial-{os.urandom(4).hex()}"
+    with writing(path / STATEMENT if not bundle.packed else path):
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                if bundle.packed:
+                    from blockcert.packing import write_packed
+
+                    write_packed(bundle, file, {STATEMENT: data})
+                else:
+                    file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        _flush(folder)
+        flush(target.parent)
 
 
-def _check_new(output: Path) -> None:
+def check_new(output: Path) -> None:
+    """Returns None where nothing is at ``output``; refuses ``output.exists``."""
     if os.path.lexists(output):
-        sentence = "The output exists already and is not overwritten; name a new folder or move this one away."
+        sentence = "The output exists already and is not overwritten; give it a new name or move this one away."
         raise Refusal("output.exists", str(output), sentence)
 
 
 @contextmanager
-def _writing(output: Path) -> Generator[None]:
+def writing(output: Path) -> Generator[None]:
+    """A block that writes ``output``: what the system says against it is refused as ``output.unwritable``."""
     try:
         yield
     except OSError as error:
         raise Refusal("output.unwritable", str(output), f"It cannot be written: {_why(error)}.") from error
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Flushes a file, or a folder's list of names, to disk."""
     folder = path.is_dir()
     try:

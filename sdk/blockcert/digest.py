@@ -7,19 +7,17 @@ is what other supply-chain tools know (``spec/02-bundle.md``).
 from __future__ import annotations
 
 import hashlib
-import mmap
-import os
-import stat
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from blake3 import blake3
 from msgspec import Struct
 
 from blockcert.errors import Refusal
+from blockcert.file_range import Source, Span, opened, windows
 
-__all__ = ["FileDigests", "Progress", "blake3_bytes", "digest_file", "digest_open_file"]
+__all__ = ["FileDigests", "Progress", "blake3_bytes", "check_crc32", "digest_file"]
 
 Progress = Callable[[int], None]
 """Called with the number of bytes of this file that are done so far."""
@@ -41,59 +39,58 @@ def blake3_bytes(data: bytes | memoryview) -> str:
     return blake3(data).hexdigest()
 
 
-def digest_file(path: str | Path, sha256: bool = False, progress: Progress | None = None) -> FileDigests:
-    """The size and digests of the file at ``path``; SHA-256 only where asked for, in the same pass.
-
-    Raises:
-        Refusal: ``file.missing``, ``file.unreadable``, or ``file.not_regular`` for a folder, pipe or device.
-    """
-    with _open_regular(Path(path)) as descriptor:
-        return digest_open_file(descriptor, sha256, progress, str(path))
-
-
-def digest_open_file(
-    descriptor: int, sha256: bool = False, progress: Progress | None = None, place: str = "file"
-) -> FileDigests:
-    """The size and digests of an open regular file, from its first byte, without moving its position.
+def digest_file(source: str | Source, sha256: bool = False, progress: Progress | None = None) -> FileDigests:
+    """The size and digests of a file, by its path or in a bundle; SHA-256 only where asked for, in the same pass.
 
     The file is mapped :data:`CHUNK` bytes at a time and never loaded, so that memory does not grow with it; BLAKE3 uses
     as many threads as there are cores.
 
     Raises:
-        Refusal: ``file.unreadable`` where the file becomes shorter while it is read.
+        Refusal: ``file.missing``, ``file.unreadable`` (also where the file becomes shorter while it is read),
+            ``file.not_regular`` for a folder, pipe or device, ``bundle.changed`` where it is no longer the bundle's, or
+            ``bundle.zip.crc32`` where a packed bundle states another checksum.
     """
-    size = os.fstat(descriptor).st_size
-    fast = blake3(max_threads=blake3.AUTO if size > CHUNK // 16 else 1)
-    slow = hashlib.sha256() if sha256 else None
-    for start in range(0, size, CHUNK):
-        length = min(CHUNK, size - start)
-        try:
-            mapping = mmap.mmap(descriptor, length, access=mmap.ACCESS_READ, offset=start)
-        except (OSError, ValueError):
-            sentence = f"The file cannot be mapped at byte {start}; did it change while it was read?"
-            raise Refusal("file.unreadable", place, sentence) from None
-        with mapping, memoryview(mapping) as chunk:
-            fast.update(chunk)
-            if slow is not None:
-                slow.update(chunk)
-            if progress is not None:
-                progress(start + length)
-    return FileDigests(size, fast.hexdigest(), slow.hexdigest() if slow is not None else None)
-
-
-@contextmanager
-def _open_regular(path: Path) -> Generator[int]:
-    # O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    source = Path(source) if isinstance(source, str) else source
+    place = str(source) if isinstance(source, Path) else source.path
     try:
-        descriptor = os.open(path, flags)
+        with opened(source, place) as span:
+            if not span.regular:
+                raise Refusal("file.not_regular", place, "This is not a regular file.")
+            return _digest(span, sha256, progress, place)
     except FileNotFoundError:
-        raise Refusal("file.missing", str(path), "There is no such file.") from None
+        raise Refusal("file.missing", place, "There is no such file.") from None
     except OSError as error:
-        raise Refusal("file.unreadable", str(path), f"The file cannot be read: {error.strerror}.") from None
+        raise Refusal("file.unreadable", place, f"The file cannot be read: {error.strerror}.") from None
+
+
+def _digest(span: Span, sha256: bool, progress: Progress | None, place: str) -> FileDigests:
+    fast = blake3(max_threads=blake3.AUTO if span.size > CHUNK // 16 else 1)
+    slow = hashlib.sha256() if sha256 else None
+    crc32 = done = 0
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Refusal("file.not_regular", str(path), "This is not a regular file.")
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        for window in windows(span, CHUNK):
+            fast.update(window)
+            if slow is not None:
+                slow.update(window)
+            if span.crc32 is not None:
+                crc32 = zlib.crc32(window, crc32)
+            done += len(window)
+            if progress is not None:
+                progress(done)
+    except (OSError, ValueError):
+        sentence = f"The file cannot be mapped at byte {done}; did it change while it was read?"
+        raise Refusal("file.unreadable", place, sentence) from None
+    if span.crc32 is not None:
+        check_crc32(crc32, span.crc32, place)
+    return FileDigests(span.size, fast.hexdigest(), slow.hexdigest() if slow is not None else None)
+
+
+def check_crc32(found: int, stated: int, place: str) -> None:
+    """Returns None where a file of a packed bundle has the checksum that the bundle states.
+
+    Raises:
+        Refusal: ``bundle.zip.crc32``.
+    """
+    if found != stated:
+        sentence = f"The file's CRC-32 is {found:08x}, and the packed bundle states {stated:08x}: it was altered."
+        raise Refusal("bundle.zip.crc32", place, sentence)

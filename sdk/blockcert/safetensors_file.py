@@ -6,8 +6,6 @@ that a checkpoint of many gigabytes costs nothing to open; who needs a tensor ma
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from array import array
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from blockcert.errors import Refusal
+from blockcert.file_range import Source, opened
 from blockcert.names import shown
 from blockcert.strict_json import LARGEST_INTEGER, Limits, check, typed
 
@@ -56,7 +55,7 @@ _TYPECODES: dict[str, Literal["d", "q", "i", "B"]] = {"F64": "d", "I64": "q", "I
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
-    """One tensor: element type, shape, and the file offsets of its first byte and of the byte after its last."""
+    """One tensor: element type, shape, and the offsets in its file of its first byte and of the byte after its last."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -70,29 +69,24 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
-def read_header(path: Path, place: str) -> dict[str, TensorInfo]:
+def read_header(source: Source, place: str) -> dict[str, TensorInfo]:
     """The tensors of a file, in the header's order. Reads the header and the file's size, never the data.
 
     Raises:
-        Refusal: ``tensor.unreadable``, ``tensor.header``, ``tensor.dtype``, ``tensor.size``, ``tensor.layout``, or what
-            ``strict_json.check`` raises about the header.
+        Refusal: ``tensor.unreadable``, ``tensor.header``, ``tensor.dtype``, ``tensor.size``, ``tensor.layout``,
+            ``bundle.changed``, or what ``strict_json.check`` raises about the header.
     """
     try:
-        with open(path, "rb", opener=_open_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
+        with opened(source, place) as span, open(span.descriptor, "rb", closefd=False) as file:
+            if not span.regular:
                 raise Refusal("tensor.unreadable", place, "This is not a regular file.")
-            length = _header_length(file.read(8), status.st_size, place)
-            return _parse(file.read(length), status.st_size, place)
+            file.seek(span.begin)
+            length = _header_length(file.read(min(8, span.size)), span.size, place)
+            return _parse(file.read(length), span.size, place)
     except OSError as error:
         raise Refusal(
             "tensor.unreadable", place, f"The file cannot be read: {error.strerror or 'unknown reason'}."
         ) from None
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    # a pipe put in a file's place must be refused, not waited for
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_header_bytes(data: Buffer, place: str) -> dict[str, TensorInfo]:

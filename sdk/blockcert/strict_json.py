@@ -83,12 +83,14 @@ def check(data: bytes, place: str, limits: Limits = DEFAULT) -> None:
     if b"\\u" in data:
         _check_surrogates(strings, place)
     try:
-        json.loads(text, object_pairs_hook=_no_duplicates)
+        try:
+            json.loads(text, object_pairs_hook=_no_duplicates)
+        except _DuplicateKeyError:
+            # raised where the first such object ends: what follows may be no JSON
+            raise _duplicate(text, place) from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise Refusal("json.syntax", f"{place}: {where}", f"This is not JSON: {error.msg}.") from None
-    except _DuplicateKeyError:
-        raise _duplicate(text, place) from None
 
 
 def decode(data: bytes, type: type[T], place: str, limits: Limits = DEFAULT) -> T:  # noqa: A002 - msgspec's name

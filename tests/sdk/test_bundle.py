@@ -36,7 +36,7 @@ def test_a_good_bundle_is_listed_and_read(tmp_path: Path) -> None:
     assert list(bundle.sizes) == sorted(FILES)
     for name, data in FILES.items():
         assert bundle.read(name, 100) == data
-        assert bundle.path(name).read_bytes() == data
+        assert Path(bundle.file(name).path).read_bytes() == data
 
 
 def test_the_folder_itself_may_be_reached_through_a_link(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_too_many_files_or_folders_are_refused(tmp_path: Path, monkeypatch: pyte
 def test_only_listed_names_are_read(name: str, tmp_path: Path) -> None:
     bundle = Bundle(make(tmp_path / "b"))
     assert refusal(lambda: bundle.read(name, 100)).code == "bundle.file_missing"
-    assert refusal(lambda: bundle.path(name)).code == "bundle.file_missing"
+    assert refusal(lambda: bundle.file(name)).code == "bundle.file_missing"
 
 
 def test_the_cap_is_the_most_that_is_read(tmp_path: Path) -> None:

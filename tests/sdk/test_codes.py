@@ -118,9 +118,19 @@ def codes_assigned(path: Path) -> Iterator[tuple[int, str]]:
                         yield node.lineno, code
 
 
+def codes_in_tables(path: Path) -> Iterator[tuple[int, str]]:
+    """The values of every dictionary of codes: one of strings like codes, of which one is registered."""
+    for node in ast.walk(TREES[path]):
+        if not isinstance(node, ast.Dict):
+            continue
+        values = [code for value in node.values for code in literals(value)]
+        if len(values) == len(node.values) and all(map(CODE.fullmatch, values)) and CODES.keys() & set(values):
+            yield from ((node.lineno, code) for code in values)
+
+
 def codes_given(path: Path) -> list[tuple[int, str]]:
     """The line and the code of every code that a module gives."""
-    return [*codes_passed(path), *codes_assigned(path)]
+    return [*codes_passed(path), *codes_assigned(path), *codes_in_tables(path)]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -16,7 +16,9 @@ from blockcert_verifier.output import emit, write_file
 
 __all__ = ["verify"]
 
-BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
+BundleArgument = Annotated[
+    Path, typer.Argument(metavar="BUNDLE", help="The bundle: a folder, or the file that pack wrote.")
+]
 
 
 def verify(

@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from blockcert.errors import Refusal
+from blockcert.file_range import Source
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
 
@@ -63,10 +64,12 @@ def locate(statement: Statement, given: Path, blake3: Callable[[Path], str]) -> 
     return Located(folder, missing | found)
 
 
-def file_size(path: Path) -> int | None:
+def file_size(source: Source) -> int | None:
     """The size of a regular file, links followed; None where there is none. Nothing is opened."""
+    if not isinstance(source, Path):
+        return source.size
     try:
-        found = os.stat(path)
+        found = os.stat(source)
     except (OSError, ValueError):
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None

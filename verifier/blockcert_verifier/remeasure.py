@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -15,6 +14,7 @@ from msgspec import Struct
 from blockcert.bundle import Bundle
 from blockcert.errors import Refusal
 from blockcert.evidence_file import EvidenceTable
+from blockcert.file_range import Source
 from blockcert.findings import Finding, StepName
 from blockcert.program import Program
 from blockcert.same_program import same_stages
@@ -54,12 +54,12 @@ class Opened(Struct, frozen=True):
     located: Located | None
     missing: str
 
-    def weights(self, located: Located) -> dict[str, Path]:
-        """The path of every file that the programs name."""
+    def weights(self, located: Located) -> dict[str, Source]:
+        """Where every file that the programs name is."""
         return {
             file.name: located.path(file.name)
             if file.name.startswith(REFERENCE_PREFIX)
-            else self.bundle.path(file.name)
+            else self.bundle.file(file.name)
             for program in self.programs
             for file in program.files
         }

@@ -30,6 +30,7 @@ from blockcert.dsse import LIMITS, certificate_digest, certificate_id, parse_env
 from blockcert.errors import Refusal
 from blockcert.evidence import columns
 from blockcert.evidence_file import EvidenceTable, table_from_bytes
+from blockcert.file_range import Source
 from blockcert.findings import Finding, StepName, step_status
 from blockcert.keys import fingerprint
 from blockcert.program import Program
@@ -96,7 +97,7 @@ class Run:
         fresh: int,
         transformers: bool,
         measuring: Measuring,
-        digest: Callable[[Path], FileDigests],
+        digest: Callable[[Source], FileDigests],
         progress: Progress,
     ) -> None:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
@@ -119,10 +120,10 @@ class Run:
         self._seconds: dict[StepName, float] = {}
         self._timed: tuple[StepName | None, float] = (None, 0.0)
 
-    def all(self, folder: Path) -> Seen:
+    def all(self, path: Path) -> Seen:
         """Every step, in order, as far as they hold."""
         with contextlib.suppress(_Stop):
-            self._steps(folder)
+            self._steps(path)
         self._begin(None)
         cost = None if self._audit is None else self._audit.cost
         return Seen(
@@ -157,17 +158,18 @@ class Run:
         self._findings.append(from_refusal(step, refusal))
         return _Stop()
 
-    def _steps(self, folder: Path) -> None:
+    def _steps(self, path: Path) -> None:
         self._begin("structure")
         try:
-            bundle = Bundle(folder)
+            bundle = Bundle(path)
             envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
         except Refusal as refusal:
             if refusal.code in _WRONG_PATH:
                 raise
             raise self._refused("structure", refusal) from None
+        kind = "packed file" if bundle.packed else "folder"
         self._findings.append(
-            passed("structure", "structure.bundle", "bundle", f"a safe folder of {len(bundle.sizes)} files")
+            passed("structure", "structure.bundle", "bundle", f"a safe {kind} of {len(bundle.files)} files")
         )
         self._begin("authenticity")
         authority, findings = authenticity.signatures(self._trust, envelope, self._now)
@@ -187,7 +189,7 @@ class Run:
         self._add(integrity.listing(statement, bundle.sizes, STATEMENT))
         self._begin("integrity")
         self._progress("integrity", 0, 2)
-        self._add(integrity.bundle_files(statement, bundle.path, self._digest))
+        self._add(integrity.bundle_files(statement, bundle.file, self._digest))
         self._progress("integrity", 1, 2)
         self._reference_files(statement)
         self._progress("integrity", 2, 2)

@@ -12,6 +12,7 @@ from blockcert_verifier.output import emit, emit_untrusted, write_file
 
 if TYPE_CHECKING:
     from blockcert.dsse import Envelope
+    from blockcert.file_range import Source
     from blockcert.statement import Statement
 
 __all__ = ["show"]
@@ -19,7 +20,7 @@ __all__ = ["show"]
 
 def show(
     *,
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="The bundle's folder; two with --diff.")],
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="The bundle; two with --diff.")],
     diff: Annotated[bool, typer.Option("--diff", help="Show two bundles side by side, claim by claim.")] = False,
     mechanisms: Annotated[
         bool, typer.Option("--mechanisms", help="Say in words what each head, the neurons and each map became.")
@@ -103,10 +104,10 @@ def _mechanisms(path: Path, model: Path | None, json: Path | None) -> None:
     if found is None:
         wrong = next(finding for finding in findings if finding.status != "passed")
         raise Refusal(wrong.code, wrong.place, wrong.message)
-    files: dict[str, Path] = {}
+    files: dict[str, Source] = {}
     for name in (file.name for one in found for file in one.files):
         if not name.startswith(REFERENCE_PREFIX):
-            files[name] = bundle.path(name)
+            files[name] = bundle.file(name)
         elif model is not None:
             files[name] = model / name.removeprefix(REFERENCE_PREFIX)
     blocks = mechanisms(*found, {name: read_header(file, name) for name, file in files.items()})

@@ -55,7 +55,7 @@ def verify(
     Nothing is printed and nothing is fetched. Whatever is wrong with the bundle is a finding in the report.
 
     Args:
-        bundle: the bundle's folder.
+        bundle: the bundle, a folder or the file into which it is packed.
         policy: the trust policy, as a value, as JSON, or as the path of its file.
         reference: the folder of the reference model, or a Hugging Face cache that has it; without it nothing is
             measured again.
@@ -121,7 +121,7 @@ def verify(
             announce=announce,
             clock=clock,
         ),
-        digest=lambda path: digest_file(path, all_digests),
+        digest=lambda source: digest_file(source, all_digests),
         progress=progress or (lambda _step, _done, _total: None),
     )
     seen = run.all(Path(bundle))

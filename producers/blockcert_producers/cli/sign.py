@@ -14,7 +14,7 @@ __all__ = ["sign"]
 
 def sign(
     *,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The folder that extract or compare wrote.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="What extract, compare or pack wrote.")],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="Your private key, NAME.key.")],
     passphrase_file: options.PassphraseFile = None,
 ) -> None:

@@ -33,6 +33,8 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry("Certify how far a copy of a model drifts from it.", "blockcert_producers.cli.compare", "compare"),
     "keygen": Entry("Make a signing key.", "blockcert_producers.cli.keygen", "keygen"),
     "sign": Entry("Sign a bundle.", "blockcert_producers.cli.sign", "sign"),
+    "pack": Entry("Put a bundle into one file; every command takes it.", "blockcert_producers.cli.pack", "pack"),
+    "unpack": Entry("Put a packed bundle back into a folder.", "blockcert_producers.cli.pack", "unpack"),
     "demo": Entry(
         "Run the whole way once on a small model, tampering included.", "blockcert_producers.cli.demo", "demo"
     ),

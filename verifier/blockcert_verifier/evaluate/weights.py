@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from blockcert.errors import Refusal
+from blockcert.file_range import Source, mapped, opened
 from blockcert.program import Dense, Integer, LinearMap, LowRank, Rows, Sparse, TensorRef
 from blockcert.safetensors_file import TensorInfo, read_header
 
@@ -39,34 +39,34 @@ class WeightStore:
     """Tensors by reference, from a fixed set of files.
 
     Args:
-        files: the path of every file that programs may name.
+        files: every file that programs may name, by its path or in a bundle.
 
     Raises:
         Refusal: ``tensor.*`` where a file, tensor, slice or dtype is not there or does not fit.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._paths = dict(files)
+    def __init__(self, files: Mapping[str, Source]) -> None:
+        self._sources = dict(files)
         self._open: dict[str, tuple[Host, dict[str, TensorInfo]]] = {}
         self._maps: list[mmap.mmap] = []
 
     def _file(self, name: str) -> tuple[Host, dict[str, TensorInfo]]:
         if name not in self._open:
-            if name not in self._paths:
+            if name not in self._sources:
                 raise Refusal("tensor.file", name, "a program names this weight file, but it is not at hand")
-            path = self._paths[name]
-            header = read_header(path, name)
-            with path.open("rb") as handle:
-                mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps.append(mapped)
-            self._open[name] = (np.frombuffer(mapped, dtype=np.uint8), header)
+            source = self._sources[name]
+            header = read_header(source, name)
+            with opened(source, name) as span:
+                mapping, rest = mapped(span, 0, span.size)
+            self._maps.append(mapping)
+            self._open[name] = (np.frombuffer(mapping, dtype=np.uint8, count=span.size, offset=rest), header)
         return self._open[name]
 
     def release(self) -> None:
         """Let go of the pages read so far, so that memory holds the weights of one stage and not of all before it."""
-        for mapped in self._maps:
+        for mapping in self._maps:
             if hasattr(mmap, "MADV_DONTNEED"):
-                mapped.madvise(mmap.MADV_DONTNEED)
+                mapping.madvise(mmap.MADV_DONTNEED)
 
     def info(self, reference: TensorRef) -> TensorInfo:
         """Dtype and stored shape of a tensor, before slicing."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blockcert.errors import Refusal
+from blockcert.file_range import Source
 from blockcert.findings import Finding
 from blockcert.numbers import exact, parse_decimal, round_up
 from blockcert.program import Program
@@ -44,13 +45,13 @@ def not_run(why: str) -> Finding:
 def fidelity(
     statement: Statement,
     program: Program,
-    weights: Mapping[str, Path],
+    weights: Mapping[str, Source],
     located: Located,
     tokens: Sequence[Sequence[int]],
 ) -> tuple[FidelityCheck | None, list[Finding]]:
     """What ``transformers`` gives on some prompts beside the reference program, and whether rounding explains it.
 
-    ``weights`` are the paths of the program's files, ``located`` those of the checkpoint's, compared already.
+    ``weights`` says where the program's files are, ``located`` those of the checkpoint's, compared already.
 
     Raises:
         Refusal: ``install.produce`` where torch or transformers is missing.
@@ -112,7 +113,7 @@ def _signed_files(statement: Statement, located: Located, scratch: Path) -> Path
 
 
 def _compare(
-    folder: Path, program: Program, weights: Mapping[str, Path], tokens: Sequence[Sequence[int]], dtype: Any
+    folder: Path, program: Program, weights: Mapping[str, Source], tokens: Sequence[Sequence[int]], dtype: Any
 ) -> tuple[Fraction, Fraction]:
     """The largest logit difference and the largest logit."""
     from contextlib import nullcontext

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
+from blockcert.file_range import Source
 from blockcert.program import Program
 from blockcert.statement import Thresholds
 from blockcert_verifier.measure import Settings
@@ -16,7 +16,7 @@ __all__ = ["measurer"]
 
 def measurer(
     programs: tuple[Program, Program],
-    weights: Mapping[str, Path],
+    weights: Mapping[str, Source],
     thresholds: Thresholds,
     plan: Plan,
     progress: Progress,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
+from blockcert.file_range import Source
 from blockcert.findings import Finding
 from blockcert.review import is_appended
 from blockcert.statement import Statement, Subject
@@ -21,8 +22,8 @@ from blockcert_verifier.steps.structure import TOKENIZER
 
 __all__ = ["Digest", "bundle_files", "listing", "published", "reference_files"]
 
-Digest = Callable[[Path], FileDigests]
-"""Size and digests of a file; refuses ``file.missing`` and ``file.unreadable``."""
+Digest = Callable[[Source], FileDigests]
+"""Size and digests of a file; refuses as ``digest_file``."""
 
 
 def listing(statement: Statement, present: Collection[str], envelope: str) -> list[Finding]:
@@ -54,10 +55,10 @@ def listing(statement: Statement, present: Collection[str], envelope: str) -> li
     ]
 
 
-def bundle_files(statement: Statement, path: Callable[[str], Path], digest: Digest) -> list[Finding]:
+def bundle_files(statement: Statement, file: Callable[[str], Source], digest: Digest) -> list[Finding]:
     """Whether every file inside the bundle has the size and the digests that the statement gives."""
     names = [s for s in statement.subject if not s.name.startswith(REFERENCE_PREFIX)]
-    findings = _compare(statement, names, lambda subject: path(subject.name), digest)
+    findings = _compare(statement, names, lambda subject: file(subject.name), digest)
     if failures(findings):
         return findings
     return [passed("integrity", "integrity.bundle", "bundle", f"all {len(names)} files are those that were signed")]
@@ -137,18 +138,18 @@ def _tokenizer(statement: Statement, path: Path, digest: Digest) -> list[Finding
 
 
 def _compare(
-    statement: Statement, subjects: list[Subject], path: Callable[[Subject], Path], digest: Digest
+    statement: Statement, subjects: list[Subject], source: Callable[[Subject], Source], digest: Digest
 ) -> list[Finding]:
     sizes = {file.name: file.size for file in statement.predicate.files}
     findings: list[Finding] = []
     for subject in subjects:
         # a file of another size is another file: it is not read to know that
-        size = file_size(path(subject))
+        size = file_size(source(subject))
         if size is not None and size != sizes[subject.name]:
             findings.append(_size(subject, sizes[subject.name], size))
             continue
         try:
-            found = digest(path(subject))
+            found = digest(source(subject))
         except Refusal as refusal:
             place = f"{subject.name} ({refusal.place})"
             findings.append(from_refusal("integrity", Refusal(refusal.code, place, refusal.sentence)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from msgspec import Struct
 
 from blockcert.evidence_file import EvidenceTable
+from blockcert.file_range import Source
 from blockcert.program import Program
 from blockcert.statement import Statement
 
@@ -28,7 +29,7 @@ Clock: TypeAlias = Callable[[], float]
 class ReplayInputs(Struct, frozen=True):
     """What a replay needs of the certificate.
 
-    ``weights`` gives the path of every file that the programs name. ``tokens`` are the certification prompts, one
+    ``weights`` says where every file is that the programs name. ``tokens`` are the certification prompts, one
     sequence a row. ``certificate`` is the certificate id's 32 bytes.
     """
 
@@ -38,7 +39,7 @@ class ReplayInputs(Struct, frozen=True):
     surrogate: Program
     table: EvidenceTable
     tokens: Sequence[Sequence[int]]
-    weights: Mapping[str, Path]
+    weights: Mapping[str, Source]
 
 
 class Plan(Struct, frozen=True):

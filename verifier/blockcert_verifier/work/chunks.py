@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from msgspec import Struct
 
 from blockcert.errors import Refusal
+from blockcert.file_range import Source
 from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert_verifier.evaluate import WeightStore
@@ -46,11 +46,11 @@ class Stopped(Exception):  # noqa: N818 - not an error: the work ends here becau
 
 
 class Task(Struct, frozen=True):
-    """What every chunk of one verification shares: both programs, the paths of their weights, and the thresholds."""
+    """What every chunk of one verification shares: both programs, where their weights are, and the thresholds."""
 
     reference: Program
     surrogate: Program
-    weights: dict[str, Path]
+    weights: dict[str, Source]
     settings: Settings
     device: str = "cpu"
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
 from queue import SimpleQueue
 
 from blockcert.errors import Refusal
@@ -80,7 +81,7 @@ class _Worker:
         """Say what is to be measured; the process reads it as soon as it can."""
         self._told = True
         task, process = self._task, self._process
-        weights = {name: os.path.abspath(path) for name, path in task.weights.items()}
+        weights = {name: os.path.abspath(one) if isinstance(one, Path) else one for name, one in task.weights.items()}
         settings = task.settings
         begin = Begin(task.reference, task.surrogate, weights, settings.relative, settings.loss, task.device)
         send(process.stdin, begin)  # type: ignore[arg-type,union-attr]

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from blockcert.file_range import FileRange
 from blockcert.program import Program
 from blockcert_verifier.measure import Cells, Measured, Unresolved
 from blockcert_verifier.work.chunks import Chunk, ChunkResult, RowFailure
@@ -37,7 +38,7 @@ class Begin(Struct, frozen=True, tag="begin"):
 
     reference: Program
     surrogate: Program
-    weights: dict[str, str]
+    weights: dict[str, str | FileRange]
     relative: tuple[float, ...]
     loss: tuple[float, ...]
     device: str

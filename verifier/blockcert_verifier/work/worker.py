@@ -23,7 +23,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     begin = receive(source)
     if not isinstance(begin, Begin):
         return
-    weights = {name: Path(path) for name, path in begin.weights.items()}
+    weights = {name: Path(one) if isinstance(one, str) else one for name, one in begin.weights.items()}
     settings = Settings(begin.relative, begin.loss)
     task = Task(begin.reference, begin.surrogate, weights, settings, begin.device)
     pair = task.pair()

@@ -1,0 +1,114 @@
+"""Where the bytes of one file of a bundle are: a whole file of a folder, or a range of a packed bundle.
+
+Whoever reads such bytes opens them here, so that a file put in the place of the one that was listed is refused
+wherever it is read.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct
+
+from blockcert.errors import Refusal
+
+__all__ = ["FileRange", "Identity", "Source", "Span", "identity", "mapped", "opened", "windows"]
+
+# Windows has none of the three, and opens no links or pipes by name this way.
+_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+class Identity(NamedTuple):
+    """What tells a file from another put in its place."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+
+def identity(status: os.stat_result) -> Identity:
+    """The identity of the file that has this status."""
+    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+class FileRange(Struct, frozen=True):
+    """``size`` bytes from ``begin`` of the regular file ``path``, which must still be the one that was listed.
+
+    ``crc32`` is the checksum that a packed bundle states of them; None in a folder, which states none.
+    """
+
+    path: str
+    begin: int
+    size: int
+    listed: Identity
+    crc32: int | None = None
+
+
+Source: TypeAlias = Path | FileRange
+"""A file by its path, or a file of a bundle."""
+
+
+class Span(NamedTuple):
+    """An open file and the part of it that counts; ``size`` is 0 for what is no regular file."""
+
+    descriptor: int
+    begin: int
+    size: int
+    regular: bool
+    crc32: int | None
+
+
+@contextmanager
+def opened(source: Source, place: str) -> Generator[Span]:
+    """``source``, open for reading and never waited for; closed at the end of the block.
+
+    Raises:
+        OSError: where it cannot be opened.
+        Refusal: ``bundle.changed`` where a file of a bundle is no longer the one that was listed.
+    """
+    whole = isinstance(source, Path)
+    # a pipe put in a file's place must be refused, not waited for
+    descriptor = os.open(source if whole else source.path, os.O_RDONLY | _FLAGS | (0 if whole else _NO_LINK))
+    try:
+        status = os.fstat(descriptor)
+        regular = stat.S_ISREG(status.st_mode)
+        if whole:
+            yield Span(descriptor, 0, status.st_size if regular else 0, regular, None)
+            return
+        if identity(status) != source.listed:
+            raise Refusal("bundle.changed", place, "The file changed after the bundle was opened; open it again.")
+        yield Span(descriptor, source.begin, source.size, regular, source.crc32)
+    finally:
+        os.close(descriptor)
+
+
+def mapped(span: Span, begin: int, size: int) -> tuple[mmap.mmap, int]:
+    """``size`` bytes from ``begin`` of a span, more than none, as a read-only map, and where in the map they begin.
+
+    Raises:
+        OSError, ValueError: where the file has become too short, or cannot be mapped.
+    """
+    at = span.begin + begin
+    rest = at % mmap.ALLOCATIONGRANULARITY  # a map can begin only at a multiple of it
+    return mmap.mmap(span.descriptor, rest + size, access=mmap.ACCESS_READ, offset=at - rest), rest
+
+
+def windows(span: Span, most: int) -> Iterator[memoryview]:
+    """The bytes of a span in order, at most ``most`` of them mapped at a time; each window is gone with the next.
+
+    Raises:
+        OSError, ValueError: as :func:`mapped`.
+    """
+    for begin in range(0, span.size, most):
+        size = min(most, span.size - begin)
+        mapping, rest = mapped(span, begin, size)
+        with mapping, memoryview(mapping) as view, view[rest : rest + size] as window:
+            yield window
