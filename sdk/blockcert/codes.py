@@ -178,7 +178,9 @@ CODES: dict[str, str] = {
     "published.unreadable": "The list of published digests cannot be read or is none.",
     "recompute.claim.mismatch": "A claim is not the value that the evidence gives.",
     "recompute.claims": "Every claim is the value that the evidence gives.",
-    "recompute.composition.mismatch": "A composed bound is not the one that the evidence and the stated constants give.",
+    "recompute.composition.mismatch": (
+        "A composed bound is not the one that the evidence and the stated constants give."
+    ),
     "recompute.control.mismatch": "The control is not what the evidence gives.",
     "recompute.draw": "The listed windows are those that the draws give.",
     "recompute.draw.mismatch": "A listed window is not the one that the draw gives.",
@@ -281,6 +283,7 @@ CODES: dict[str, str] = {
     "usage.jobs": "The option --jobs is below 1, or several processes would share one GPU.",
     "usage.replay": "The option --replay is neither a number nor the word all.",
     "usage.show": "The command show was given neither one bundle nor, with --diff, two.",
+    "usage.signer": "The options do not name one signer.",
     "usage.time_limit": "The option --time-limit is no positive number of seconds.",
     "usage.until": "The option --until is no positive number of rows.",
 }

@@ -81,6 +81,14 @@ def verify(
         str | None,
         typer.Option("--at", metavar="TIME", help="Verify as of this time, e.g. 2026-01-31T23:59:59Z."),
     ] = None,
+    revocations: Annotated[
+        Path | None,
+        typer.Option("--revocations", metavar="FILE", help="A signed list of what no longer counts."),
+    ] = None,
+    revocation_state: Annotated[
+        Path | None,
+        typer.Option("--revocation-state", metavar="FILE", help="Remembers the highest list seen; an older is told."),
+    ] = None,
     all_digests: Annotated[bool, typer.Option("--all-digests", help="Compare SHA-256 digests too.")] = False,
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report there ('-': standard output).")
@@ -118,6 +126,8 @@ def verify(
         announce=None if quiet else announcement(),
         at=None if at is None else _time(at),
         all_digests=all_digests,
+        revocations=revocations,
+        revocation_state=revocation_state,
         progress=progress_line(),
     )
     if json is not None:

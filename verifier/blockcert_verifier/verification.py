@@ -14,6 +14,7 @@ from blockcert.trust import TrustPolicy, parse_policy
 from blockcert_verifier.assemble import assemble
 from blockcert_verifier.choices import Measuring, beta
 from blockcert_verifier.published import read_published
+from blockcert_verifier.remembered import given_list, remember
 from blockcert_verifier.report import Report
 from blockcert_verifier.run import Progress, Run
 from blockcert_verifier.steps.frame import Corpus
@@ -48,6 +49,8 @@ def verify(
     clock: Callable[[], float] = monotonic,
     at: datetime | None = None,
     all_digests: bool = False,
+    revocations: Path | str | None = None,
+    revocation_state: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The report on a bundle: a verdict, what was checked, what was not, and why.
@@ -83,6 +86,8 @@ def verify(
         clock: seconds from some beginning, for `time_limit` and for what the report says of time.
         at: the time to verify at, aware; the clock is read once if None.
         all_digests: compare SHA-256 digests too.
+        revocations: a signed revocation list of the policy's revokers.
+        revocation_state: a file of the caller's own that remembers the highest list seen; made where there is none.
         progress: called as the work advances.
 
     Raises:
@@ -123,8 +128,11 @@ def verify(
         ),
         digest=lambda source: digest_file(source, all_digests),
         progress=progress or (lambda _step, _done, _total: None),
+        revocations=None if revocations is None else given_list(Path(revocations), revocation_state),
     )
     seen = run.all(Path(bundle))
+    if revocation_state is not None:
+        remember(Path(revocation_state), run.newest)
     digests = () if seen.certificate_id is None else ("blake3", "sha256") if all_digests else ("blake3",)
     return assemble(trust, now, seen, digests, time_given=at is not None)
 
