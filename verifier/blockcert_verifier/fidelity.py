@@ -99,8 +99,9 @@ def require_transformers() -> None:
 
 
 @contextmanager
-def float64_modules() -> Generator[None]:
-    """While it lasts, ``transformers``' Llama computes in float64 where it otherwise casts to float32.
+def float64_modules(folder: Path) -> Generator[None]:
+    """While it lasts, ``transformers``' model of the checkpoint in ``folder`` computes in float64 where it otherwise
+    casts to float32.
 
     RMS norm, the rotary tables and the softmax of eager attention name ``torch.float32`` (or ``torch.float``) in
     their sources; those modules are given a ``torch`` whose float32 is float64. Their formulas stay their own.
@@ -113,8 +114,7 @@ def float64_modules() -> Generator[None]:
         def __getattr__(self, name: str) -> Any:
             return getattr(torch, name)
 
-    names = ("transformers.models.llama.modeling_llama", "transformers.modeling_rope_utils")
-    modules: list[Any] = [import_module(name) for name in names]
+    modules: list[Any] = [import_module(name) for name in (_modeling(folder), "transformers.modeling_rope_utils")]
     for module in modules:
         module.torch = Wide()
     try:
@@ -122,6 +122,14 @@ def float64_modules() -> Generator[None]:
     finally:
         for module in modules:
             module.torch = torch
+
+
+def _modeling(folder: Path) -> str:
+    """The name of the module in which ``transformers`` defines the model of a checkpoint: it stands beside the
+    module of its configuration."""
+    with _quiet_and_offline() as transformers:
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    return type(config).__module__.replace("configuration_", "modeling_")
 
 
 def _torch() -> Any:
