@@ -35,7 +35,7 @@ def agreement(folder: Path, length: int, rows: int = 2) -> tuple[float, float, f
     plain = np.stack([Oracle(program, files).logits(row) for row in tokens.tolist()])
     lifted = evaluate(program, files, tokens)[-1]
     shipped = transformers_logits(folder, tokens, "float32")
-    with float64_modules(folder):
+    with float64_modules():
         wide = transformers_logits(folder, tokens, "float64")
     # logits that hardly vary would agree whatever was lifted
     assert np.ptp(shipped) > 1
@@ -169,7 +169,7 @@ def test_without_the_patch_float64_is_not_reached(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path, "llama")
     tokens = np.arange(20)[None, :]
     lifted = evaluate(lift(folder), reference_files(folder), tokens)[-1]
-    with float64_modules(folder):
+    with float64_modules():
         inside = transformers_logits(folder, tokens, "float64")
     outside = transformers_logits(folder, tokens, "float64")
     assert np.abs(lifted - inside).max() <= IN_FLOAT64

@@ -24,7 +24,7 @@ ARCHITECTURES: Mapping[str, Callable[[Checkpoint], Program]] = {
     "qwen2": qwen2.build,
     "qwen3": qwen3.build,
 }
-"""The families that can be lifted, by the ``model_type`` of their ``config.json``. How to add one stands in ``README.md``."""
+"""The families that can be lifted, by the ``model_type`` of their ``config.json``. To add one, see ``README.md``."""
 
 
 def lift(folder: Path, *, prefix: str = "reference/", digest: Callable[[Path], FileDigests] | None = None) -> Program:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from blockcert.program import LinearScaling, Llama3Scaling, YarnScaling
 from blockcert_producers.lift.options import Options
 
-__all__ = ["Scaling", "read_rotary", "read_scaling"]
+__all__ = ["WHOLE", "Scaling", "read_rotary", "read_scaling"]
 
 Scaling: TypeAlias = LinearScaling | Llama3Scaling | YarnScaling
 
@@ -20,7 +20,7 @@ _REFUSED = {
     "proportional": "it turns some channels of a head by frequencies that are those of the whole head",
     "axial": "its positions have two axes, and a prompt has one",
 }
-_WHOLE = "only rotations of whole heads can be lifted"
+WHOLE = "only rotations of whole heads can be lifted"
 
 
 def read_rotary(
@@ -38,13 +38,14 @@ def read_rotary(
         default_theta: the base where none is given.
     """
     outer = options.number("rope_theta", default_theta)
-    options.only("partial_rotary_factor", None, 1, 1.0, why=_WHOLE)
+    options.only("partial_rotary_factor", None, 1, 1.0, why=WHOLE)
     old, new = options.group("rope_scaling"), options.group("rope_parameters")
     if old is not None and new is not None and not old.same(new):
         options.refuse("rope_scaling", "it differs from rope_parameters, so the rotary positions are ambiguous")
     name, group = ("rope_scaling", old) if new is None else ("rope_parameters", new)
     if group is None:
         return outer, None
+    group.only("partial_rotary_factor", None, 1, 1.0, why=WHOLE)
     theta = group.number("rope_theta", outer)
     if options.given("rope_theta") and theta != outer:
         options.refuse("rope_theta", f"{outer} differs from {theta} in {name}, so the rotary base is ambiguous")
@@ -55,11 +56,10 @@ def read_scaling(group: Options, theta: str, *, size: int, context: int) -> Scal
     """The scaling that one group of rotary options describes (None: the frequencies are as they are).
 
     ``theta`` is the base that belongs to the group; ``size`` and ``context`` as for :func:`read_rotary`. All options
-    of the group are then known or refused.
+    of the group are then known or refused, ``partial_rotary_factor`` too unless the caller has asked for it.
     """
     kind = _kind(group)
     group.number("rope_theta", theta)
-    group.only("partial_rotary_factor", None, 1, 1.0, why=_WHOLE)
     scaling: Scaling | None = None
     match kind:
         case "linear":

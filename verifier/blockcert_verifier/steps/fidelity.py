@@ -128,6 +128,6 @@ def _compare(
         return logits(one, store, part, backend)
 
     ids = np.array(tokens, dtype=np.int64)
-    with float64_modules(folder) if dtype == "float64" else nullcontext():
+    with float64_modules() if dtype == "float64" else nullcontext():
         difference, scale = compare_logits(folder, program, ids, evaluate, dtype)
     return exact(difference), exact(scale)
