@@ -21,6 +21,33 @@ LLAMA: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
 }
+GEMMA2: dict[str, Any] = {
+    "vocab_size": 29,
+    "hidden_size": 12,
+    "intermediate_size": 20,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "query_pre_attn_scalar": 7,
+    "sliding_window": 5,
+    "attn_logit_softcapping": 4.0,
+    "final_logit_softcapping": 9.0,
+    "max_position_embeddings": 64,
+}
+GEMMA3: dict[str, Any] = {
+    **{name: value for name, value in GEMMA2.items() if not name.endswith("softcapping")},
+    "sliding_window_pattern": 2,
+}
+GPT_NEOX: dict[str, Any] = {
+    "vocab_size": 29,
+    "hidden_size": 24,
+    "intermediate_size": 20,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "max_position_embeddings": 64,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+}
 LLAMA3 = {
     # over 8 rotary frequencies of base 500000 these keep one, blend one and slow the others
     "rope_type": "llama3",
@@ -31,20 +58,28 @@ LLAMA3 = {
     "original_max_position_embeddings": 48,
 }
 
+MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", GEMMA2),
+    "gemma3_text": ("Gemma3TextConfig", "Gemma3ForCausalLM", GEMMA3),
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", GPT2),
+    "gpt_neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM", GPT_NEOX),
+    "llama": ("LlamaConfig", "LlamaForCausalLM", LLAMA),
+}
+"""Each family's classes in ``transformers`` and the options of its tiny model."""
+
 
 def make_checkpoint(folder: Path, kind: str, *, dtype: str = "float32", shard: str = "5GB", **options: Any) -> Path:
     """A checkpoint of the family ``kind`` in ``folder``, its options those of the tiny models above but ``options``.
 
     Every weight is random, norms and biases too, and large enough that each option shows in the logits.
     """
-    if kind == "gpt2":
-        model: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**GPT2, **options}))
-    else:
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**LLAMA, **options}))
+    config, causal, defaults = MODELS[kind]
+    model: Any = getattr(transformers, causal)(getattr(transformers, config)(**{**defaults, **options}))
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            centre = 1.0 if name.endswith("weight") and parameter.ndim == 1 else 0.0
+            # Gemma adds 1 to the weights of its norms itself
+            centre = 1.0 if name.endswith("weight") and parameter.ndim == 1 and "gemma" not in kind else 0.0
             parameter.copy_(centre + 0.3 * torch.randn(parameter.shape, generator=generator))
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
     return folder
