@@ -1,33 +1,25 @@
-"""What of Gemma 2, Gemma 3 and GPT-NeoX is lifted and what is refused, for ``tests.support.architectures``."""
+"""What of Gemma 2 and Gemma 3 is lifted and what is refused, for ``tests.support.architectures``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tests.support.checkpoints import LLAMA3
+from tests.support.checkpoints import LLAMA3, YARN
 
-__all__ = ["GEMMA2", "GEMMA2_REFUSED", "GEMMA3", "GEMMA3_REFUSED", "GPT_NEOX", "GPT_NEOX_REFUSED"]
+__all__ = ["GEMMA2", "GEMMA2_REFUSED", "GEMMA3", "GEMMA3_REFUSED", "SCALINGS"]
 
 Shapes = dict[str, dict[str, Any]]
 Refused = dict[str, tuple[dict[str, Any], str, str]]
 
 FULL, SLIDING = "full_attention", "sliding_attention"
-# over 8 rotary frequencies of base 50 it keeps some, blends some and slows the others
-_YARN = {
-    "rope_type": "yarn",
-    "rope_theta": 50.0,
-    "factor": 4.0,
-    "original_max_position_embeddings": 48,
-    "beta_fast": 4.0,
-    "beta_slow": 0.8,
-}
-_SCALINGS: dict[str, dict[str, Any]] = {
+SCALINGS: dict[str, dict[str, Any]] = {
     "another base": {"rope_type": "default", "rope_theta": 50.0},
     "linear scaling": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
     "dynamic scaling": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
     "Llama 3 scaling": LLAMA3,
-    "YaRN": _YARN,
+    "YaRN": YARN,
 }
+"""Every scaling of rotary frequencies that can be lifted, each over enough frequencies to show."""
 
 
 def by_layer(full: dict[str, Any], sliding: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -36,67 +28,52 @@ def by_layer(full: dict[str, Any], sliding: dict[str, Any] | None = None) -> dic
 
 
 _GEMMA: Shapes = {
-    "as many key heads": {"num_key_value_heads": 4},
     "wide heads": {"head_dim": 10, "num_key_value_heads": 1},
-    "narrow heads": {"head_dim": 2},
-    "a hidden size that is a square": {"hidden_size": 16},
     "untied": {"tie_word_embeddings": False},
     "attention biases": {"attention_bias": True},
-    "another epsilon and exact gelu": {"rms_norm_eps": 0.003, "hidden_activation": "gelu"},
-    "scores scaled by another size": {"query_pre_attn_scalar": 3},
-    "a window of one": {"sliding_window": 1},
-    "a window as long as the prompt": {"sliding_window": 40},
-    "a window one shorter": {"sliding_window": 39},
     "windows everywhere": {"layer_types": [SLIDING] * 3},
-    "windows nowhere": {"layer_types": [FULL] * 3},
     "windows by layer": {"layer_types": [FULL, FULL, SLIDING]},
+    "a window one shorter than the prompt": {"sliding_window": 23},
 }
 
 GEMMA2: Shapes = {
     "grouped heads, windows in every other layer": {},
     **_GEMMA,
+    "as many key heads": {"num_key_value_heads": 4},
+    "narrow heads": {"head_dim": 2},
+    "a hidden size that is a square": {"hidden_size": 16},
+    "another epsilon and exact gelu": {"rms_norm_eps": 0.003, "hidden_activation": "gelu"},
+    "scores scaled by another size": {"query_pre_attn_scalar": 3},
+    "windows nowhere": {"layer_types": [FULL] * 3},
+    "a window of one": {"sliding_window": 1},
+    "a window as long as the prompt": {"sliding_window": 24},
     "no caps": {"attn_logit_softcapping": None, "final_logit_softcapping": None},
     "only capped scores": {"final_logit_softcapping": None},
     "only capped logits": {"attn_logit_softcapping": None},
-    **{name: {"head_dim": 16, "rope_parameters": options} for name, options in _SCALINGS.items()},
+    **{name: {"head_dim": 16, "rope_parameters": options} for name, options in SCALINGS.items()},
 }
 
 GEMMA3: Shapes = {
     "grouped heads, windows in every other layer": {},
-    "windows in all but every third layer": {"sliding_window_pattern": 3},
+    "windows in all but every third layer": {"sliding_window_pattern": 3, "layer_types": None},
     **_GEMMA,
     "capped logits": {"final_logit_softcapping": 2.0},
     **{
         f"{name}, without a window": {"head_dim": 16, "rope_parameters": by_layer(options)}
-        for name, options in _SCALINGS.items()
+        for name, options in SCALINGS.items()
     },
-    "linear scaling, with a window": {"rope_parameters": by_layer({"rope_type": "default"}, _SCALINGS["linear scaling"])},
+    "linear scaling, with a window": {
+        "rope_parameters": by_layer({"rope_type": "default"}, SCALINGS["linear scaling"])
+    },
 }
 
-
-def _partly(share: float, **options: Any) -> dict[str, Any]:
-    rope = {"rope_type": "default", "rope_theta": 10000.0, **options, "partial_rotary_factor": share}
-    return {"rope_parameters": rope}
-
-
-GPT_NEOX: Shapes = {
-    "half of a head rotated": {},
-    "one head": {"num_attention_heads": 1},
-    "a quarter rotated": _partly(0.25),
-    "whole heads rotated": _partly(1.0),
-    "odd head size": {"hidden_size": 21, **_partly(0.6)},
-    "one half after the other": {"use_parallel_residual": False},
-    "no attention biases": {"attention_bias": False},
-    "no attention biases, one half after the other": {"attention_bias": False, "use_parallel_residual": False},
-    "tied": {"tie_word_embeddings": True},
-    "tanh gelu": {"hidden_act": "gelu_new"},
-    "relu": {"hidden_act": "relu"},
-    "another epsilon": {"layer_norm_eps": 0.003},
-    **{name: {"hidden_size": 60, **_partly(0.8, **options)} for name, options in _SCALINGS.items()},
-}
 
 _ALL_GEMMA_REFUSED: Refused = {
-    "attention to later tokens": ({"use_bidirectional_attention": True}, "use_bidirectional_attention", "no later token"),
+    "attention to later tokens": (
+        {"use_bidirectional_attention": True},
+        "use_bidirectional_attention",
+        "no later token",
+    ),
     "no window": ({"sliding_window": None}, "sliding_window", "makes no mask without a window"),
     "other kinds of layers": (
         {"layer_types": [FULL, FULL, "chunked_attention"]},
@@ -119,7 +96,11 @@ GEMMA2_REFUSED: Refused = {
         '"full_attention"',
     ),
     "two windows": ({"sliding_window_size": 6}, "sliding_window_size", "must be sliding_window"),
-    "capped scores, not a number": ({"attn_logit_softcapping": "50"}, "attn_logit_softcapping", "not a positive number"),
+    "capped scores, not a number": (
+        {"attn_logit_softcapping": "50"},
+        "attn_logit_softcapping",
+        "not a positive number",
+    ),
 }
 GEMMA3_REFUSED: Refused = {
     **_ALL_GEMMA_REFUSED,
@@ -129,7 +110,7 @@ GEMMA3_REFUSED: Refused = {
         "rope_parameters.factor",
         'unknown options "factor", "rope_type"',
     ),
-    "longrope": (
+    "LongRoPE": (
         {"rope_parameters": by_layer({"rope_type": "longrope"})},
         "rope_parameters.full_attention.rope_type",
         '"longrope"',
@@ -147,22 +128,4 @@ GEMMA3_REFUSED: Refused = {
     "two bases": ({"rope_theta": 50.0}, "rope_theta", "50 differs from 1000000"),
     "two local bases": ({"rope_local_base_freq": 50.0}, "rope_local_base_freq", "50 differs from 10000"),
     "two patterns of windows": ({"sliding_window_pattern": 3}, "sliding_window_pattern", "differs from layer_types"),
-}
-GPT_NEOX_REFUSED: Refused = {
-    "an odd number of rotated channels": (_partly(0.375), "rope_parameters.partial_rotary_factor", "rotates 3 of the 8"),
-    "no rotated channel": (_partly(0.1), "rope_parameters.partial_rotary_factor", "rotates 0 of the 8"),
-    "more channels than a head has": (_partly(1.5), "rope_parameters.partial_rotary_factor", "rotates 12 of the 8"),
-    "an odd number of rotated channels, old spelling": (
-        {"rope_parameters": None, "rotary_pct": 0.375},
-        "rotary_pct",
-        "rotates 3 of the 8",
-    ),
-    "two shares": ({"rotary_pct": 0.25}, "rotary_pct", "differs from the 0.5"),
-    "two shares, another spelling": ({"partial_rotary_factor": 1.0}, "partial_rotary_factor", "differs from the 0.5"),
-    "two bases": ({"rotary_emb_base": 50}, "rotary_emb_base", "differs from the 10000"),
-    "two bases, another spelling": ({"rope_theta": 50}, "rope_theta", "differs from the 10000"),
-    "two scalings": ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling", "ambiguous"),
-    "longrope": (_partly(0.5, rope_type="longrope"), "rope_parameters.rope_type", '"longrope"'),
-    "cut tanh gelu": ({"hidden_act": "gelu_fast"}, "hidden_act", '"gelu_fast" is not supported'),
-    "heads that do not divide": ({"num_attention_heads": 5}, "num_attention_heads", "5 heads do not divide"),
 }
