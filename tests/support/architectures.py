@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.checkpoints import LLAMA3, YARN
 
-__all__ = ["ANYWHERE", "LENGTHS", "REFUSED", "SHAPES", "Refused", "Shapes"]
+__all__ = ["ANYWHERE", "LENGTHS", "REFUSED", "SHAPES", "WALKED", "Refused", "Shapes"]
 
 Shapes = dict[str, dict[str, Any]]
 Refused = dict[str, tuple[dict[str, Any], str, str]]
@@ -109,6 +109,17 @@ SHAPES: dict[str, Shapes] = {
         "heads that do not divide the hidden size": {"hidden_size": 18},
     },
 }
+_SLIDING = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
+WALKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "gpt2": ({}, {}),
+    "llama": ({}, {}),
+    "mistral": ({}, {}),
+    # transformers writes the layers' types, and then nothing reads the layer that windows begin at
+    "qwen2": (_SLIDING, {**_SLIDING, "layer_types": None}),
+    "qwen3": (_SLIDING, {**_SLIDING, "layer_types": None}),
+}
+"""Options with which each other option of the family makes a difference: as the checkpoint is made, and what is
+written into its config afterwards."""
 LENGTHS: dict[str, int] = {"gpt2": 20}
 """Tokens of a prompt, 40 where a family is not here."""
 
