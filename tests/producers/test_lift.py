@@ -17,7 +17,7 @@ from blockcert_producers.embedded import NAMES
 from blockcert_producers.lift import ARCHITECTURES, lift
 from blockcert_verifier.fidelity import float64_modules, measure_fidelity, transformers_logits
 from tests.support.architectures import LENGTHS, REFUSED, SHAPES
-from tests.support.checkpoints import LLAMA3, TINY, edit_config, edit_tensors, make_checkpoint
+from tests.support.checkpoints import LLAMA3, TINY, YARN, edit_config, edit_tensors, make_checkpoint
 from tests.support.evaluator import evaluate
 from tests.support.oracle import Oracle, reference_files
 
@@ -75,6 +75,13 @@ OLD_SPELLINGS: dict[str, dict[str, Any]] = {
         "rope_theta": LLAMA3["rope_theta"],
         "rope_scaling": {name: value for name, value in LLAMA3.items() if name != "rope_theta"},
     },
+    "YaRN, as Qwen 2.5 spells it": {
+        "max_position_embeddings": 48,
+        "rope_theta": YARN["rope_theta"],
+        "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 48, "type": "yarn"},
+    },
+    "YaRN without its context": {"rope_scaling": {"type": "yarn", "factor": 2}},
+    "dynamic, by type": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
     "both spellings, agreeing": {
         "rope_scaling": {"rope_type": "linear", "factor": 4.0},
         "rope_parameters": {"rope_type": "linear", "factor": 4.0},

@@ -12,7 +12,7 @@ from tests.support.architectures_gemma import GEMMA2, GEMMA2_REFUSED, GEMMA3, GE
 from tests.support.architectures_neox import GPT_NEOX, GPT_NEOX_REFUSED
 from tests.support.checkpoints import LLAMA3, YARN
 
-__all__ = ["ANYWHERE", "LENGTHS", "REFUSED", "SHAPES", "Refused", "Shapes"]
+__all__ = ["ANYWHERE", "LENGTHS", "REFUSED", "SHAPES", "WALKED", "Refused", "Shapes"]
 
 Shapes = dict[str, dict[str, Any]]
 Refused = dict[str, tuple[dict[str, Any], str, str]]
@@ -114,6 +114,20 @@ SHAPES: dict[str, Shapes] = {
         "heads that do not divide the hidden size": {"hidden_size": 18},
     },
 }
+_SLIDING = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
+WALKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "gemma2": ({}, {}),
+    "gemma3_text": ({}, {}),
+    "gpt2": ({}, {}),
+    "gpt_neox": ({}, {}),
+    "llama": ({}, {}),
+    "mistral": ({}, {}),
+    # transformers writes the layers' types, and then nothing reads the layer that windows begin at
+    "qwen2": (_SLIDING, {**_SLIDING, "layer_types": None}),
+    "qwen3": (_SLIDING, {**_SLIDING, "layer_types": None}),
+}
+"""Options with which each other option of the family makes a difference: as the checkpoint is made, and what is
+written into its config afterwards."""
 LENGTHS: dict[str, int] = {"gemma2": 24, "gemma3_text": 24, "gpt2": 20, "gpt_neox": 24}
 """Tokens of a prompt, 40 where a family is not here."""
 
