@@ -116,8 +116,8 @@ SHAPES: dict[str, Shapes] = {
 }
 _SLIDING = {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1}
 WALKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "gemma2": ({}, {}),
-    "gemma3_text": ({}, {}),
+    "gemma2": ({"layer_types": ["full_attention", "sliding_attention"]}, {}),
+    "gemma3_text": ({"layer_types": ["full_attention", "sliding_attention"]}, {}),
     "gpt2": ({}, {}),
     "gpt_neox": ({}, {}),
     "llama": ({}, {}),
@@ -128,7 +128,7 @@ WALKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 """Options with which each other option of the family makes a difference: as the checkpoint is made, and what is
 written into its config afterwards."""
-LENGTHS: dict[str, int] = {"gemma2": 24, "gemma3_text": 24, "gpt2": 20, "gpt_neox": 24}
+LENGTHS: dict[str, int] = {"gemma2": 16, "gemma3_text": 16, "gpt2": 20, "gpt_neox": 16}
 """Tokens of a prompt, 40 where a family is not here."""
 
 _REFUSED_ROTARY: Refused = {

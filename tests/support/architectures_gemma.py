@@ -31,9 +31,9 @@ _GEMMA: Shapes = {
     "wide heads": {"head_dim": 10, "num_key_value_heads": 1},
     "untied": {"tie_word_embeddings": False},
     "attention biases": {"attention_bias": True},
-    "windows everywhere": {"layer_types": [SLIDING] * 3},
-    "windows by layer": {"layer_types": [FULL, FULL, SLIDING]},
-    "a window one shorter than the prompt": {"sliding_window": 23},
+    "windows everywhere": {"layer_types": [SLIDING] * 2},
+    "windows by layer": {"layer_types": [FULL, SLIDING]},
+    "a window one shorter than the prompt": {"sliding_window": 15},
 }
 
 GEMMA2: Shapes = {
@@ -44,9 +44,9 @@ GEMMA2: Shapes = {
     "a hidden size that is a square": {"hidden_size": 16},
     "another epsilon and exact gelu": {"rms_norm_eps": 0.003, "hidden_activation": "gelu"},
     "scores scaled by another size": {"query_pre_attn_scalar": 3},
-    "windows nowhere": {"layer_types": [FULL] * 3},
+    "windows nowhere": {"layer_types": [FULL] * 2},
     "a window of one": {"sliding_window": 1},
-    "a window as long as the prompt": {"sliding_window": 24},
+    "a window as long as the prompt": {"sliding_window": 16},
     "no caps": {"attn_logit_softcapping": None, "final_logit_softcapping": None},
     "only capped scores": {"final_logit_softcapping": None},
     "only capped logits": {"attn_logit_softcapping": None},
@@ -55,7 +55,11 @@ GEMMA2: Shapes = {
 
 GEMMA3: Shapes = {
     "grouped heads, windows in every other layer": {},
-    "windows in all but every third layer": {"sliding_window_pattern": 3, "layer_types": None},
+    "windows in all but every third layer": {
+        "sliding_window_pattern": 3,
+        "layer_types": None,
+        "num_hidden_layers": 3,
+    },
     **_GEMMA,
     "capped logits": {"final_logit_softcapping": 2.0},
     **{
@@ -76,11 +80,11 @@ _ALL_GEMMA_REFUSED: Refused = {
     ),
     "no window": ({"sliding_window": None}, "sliding_window", "makes no mask without a window"),
     "other kinds of layers": (
-        {"layer_types": [FULL, FULL, "chunked_attention"]},
+        {"layer_types": [FULL, "chunked_attention"]},
         "layer_types",
         '"chunked_attention" is not supported; supported are: full_attention, sliding_attention',
     ),
-    "a list of layers of another length": ({"layer_types": [FULL]}, "layer_types", "1 entries, and the model 3 layers"),
+    "a list of layers of another length": ({"layer_types": [FULL]}, "layer_types", "1 entries, and the model 2 layers"),
     "odd head sizes": ({"head_dim": 5}, "head_dim", "must be even"),
     "heads that do not divide": ({"num_attention_heads": 5}, "num_attention_heads", "5 heads do not divide"),
     "groups that do not divide": ({"num_key_value_heads": 3}, "num_key_value_heads", "do not divide 4 query heads"),

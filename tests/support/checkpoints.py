@@ -24,7 +24,7 @@ _GEMMA: dict[str, Any] = {
     "vocab_size": 29,
     "hidden_size": 12,
     "intermediate_size": 20,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 6,
@@ -34,7 +34,7 @@ _GEMMA: dict[str, Any] = {
 }
 TINY: dict[str, dict[str, Any]] = {
     "gemma2": {**_GEMMA, "attn_logit_softcapping": 4.0, "final_logit_softcapping": 9.0},
-    "gemma3_text": {**_GEMMA, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+    "gemma3_text": {**_GEMMA, "layer_types": ["sliding_attention", "full_attention"]},
     "gpt2": {"vocab_size": 29, "n_embd": 12, "n_layer": 2, "n_head": 3, "n_positions": 24},
     "gpt_neox": {
         "vocab_size": 29,
