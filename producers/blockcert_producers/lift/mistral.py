@@ -1,4 +1,4 @@
-"""Mistral: as Llama, with one sliding window for all layers (Mistral 7B, Nemo, Small 2 and 3 without vision).
+"""Mistral: as Llama, with one sliding window for all layers (Mistral 7B, Nemo, Small).
 
 Defaults of absent options are those of ``transformers``' ``MistralConfig``.
 """
