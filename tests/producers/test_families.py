@@ -18,6 +18,9 @@ from tests.support.checkpoints import YARN, make_checkpoint
 
 # gpt2 and plain llama are the embedded models of many other tests
 MADE: dict[str, dict[str, Any]] = {
+    "gemma2": {},
+    "gemma3_text": {},
+    "gpt_neox": {},
     "llama": {"head_dim": 16, "rope_parameters": YARN},
     "mistral": {},
     "qwen2": {"tie_word_embeddings": True},

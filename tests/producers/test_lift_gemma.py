@@ -10,12 +10,14 @@ import pytest
 import torch
 import transformers
 
+from blockcert.errors import Refusal
 from blockcert.program import Attention, Embed, Program, RmsNorm, Rotary, SoftCap, WindowPattern
 from blockcert_producers.lift import lift
 from blockcert_verifier.anatomy import dissect
 from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.fidelity import float64_modules, transformers_logits
+from tests.support.architectures_gemma import by_layer
 from tests.support.checkpoints import TINY, edit_config, edit_tensors, make_checkpoint
 from tests.support.evaluator import evaluate
 from tests.support.oracle import reference_files
@@ -212,6 +214,73 @@ def test_the_anatomy_finds_heads_and_neurons_but_a_norm_before_each_sum(family: 
     assert [stage.steps[i].out for i in found.neurons.inputs] == ["gate", "up"]
     # what the maps give is normed before it is added, so nothing of the sum can be moved into them
     assert found.sums == {}
+
+
+ONE, OTHER = {"rope_type": "default"}, {"rope_type": "linear", "factor": 2.0}
+# each: the options changed, the option named in the place, a part of the sentence
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no window": ({"sliding_window": None}, "sliding_window", "makes no mask without a window"),
+    "layers of another number": (
+        {"layer_types": ["full_attention"]},
+        "layer_types",
+        "1 entries, and the model 2 layers",
+    ),
+    "heads that do not divide": ({"num_attention_heads": 5}, "num_attention_heads", "5 heads do not divide"),
+    "groups that do not divide": ({"num_key_value_heads": 3}, "num_key_value_heads", "do not divide 4 query heads"),
+    "two activations": ({"hidden_act": "relu"}, "hidden_act", "differs from hidden_activation"),
+    "negative cap": ({"final_logit_softcapping": -1.0}, "final_logit_softcapping", "not a positive number"),
+    "bidirectional, not a flag": ({"use_bidirectional_attention": 1}, "use_bidirectional_attention", "no later token"),
+    "no scale of the scores": ({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar", "not a positive number"),
+}
+BAD_GEMMA2: dict[str, tuple[dict[str, Any], str, str]] = {
+    "two windows": ({"sliding_window_size": 6}, "sliding_window_size", "must be sliding_window"),
+    "cap as a string": ({"attn_logit_softcapping": "50"}, "attn_logit_softcapping", "not a positive number"),
+    "two bases": ({"rope_theta": 50.0}, "rope_theta", "50 differs from 10000"),
+    "a pattern of windows": ({"sliding_window_pattern": 2}, "sliding_window_pattern", "unknown option"),
+}
+BAD_GEMMA3: dict[str, tuple[dict[str, Any], str, str]] = {
+    "rotary options of no layer": ({"rope_parameters": OTHER}, "rope_parameters.factor", '"factor", "rope_type"'),
+    "partly rotated layers": (
+        {"rope_parameters": by_layer(ONE, {"partial_rotary_factor": 0.5})},
+        "rope_parameters.sliding_attention.partial_rotary_factor",
+        "only rotations of whole heads",
+    ),
+    "an unknown option of a layer": (
+        {"rope_parameters": by_layer({**OTHER, "beta_fast": 3})},
+        "rope_parameters.full_attention.beta_fast",
+        '"beta_fast"',
+    ),
+    "two scalings": ({"rope_scaling": OTHER}, "rope_scaling", "it differs from rope_parameters.full_attention"),
+    "two bases": ({"rope_theta": 50.0}, "rope_theta", "50 differs from 1000000"),
+    "two local bases": ({"rope_local_base_freq": 50.0}, "rope_local_base_freq", "50 differs from 10000"),
+    "two patterns of windows": ({"sliding_window_pattern": 3}, "sliding_window_pattern", "differs from layer_types"),
+    "a pattern of nothing": ({"sliding_window_pattern": 0}, "sliding_window_pattern", "0 is not an integer from 1"),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {family: make_checkpoint(tmp_path_factory.mktemp(family), family) for family in FAMILIES}
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "option", "part"),
+    [
+        pytest.param(family, *case, id=f"{family}-{name}")
+        for family, table in (("gemma2", BAD | BAD_GEMMA2), ("gemma3_text", BAD | BAD_GEMMA3))
+        for name, case in table.items()
+    ],
+)
+def test_a_config_with_this_is_refused(
+    family: str, changes: dict[str, Any], option: str, part: str, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").symlink_to(checkpoints[family] / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((checkpoints[family] / "config.json").read_bytes())
+    with pytest.raises(Refusal) as caught:
+        lift(edit_config(tmp_path, changes))
+    found = caught.value
+    assert (found.code, found.place) == ("lift.option", f"{tmp_path / 'config.json'}: $.{option}")
+    assert part in found.sentence
 
 
 def test_the_tiny_models_are_of_several_kinds_of_layers() -> None:

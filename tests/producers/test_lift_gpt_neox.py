@@ -16,6 +16,7 @@ from blockcert_verifier.anatomy import dissect
 from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.fidelity import float64_modules, transformers_logits
+from tests.support.architectures_neox import partly
 from tests.support.checkpoints import edit_config, edit_tensors, make_checkpoint
 from tests.support.evaluator import evaluate
 from tests.support.oracle import reference_files
@@ -178,3 +179,37 @@ def test_the_anatomy_finds_heads_neurons_and_residual_sums(parallel: bool, tmp_p
     assert [stage.steps[i].out for i in (*found.neurons.inputs, found.neurons.output)] == ["up", "mlp_out"]
     sums = {stage.steps[i].out: (stage.steps[at].out, other) for i, (at, other) in found.sums.items()}
     assert sums == {"attention_out": ("after_attention", "hidden"), "mlp_out": ("after_mlp", "after_attention")}
+
+
+# each: the options changed, the option named in the place, a part of the sentence
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no rotated channel": (partly(0.1), "rope_parameters.partial_rotary_factor", "rotates 0 of the 8"),
+    "more channels than there are": (partly(1.5), "rope_parameters.partial_rotary_factor", "rotates 12 of the 8"),
+    "an odd number, old spelling": ({"rope_parameters": None, "rotary_pct": 0.375}, "rotary_pct", "rotates 3 of the 8"),
+    "two shares": ({"rotary_pct": 0.25}, "rotary_pct", "differs from the 0.5"),
+    "two shares, another name": ({"partial_rotary_factor": 1.0}, "partial_rotary_factor", "differs from the 0.5"),
+    "two bases": ({"rotary_emb_base": 50}, "rotary_emb_base", "differs from the 10000"),
+    "two bases, another name": ({"rope_theta": 50}, "rope_theta", "differs from the 10000"),
+    "two scalings": ({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope_scaling", "ambiguous"),
+    "cut tanh gelu": ({"hidden_act": "gelu_fast"}, "hidden_act", '"gelu_fast" is not supported'),
+    "heads that do not divide": ({"num_attention_heads": 5}, "num_attention_heads", "5 heads do not divide"),
+    "residual as a number": ({"use_parallel_residual": 1}, "use_parallel_residual", "1 is not true or false"),
+    "attention to later tokens": ({"is_causal": False}, "is_causal", 'unknown option "is_causal"'),
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("model"), "gpt_neox")
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_config_with_this_is_refused(case: str, checkpoint: Path, tmp_path: Path) -> None:
+    changes, option, part = BAD[case]
+    (tmp_path / "model.safetensors").symlink_to(checkpoint / "model.safetensors")
+    (tmp_path / "config.json").write_bytes((checkpoint / "config.json").read_bytes())
+    with pytest.raises(Refusal) as caught:
+        lift(edit_config(tmp_path, changes))
+    found = caught.value
+    assert (found.code, found.place) == ("lift.option", f"{tmp_path / 'config.json'}: $.{option}")
+    assert part in found.sentence

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.support.checkpoints import LLAMA3, YARN
 
-__all__ = ["GEMMA2", "GEMMA2_REFUSED", "GEMMA3", "GEMMA3_REFUSED", "SCALINGS"]
+__all__ = ["GEMMA2", "GEMMA2_REFUSED", "GEMMA3", "GEMMA3_REFUSED", "SCALINGS", "by_layer"]
 
 Shapes = dict[str, dict[str, Any]]
 Refused = dict[str, tuple[dict[str, Any], str, str]]
@@ -31,6 +31,8 @@ _GEMMA: Shapes = {
     "wide heads": {"head_dim": 10, "num_key_value_heads": 1},
     "untied": {"tie_word_embeddings": False},
     "attention biases": {"attention_bias": True},
+    "another epsilon and exact gelu": {"rms_norm_eps": 0.003, "hidden_activation": "gelu"},
+    "scores scaled by another size": {"query_pre_attn_scalar": 3},
     "windows everywhere": {"layer_types": [SLIDING] * 2},
     "windows by layer": {"layer_types": [FULL, SLIDING]},
     "a window one shorter than the prompt": {"sliding_window": 15},
@@ -42,8 +44,6 @@ GEMMA2: Shapes = {
     "as many key heads": {"num_key_value_heads": 4},
     "narrow heads": {"head_dim": 2},
     "a hidden size that is a square": {"hidden_size": 16},
-    "another epsilon and exact gelu": {"rms_norm_eps": 0.003, "hidden_activation": "gelu"},
-    "scores scaled by another size": {"query_pre_attn_scalar": 3},
     "windows nowhere": {"layer_types": [FULL] * 2},
     "a window of one": {"sliding_window": 1},
     "a window as long as the prompt": {"sliding_window": 16},
@@ -72,64 +72,45 @@ GEMMA3: Shapes = {
 }
 
 
-_ALL_GEMMA_REFUSED: Refused = {
+_REFUSED: Refused = {
     "attention to later tokens": (
         {"use_bidirectional_attention": True},
         "use_bidirectional_attention",
         "no later token",
     ),
-    "no window": ({"sliding_window": None}, "sliding_window", "makes no mask without a window"),
     "other kinds of layers": (
         {"layer_types": [FULL, "chunked_attention"]},
         "layer_types",
         '"chunked_attention" is not supported; supported are: full_attention, sliding_attention',
     ),
-    "a list of layers of another length": ({"layer_types": [FULL]}, "layer_types", "1 entries, and the model 2 layers"),
-    "odd head sizes": ({"head_dim": 5}, "head_dim", "must be even"),
-    "heads that do not divide": ({"num_attention_heads": 5}, "num_attention_heads", "5 heads do not divide"),
-    "groups that do not divide": ({"num_key_value_heads": 3}, "num_key_value_heads", "do not divide 4 query heads"),
-    "two activations": ({"hidden_act": "relu"}, "hidden_act", "differs from hidden_activation"),
-    "negative caps": ({"final_logit_softcapping": -1.0}, "final_logit_softcapping", "not a positive number"),
     "partly rotated heads": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor", "only rotations of whole heads"),
+    "odd head sizes": ({"head_dim": 5}, "head_dim", "must be even"),
 }
 GEMMA2_REFUSED: Refused = {
-    **_ALL_GEMMA_REFUSED,
+    "LongRoPE": ({"rope_parameters": {"rope_type": "longrope"}}, "rope_parameters.rope_type", '"longrope"'),
+    "proportional rotary positions": (
+        {"rope_parameters": {"rope_type": "proportional"}},
+        "rope_parameters.rope_type",
+        '"proportional"',
+    ),
+    **_REFUSED,
     "rotary positions by layer": (
         {"rope_parameters": by_layer({"rope_type": "default"})},
         "rope_parameters.full_attention",
         '"full_attention"',
     ),
-    "two windows": ({"sliding_window_size": 6}, "sliding_window_size", "must be sliding_window"),
-    "capped scores, not a number": (
-        {"attn_logit_softcapping": "50"},
-        "attn_logit_softcapping",
-        "not a positive number",
-    ),
 }
 GEMMA3_REFUSED: Refused = {
-    **_ALL_GEMMA_REFUSED,
-    "capped attention scores": ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping", "does not cap"),
-    "one rotary for all layers": (
-        {"rope_parameters": {"rope_type": "linear", "factor": 2.0}},
-        "rope_parameters.factor",
-        'unknown options "factor", "rope_type"',
-    ),
     "LongRoPE": (
         {"rope_parameters": by_layer({"rope_type": "longrope"})},
         "rope_parameters.full_attention.rope_type",
         '"longrope"',
     ),
-    "partly rotated layers": (
-        {"rope_parameters": by_layer({"rope_type": "default"}, {"partial_rotary_factor": 0.5})},
-        "rope_parameters.sliding_attention.partial_rotary_factor",
-        "only rotations of whole heads",
+    "proportional rotary positions": (
+        {"rope_parameters": by_layer({}, {"rope_type": "proportional"})},
+        "rope_parameters.sliding_attention.rope_type",
+        '"proportional"',
     ),
-    "two scalings": (
-        {"rope_scaling": {"rope_type": "linear", "factor": 2.0}},
-        "rope_scaling",
-        "it differs from rope_parameters.full_attention",
-    ),
-    "two bases": ({"rope_theta": 50.0}, "rope_theta", "50 differs from 1000000"),
-    "two local bases": ({"rope_local_base_freq": 50.0}, "rope_local_base_freq", "50 differs from 10000"),
-    "two patterns of windows": ({"sliding_window_pattern": 3}, "sliding_window_pattern", "differs from layer_types"),
+    **_REFUSED,
+    "capped attention scores": ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping", "does not cap"),
 }

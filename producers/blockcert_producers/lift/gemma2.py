@@ -1,4 +1,4 @@
-"""Gemma 2: a window in every other layer, attention scores and logits capped.
+"""Gemma 2: norms before and after each half of a block, windows in every other layer, capped scores and logits.
 
 Defaults of absent options are those of ``transformers``' ``Gemma2Config``.
 """

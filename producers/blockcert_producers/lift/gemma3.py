@@ -1,4 +1,4 @@
-"""Gemma 3 (text): queries and keys normed in every head, a window in most layers, two bases of rotary positions.
+"""Gemma 3 (text alone): as Gemma 2 without capped scores, with norms in heads, most layers windowed, two rotary bases.
 
 Defaults of absent options are those of ``transformers``' ``Gemma3TextConfig``.
 """

@@ -1,4 +1,4 @@
-"""GPT-NeoX: partly rotated heads, query, key and value side by side in every head, both halves of a block on one input.
+"""GPT-NeoX: partly rotated heads, queries, keys and values in one matrix, a parallel residual (20B, Pythia).
 
 Defaults of absent options are those of ``transformers``' ``GPTNeoXConfig``.
 """
