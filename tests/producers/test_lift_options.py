@@ -13,7 +13,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from blockcert.errors import Refusal
-from blockcert.program import Attention, Program, WindowPattern
+from blockcert.program import Attention, Program, Rotary, WindowPattern
 from blockcert_producers.lift import ARCHITECTURES, lift
 from blockcert_producers.lift.options import WITHOUT_EFFECT
 from tests.support.architectures import REFUSED, WALKED
@@ -80,9 +80,8 @@ BAD_LLAMA: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown option": ({"qk_norm": True}, "qk_norm", 'unknown option "qk_norm"'),
     "heads that do not divide": ({"num_attention_heads": 3}, "num_attention_heads", "3 heads do not divide"),
     "groups that do not divide": ({"num_key_value_heads": 3}, "num_key_value_heads", "do not divide 4 query"),
-    "odd head size": ({"head_dim": 5}, "head_dim", "must be even"),
+    "interleaved rotation": ({"rope_interleaved": True}, "rope_interleaved", "not rotated together"),
     "unsupported activation": ({"hidden_act": "relu2"}, "hidden_act", '"relu2" is not supported'),
-    "partly rotated": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor", "whole heads"),
     "unknown rotary type": (
         OLD | {"rope_scaling": {"type": "ntk", "factor": 2.0}},
         "rope_scaling.type",
@@ -300,6 +299,122 @@ def test_options_without_effect_have_none(family: str, checkpoints: dict[str, Pa
     before = lift(folder)
     names = without_effect(family) - {"model_type"}
     assert lift(edit_config(folder, dict.fromkeys(names, "anything"))) == before
+
+
+# config.json as published, but for sizes and tokens
+PUBLISHED: dict[str, tuple[str, dict[str, Any], str, int | None]] = {
+    "SmolLM2-135M": (
+        "llama",
+        {
+            "architectures": ["LlamaForCausalLM"],
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "hidden_act": "silu",
+            "initializer_range": 0.041666666666666664,
+            "is_llama_config": True,
+            "max_position_embeddings": 8192,
+            "mlp_bias": False,
+            "pretraining_tp": 1,
+            "rms_norm_eps": 1e-05,
+            "rope_interleaved": False,
+            "rope_scaling": None,
+            "rope_theta": 100000,
+            "torch_dtype": "bfloat16",
+            "transformers_version": "4.40.1",
+            "transformers.js_config": {"kv_cache_dtype": {"fp16": "float16"}},
+            "use_cache": True,
+        },
+        "100000",
+        None,
+    ),
+    "Mistral-7B-v0.1": (
+        "mistral",
+        {
+            "architectures": ["MistralForCausalLM"],
+            "hidden_act": "silu",
+            "initializer_range": 0.02,
+            "max_position_embeddings": 32768,
+            "rms_norm_eps": 1e-05,
+            "rope_theta": 10000.0,
+            "sliding_window": 4096,
+            "torch_dtype": "bfloat16",
+            "transformers_version": "4.34.0.dev0",
+            "use_cache": True,
+        },
+        "10000",
+        4096,
+    ),
+    "Qwen2.5-0.5B": (
+        "qwen2",
+        {
+            "architectures": ["Qwen2ForCausalLM"],
+            "attention_dropout": 0.0,
+            "hidden_act": "silu",
+            "initializer_range": 0.02,
+            "max_position_embeddings": 32768,
+            "max_window_layers": 24,
+            "rms_norm_eps": 1e-06,
+            "rope_theta": 1000000.0,
+            "sliding_window": 32768,
+            "torch_dtype": "bfloat16",
+            "transformers_version": "4.40.1",
+            "use_cache": True,
+            "use_mrope": False,
+            "use_sliding_window": False,
+        },
+        "1000000",
+        None,
+    ),
+    "Qwen3-0.6B": (
+        "qwen3",
+        {
+            "architectures": ["Qwen3ForCausalLM"],
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "hidden_act": "silu",
+            "initializer_range": 0.02,
+            "max_position_embeddings": 40960,
+            "max_window_layers": 28,
+            "rms_norm_eps": 1e-06,
+            "rope_scaling": None,
+            "rope_theta": 1000000,
+            "sliding_window": None,
+            "torch_dtype": "bfloat16",
+            "transformers_version": "4.51.0",
+            "use_cache": True,
+            "use_sliding_window": False,
+        },
+        "1000000",
+        None,
+    ),
+}
+SIZES = (
+    "model_type",
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "tie_word_embeddings",
+)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_options_of_a_published_model_are_all_known(
+    name: str, checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    family, options, theta, width = PUBLISHED[name]
+    folder = copy(checkpoints[family], tmp_path / "model")
+    tiny = json.loads((folder / "config.json").read_text())
+    sizes = {size: tiny[size] for size in SIZES if size in tiny}
+    (folder / "config.json").write_text(json.dumps({**options, **sizes}))
+    program = lift(folder)
+    rotary = [step for stage in program.stages for step in stage.steps if isinstance(step, Rotary)]
+    assert {(step.theta, step.scaling) for step in rotary} == {(theta, None)}
+    assert widths(program) == [width] * 8
+    assert program.context == options["max_position_embeddings"]
 
 
 def widths(program: Program) -> list[int | None]:

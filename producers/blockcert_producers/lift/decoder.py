@@ -67,7 +67,7 @@ def read_shape(
         options: those of the model.
         context: the default of ``max_position_embeddings``.
         key_value_heads: the default of ``num_key_value_heads``; None, and null in the config: as many as query heads.
-        head_size: the default of ``head_dim``; None: the hidden size divided by the number of heads.
+        head_size: the default of ``head_dim``; None, and null in the config: the hidden size divided by the heads.
         whole_heads: whether the heads must divide the hidden size even where ``head_dim`` is given.
     """
     d = options.integer("hidden_size")
@@ -77,7 +77,7 @@ def read_shape(
     groups = options.integer("num_key_value_heads", key_value_heads or heads, null=heads)
     if heads % groups:
         options.refuse("num_key_value_heads", f"{groups} key and value heads do not divide {heads} query heads")
-    size = options.integer("head_dim", head_size or d // heads)
+    size = options.integer("head_dim", head_size or d // heads, null=d // heads)
     if size % 2:
         options.refuse("head_dim", f"a head of {size} channels cannot be rotated by halves; it must be even")
     positions = options.integer("max_position_embeddings", context)

@@ -18,6 +18,8 @@ def build(checkpoint: Checkpoint) -> Program:
     shape = read_shape(options, context=2048, whole_heads=True)
     attention_bias = options.flag("attention_bias", False)
     mlp_bias = options.flag("mlp_bias", False)
+    # written beside SmolLM's weights, where it is false
+    options.only("rope_interleaved", False, why="neighbouring channels are not rotated together by transformers")
     finish_options(options)
     return build_decoder(
         checkpoint,

@@ -16,7 +16,7 @@ T = TypeVar("T")
 _GREATEST_CONFIG = 1 << 20
 
 # Options that cannot change the logits of an evaluation: names and versions, special tokens, storage types,
-# dropout, caching, training and generation settings, and the labels of classification heads.
+# dropout, caching, training and generation settings, the labels of classification heads, notes of other libraries.
 WITHOUT_EFFECT = frozenset(
     (
         "_name_or_path",
@@ -59,6 +59,8 @@ WITHOUT_EFFECT = frozenset(
         "use_bfloat16",
         "tf_legacy_loss",
         "pretraining_tp",
+        "is_llama_config",
+        "transformers.js_config",
         "problem_type",
         "id2label",
         "label2id",

@@ -117,11 +117,8 @@ def _yarn(group: Options, theta: str, size: int, context: int) -> YarnScaling:
     slow = float(group.number("beta_slow", "0", zero=True)) or 1.0
     above, below = (float(group.number(name, "0", zero=True)) for name in ("mscale", "mscale_all_dim"))
     truncate = group.flag("truncate", True)
-    if group.given("attention_factor"):
-        attention = group.number("attention_factor")
-    else:
-        usual = _mscale(scale, above) / _mscale(scale, below) if above and below else _mscale(scale, 1.0)
-        attention = group.decimal("factor", usual)
+    usual = _mscale(scale, above) / _mscale(scale, below) if above and below else _mscale(scale, 1.0)
+    attention = group.number("attention_factor", group.decimal("factor", usual))
     if base == 1:
         group.refuse("rope_theta", "with a base of 1 every frequency is the same, and yarn has no ramp over them")
 
