@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,29 @@ def test_real_models_compute_the_same(name: str) -> None:
     if not (REAL / name).is_dir():
         pytest.skip(f"the model {name} is not on this machine")
     check(REAL / name, length=32)
+
+
+def test_float64_modules_widen_in_their_own_thread_and_only_while_they_last() -> None:
+    import torch
+
+    def types() -> list[Any]:
+        one = torch.ones(1, dtype=torch.float64)
+        other = torch.nn.functional.softmax(one, dim=0, dtype=torch.float32)
+        return [one.float().dtype, one.to(torch.float32).dtype, other.dtype]
+
+    narrow = [torch.float32] * 3
+
+    def interrupted() -> None:
+        with float64_modules(), ThreadPoolExecutor(1) as pool:
+            assert types() == [torch.float64] * 3
+            assert pool.submit(types).result() == narrow
+            # a view reads bits: another type would be other numbers
+            assert torch.ones(1, dtype=torch.int32).view(torch.float32).dtype == torch.float32
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    assert types() == narrow
 
 
 def test_without_the_patch_float64_is_not_reached(tmp_path: Path) -> None:
