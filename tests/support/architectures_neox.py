@@ -42,4 +42,5 @@ GPT_NEOX_REFUSED: Refused = {
         '"proportional"',
     ),
     "an odd number of rotated channels": (partly(0.375), "rope_parameters.partial_rotary_factor", "rotates 3 of the 8"),
+    "the cut tanh gelu of GPT-NeoX 20B": ({"hidden_act": "gelu_fast"}, "hidden_act", '"gelu_fast" is not supported'),
 }

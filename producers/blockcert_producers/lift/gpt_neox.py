@@ -1,4 +1,4 @@
-"""GPT-NeoX: partly rotated heads, queries, keys and values in one matrix, a parallel residual (20B, Pythia).
+"""GPT-NeoX: partly rotated heads, queries, keys and values in one matrix, a parallel residual (Pythia).
 
 Defaults of absent options are those of ``transformers``' ``GPTNeoXConfig``.
 """
@@ -28,15 +28,18 @@ from blockcert_producers.lift.rotary import Scaling, read_scaling
 
 __all__ = ["IGNORED", "build"]
 
-IGNORED = WITHOUT_EFFECT | {"classifier_dropout"}
-"""The options without effect: those of every family, and the dropout before a classification head."""
+IGNORED = WITHOUT_EFFECT | {"attention_probs_dropout_prob", "classifier_dropout", "hidden_dropout_prob"}
+"""The options without effect: those of every family, and dropout under its old names and before a classification head."""
 
 # Masks and rotary frequencies, which early releases stored beside the weights; the steps have them by definition.
 _BUFFERS = re.compile(r"(gpt_neox\.)?layers\.[0-9]+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)\Z")
 
 
 def build(checkpoint: Checkpoint) -> Program:
-    """The reference program of a GPT-NeoX checkpoint (Black et al. 2022, and Pythia; ``GPTNeoXForCausalLM``)."""
+    """The reference program of a GPT-NeoX checkpoint (Black et al. 2022; Biderman et al. 2023; ``GPTNeoXForCausalLM``).
+
+    GPT-NeoX 20B itself is refused: its activation is ``gelu_fast``.
+    """
     options = checkpoint.options()
     d = options.integer("hidden_size")
     layers = options.integer("num_hidden_layers", most=4094)
