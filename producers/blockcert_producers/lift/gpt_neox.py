@@ -29,7 +29,7 @@ from blockcert_producers.lift.rotary import Scaling, read_scaling
 __all__ = ["IGNORED", "build"]
 
 IGNORED = WITHOUT_EFFECT | {"attention_probs_dropout_prob", "classifier_dropout", "hidden_dropout_prob"}
-"""The options without effect: those of every family, and dropout under its old names and before a classification head."""
+"""The options without effect: those of every family, dropout under its old names, and before a classification head."""
 
 # Masks and rotary frequencies, which early releases stored beside the weights; the steps have them by definition.
 _BUFFERS = re.compile(r"(gpt_neox\.)?layers\.[0-9]+\.attention\.(bias|masked_bias|rotary_emb\.inv_freq)\Z")
