@@ -254,6 +254,11 @@ BAD_GEMMA3: dict[str, tuple[dict[str, Any], str, str]] = {
     "two bases": ({"rope_theta": 50.0}, "rope_theta", "50 differs from 1000000"),
     "two local bases": ({"rope_local_base_freq": 50.0}, "rope_local_base_freq", "50 differs from 10000"),
     "two patterns of windows": ({"sliding_window_pattern": 3}, "sliding_window_pattern", "differs from layer_types"),
+    "a scaling by type alone": (
+        {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        "rope_scaling.type",
+        "some releases of transformers scale and some do not",
+    ),
     "a pattern of nothing": ({"sliding_window_pattern": 0}, "sliding_window_pattern", "0 is not an integer from 1"),
 }
 

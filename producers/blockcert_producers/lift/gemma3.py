@@ -48,6 +48,8 @@ def _read_rotary(options: Options, gemma: Gemma) -> tuple[Rotation, Rotation]:
     options.only("partial_rotary_factor", None, 1, 1.0, why=WHOLE)
     old, new = options.group("rope_scaling"), options.group("rope_parameters")
     local, wide = (None, None) if new is None else (new.group("sliding_attention"), new.group("full_attention"))
+    if old is not None and old.given("type") and not old.given("rope_type"):
+        old.refuse("type", "without rope_type some releases of transformers scale and some do not")
     if new is not None:
         new.finish()
         if old is not None and (wide is None or not old.same(wide)):
@@ -65,6 +67,6 @@ def _read_rotary(options: Options, gemma: Gemma) -> tuple[Rotation, Rotation]:
             options.refuse(name, f"{outer} differs from {theta} in the layers' own options, so the base is ambiguous")
         return theta, read_scaling(group, theta, size=gemma.head_size, context=gemma.context)
 
-    return rotation(local, "rope_local_base_freq", "10000"), rotation(
-        old if wide is None else wide, "rope_theta", "1000000"
-    )
+    sliding = rotation(local, "rope_local_base_freq", "10000")
+    full = rotation(old if wide is None else wide, "rope_theta", "1000000")
+    return sliding, full
