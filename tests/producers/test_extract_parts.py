@@ -7,9 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from blockcert.errors import Refusal
-from blockcert.program import Attention, Dense, DensePattern, Integer, Linear, Rows, Sparse, Stage, WindowPattern
+from blockcert.program import (
+    Attention,
+    Dense,
+    DensePattern,
+    Integer,
+    Linear,
+    RmsNorm,
+    Rows,
+    Sparse,
+    Stage,
+    WindowPattern,
+)
 from blockcert_producers.extract.budget import parse_budget
 from blockcert_producers.extract.candidates import quantile
 from blockcert_producers.extract.formats import feedback, store
@@ -29,7 +41,7 @@ def random(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "qwen2", "qwen3"])
 def test_the_anatomy_finds_heads_neurons_and_residual_sums(tmp_path: Path, family: str) -> None:
     stage = lift(make_checkpoint(tmp_path, family)).stages[1]
     found = dissect(stage)
@@ -45,6 +57,14 @@ def test_the_anatomy_finds_heads_neurons_and_residual_sums(tmp_path: Path, famil
         "attention_out": ("after_attention", "hidden"),
         "mlp_out": ("after_mlp", "after_attention"),
     }
+
+
+def test_heads_under_a_norm_of_all_their_channels_are_not_heads(tmp_path: Path) -> None:
+    # it would couple them: one head less, and the others' queries change
+    stage = lift(make_checkpoint(tmp_path, "qwen3")).stages[1]
+    steps = tuple(replace(step, head_size=None) if isinstance(step, RmsNorm) else step for step in stage.steps)
+    assert dissect(stage).heads is not None
+    assert dissect(replace(stage, steps=steps)).heads is None
 
 
 def test_a_refit_on_everything_is_ridge_least_squares() -> None:
