@@ -1,0 +1,120 @@
+"""The caller's own limits: exceeding one is a finding that leaves the verdict open, and nothing more is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blockcert.errors import Refusal
+from blockcert_verifier import Limits, Report, verify
+from blockcert_verifier.cli import _limits
+from tests.support.bundles import NOW, Made, make_bundle
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+def check(made: Made, limits: Limits, *, model: bool = False, clock: Callable[[], float] = lambda: 0.0) -> Report:
+    policy = made.policy if model else made.without_replay
+    reference = made.model if model else None
+    return verify(made.bundle, policy, reference=reference, replay=1, limits=limits, at=NOW, clock=clock)
+
+
+def only(report: Report, code: str, step: str) -> None:
+    """The report is open because of this limit alone, and what needs the step did not run."""
+    assert report.verdict == "indeterminate"
+    wrong = [finding for finding in report.findings if finding.status in ("failed", "inconclusive")]
+    assert [(finding.code, finding.step, finding.status) for finding in wrong] == [(code, step, "inconclusive")]
+    names = ("integrity", "recompute", "replay", "fresh")
+    later = names[names.index(step) + 1 :] if step in names else names
+    assert {one.status for one in report.steps if one.step in later} <= {"skipped"}
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_defaults_take_a_bundle(made: Made) -> None:
+    assert check(made, Limits(), model=True).verdict == "accepted"
+
+
+def test_bytes_of_the_bundle(made: Made) -> None:
+    total = size(made.bundle)
+    assert check(made, Limits(bytes=total)).verdict == "accepted"
+    only(check(made, Limits(bytes=total - 1)), "limit.bytes", "structure")
+
+
+def test_bytes_of_the_reference_count_where_it_is_given(made: Made) -> None:
+    total = size(made.bundle) + size(made.model)
+    assert check(made, Limits(bytes=total), model=True).verdict == "accepted"
+    only(check(made, Limits(bytes=total - 1), model=True), "limit.bytes", "integrity")
+
+
+def test_members(made: Made) -> None:
+    entries = len(list(made.bundle.rglob("*")))
+    assert check(made, Limits(members=entries)).verdict == "accepted"
+    only(check(made, Limits(members=entries - 1)), "limit.members", "structure")
+
+
+@pytest.mark.parametrize("depth", [1, 5])
+def test_depth(made: Made, depth: int) -> None:
+    only(check(made, Limits(depth=depth)), "limit.depth", "structure")
+
+
+def test_depth_that_suffices(made: Made) -> None:
+    assert check(made, Limits(depth=20)).verdict == "accepted"
+
+
+def test_memory_of_columns(made: Made) -> None:
+    only(check(made, Limits(memory=100)), "limit.memory", "recompute")
+
+
+def test_memory_of_measuring(made: Made) -> None:
+    assert check(made, Limits(memory=1 << 30), model=True).verdict == "accepted"
+    only(check(made, Limits(memory=1 << 20), model=True), "limit.memory", "replay")
+
+
+def test_seconds_before_anything_is_hashed(made: Made) -> None:
+    times = iter(range(1000))
+    only(check(made, Limits(seconds=1), clock=lambda: float(next(times))), "limit.seconds", "structure")
+
+
+def test_seconds_while_files_are_hashed(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is looked at between two windows of a file, so that a huge one does not hold a caller up."""
+    time = 0.0
+    real = verify.__globals__["digest_file"]
+
+    def slow(source: object, sha256: bool, progress: Callable[[int], None]) -> object:
+        nonlocal time
+        time += 10
+        return real(source, sha256, progress)
+
+    monkeypatch.setitem(verify.__globals__, "digest_file", slow)
+    only(check(made, Limits(seconds=15), clock=lambda: time), "limit.seconds", "integrity")
+
+
+@pytest.mark.parametrize("name", ["bytes", "members", "depth", "seconds", "memory"])
+def test_a_limit_is_positive(name: str) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Limits(**{name: 0})
+
+
+def test_limits_from_words() -> None:
+    assert _limits([]) == Limits()
+    assert _limits(["seconds=60", "memory=1000"]) == Limits(seconds=60, memory=1000)
+    for words in (
+        ["seconds"],
+        ["seconds=0"],
+        ["seconds=-1"],
+        ["seconds=1e9"],
+        ["speed=1"],
+        ["depth=1", "depth=2"],
+        [""],
+    ):
+        with pytest.raises(Refusal) as refused:
+            _limits(words)
+        assert refused.value.code == "usage.limit"
