@@ -1,4 +1,4 @@
-"""The caller's own limits on a verification, beside the caps of the standard (BC-VER-28).
+"""The caller's own limits on a verification, beside the caps of the standard (BC-VER-29).
 
 What exceeds one is left undecided: the bundle may be good, and this verifier would not take the trouble to see.
 """
