@@ -73,6 +73,14 @@ def test_memory_of_columns(made: Made) -> None:
     only(check(made, Limits(memory=100)), "limit.memory", "recompute")
 
 
+def test_memory_is_the_machine_s_where_no_limit_is_given(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that uses one tensor a thousand times needs no large file."""
+    most = Limits().most_memory()
+    assert most is None or most > 1 << 28
+    monkeypatch.setattr("blockcert_verifier.limits._physical", lambda: 1 << 20)
+    only(check(made, Limits(), model=True), "limit.memory", "replay")
+
+
 def test_memory_of_measuring(made: Made) -> None:
     assert check(made, Limits(memory=1 << 30), model=True).verdict == "accepted"
     only(check(made, Limits(memory=1 << 20), model=True), "limit.memory", "replay")

@@ -5,7 +5,9 @@ What exceeds one is left undecided: the bundle may be good, and this verifier wo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -28,7 +30,7 @@ class Limits(Struct, frozen=True):
         seconds: of the whole verification, counted by the caller's clock. Measuring ends at it as at a time limit and
             reports what is done.
         memory: bytes that the columns of prompts and evidence may have together, and that measuring may be estimated
-            to take; None leaves it to the caps of the standard and to the machine.
+            to take; None is what this machine has, where it says so.
 
     Raises:
         ValueError: where a limit is not positive.
@@ -44,6 +46,23 @@ class Limits(Struct, frozen=True):
         values = (self.bytes, self.members, self.depth, self.seconds, 1 if self.memory is None else self.memory)
         if not all(value > 0 for value in values):
             raise ValueError("every limit must be positive")
+
+    def most_memory(self) -> int | None:
+        """The limit of memory in bytes; None where none was given and the machine does not say what it has."""
+        return _physical() if self.memory is None else self.memory
+
+
+def _physical() -> int | None:
+    """Bytes of memory of this machine, or of the container in which this runs where that has less."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+    try:
+        allowed = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except (OSError, ValueError):
+        return found
+    return min(found, int(allowed)) if allowed.isascii() and allowed.isdigit() else found
 
 
 DEFAULT = Limits()
@@ -113,6 +132,7 @@ def check_memory(needed: int, place: str, limits: Limits) -> None:
     Raises:
         Refusal: ``limit.memory``.
     """
-    if limits.memory is not None and needed > limits.memory:
-        sentence = f"{needed} bytes would be held in memory, and your limit allows {limits.memory}"
+    most = limits.most_memory()
+    if most is not None and needed > most:
+        sentence = f"{needed} bytes would be held in memory, and the limit is {most}"
         raise Refusal("limit.memory", place, sentence)

@@ -123,7 +123,7 @@ def verify(
             catch=catch_interrupt,
             announce=announce,
             clock=clock,
-            memory=limits.memory,
+            memory=limits.most_memory(),
         ),
         limits=limits,
         digest=lambda source, progress: digest_file(source, all_digests, progress),

@@ -172,7 +172,7 @@ class Rows:
         room = self.plan.memory // self.plan.jobs - work.memory
         if room < 0:
             needed = work.memory * self.plan.jobs
-            sentence = f"measuring one row is estimated to take {needed} bytes of memory, and your limit allows "
+            sentence = f"measuring one row is estimated to take {needed} bytes of memory, and the limit is "
             raise Refusal("limit.memory", "evidence.safetensors", f"{sentence}{self.plan.memory}")
         return 1 + room // max(1, work.memory_per_row)
 
