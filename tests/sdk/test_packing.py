@@ -351,6 +351,7 @@ HOSTILE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "duplicate": ("name.collision", lambda _: named("a", "a")),
     "two statements": ("name.collision", lambda _: named(STATEMENT)),
     "case collision": ("name.collision", lambda _: named("a", "A")),
+    "Unicode collision": ("name.collision", lambda _: named("ﬁle", "file")),
     "file against folder": ("name.collision", lambda _: named("a", "a/b")),
     "a folder's entry": ("name.unsafe", lambda _: named("a/")),
     "absolute": ("name.unsafe", lambda _: named("/etc/passwd")),

@@ -97,7 +97,7 @@ class WeightStore:
         return info.dtype, tensor.T if reference.transpose else tensor
 
     def shape(self, reference: TensorRef, axes: int) -> tuple[int, ...]:
-        """The shape of a tensor as it is used, sliced and transposed; refuses ``tensor.shape`` unless it has ``axes``."""
+        """The shape of a tensor as it is used, sliced and transposed; refuses ``tensor.shape`` unless of ``axes``."""
         _, tensor = self.raw(reference)
         _expect(reference, tensor, (None,) * axes)
         return tensor.shape
