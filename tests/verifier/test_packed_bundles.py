@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from blockcert.bundle import Bundle
+from blockcert.digest import digest_file
 from blockcert.dsse import parse_envelope
 from blockcert.keys import generate, save_private
 from blockcert.packing import pack
@@ -102,6 +103,30 @@ def test_altered_content_with_its_checksum_put_right_is_refused_by_its_digest(ma
     pack(copy.bundle, tmp_path / "b.zip")
     report = check(copy, tmp_path / "b.zip")
     assert [f.code for f in report.findings if f.status == "failed"] == ["integrity.digest.mismatch"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_weights_that_change_after_their_digest_was_checked_are_not_measured(
+    kind: str, made: Made, packed: Path, tmp_path: Path
+) -> None:
+    from blockcert.errors import Refusal
+    from blockcert.program import TensorRef
+    from blockcert_verifier.evaluate import WeightStore
+
+    name = "programs/surrogate.safetensors"
+    path = made.copy(tmp_path).bundle
+    if kind == "file":
+        path = tmp_path / "b.zip"
+        path.write_bytes(packed.read_bytes())
+    file = Bundle(path).file(name)
+    assert digest_file(file).size == file.size
+    changed = Path(file.path)
+    data = changed.read_bytes()
+    changed.unlink()
+    changed.write_bytes(data)
+    with pytest.raises(Refusal) as refused:
+        WeightStore({name: file}).info(TensorRef(name, "v.left"))
+    assert (refused.value.code, refused.value.place) == ("bundle.changed", name)
 
 
 def test_a_file_that_is_no_packed_bundle_is_wrong_usage(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
