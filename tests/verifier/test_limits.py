@@ -86,6 +86,19 @@ def test_memory_of_measuring(made: Made) -> None:
     only(check(made, Limits(memory=1 << 20), model=True), "limit.memory", "replay")
 
 
+def test_memory_of_fresh_prompts(made: Made) -> None:
+    """Without a replay before them, which would have been refused already."""
+    pytest.importorskip("tokenizers")
+    more = {"reference": made.model, "corpus": made.corpus, "fresh": 2, "replay": 0, "at": NOW}
+    fits = verify(made.bundle, made.without_replay, limits=Limits(memory=1 << 30), **more)
+    assert fits.fresh
+    report = verify(made.bundle, made.without_replay, limits=Limits(memory=1 << 20), **more)
+    wrong = [(finding.step, finding.code) for finding in report.findings if finding.status == "inconclusive"]
+    assert ("fresh", "limit.memory") in wrong
+    assert not report.fresh
+    assert report.verdict == "indeterminate"
+
+
 def test_seconds_before_anything_is_hashed(made: Made) -> None:
     times = iter(range(1000))
     only(check(made, Limits(seconds=1), clock=lambda: float(next(times))), "limit.seconds", "structure")

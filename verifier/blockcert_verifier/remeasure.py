@@ -152,6 +152,7 @@ class Remeasuring:
             opened.weights(opened.located),
             opened.statement.predicate.thresholds,
             choice.plan(wanted.rows, self._seed, None, self._deadline),
+            opened.statement.predicate.prompts.frame.length,
             lambda done, total: self._progress("fresh", done, total),
         )
         try:

@@ -10,7 +10,6 @@ import numpy as np
 from msgspec import Struct
 
 from blockcert.draw import replay_rows
-from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert_verifier.evaluate import Backend, extended_is_wider
 from blockcert_verifier.measure import Confirmation, Settings, measure
@@ -19,9 +18,9 @@ from blockcert_verifier.steps.judge import crash, judge, unresolved
 from blockcert_verifier.steps.outcome import failures
 from blockcert_verifier.steps.plan import Plan, Progress, ReplayInputs
 from blockcert_verifier.steps.resume import State, load, save
+from blockcert_verifier.steps.room import rows_that_fit
 from blockcert_verifier.work import Chunk, Estimate, Stopped, Task, estimate, open_engine, rates, row_work
 from blockcert_verifier.work.chunks import CRASHES
-from blockcert_verifier.work.estimate import RowWork
 
 __all__ = ["Ending", "Judged", "Rows"]
 
@@ -156,7 +155,7 @@ class Rows:
         # each has a few chunks
         shares = 1 if self.plan.jobs == 1 else _SHARES * self.plan.jobs
         size = max(1, min(_MOST_ROWS, -(-_TARGET // max(1, adds)), -(-len(left) // shares)))
-        size = min(size, self._fitting(work))
+        size = min(size, rows_that_fit(work, self.plan))
         speed = rates(Backend(self.plan.device))
         found = estimate(work, speed, rows=len(left), attributed=attributed, chunk=size, jobs=self.plan.jobs)
         if self.estimate is None:
@@ -164,17 +163,6 @@ class Rows:
             if self.plan.announce is not None and left:
                 self.plan.announce(found)
         return size
-
-    def _fitting(self, work: RowWork) -> int:
-        """How many rows at a time are estimated to fit the limit of memory; refuses ``limit.memory`` if none."""
-        if self.plan.memory is None:
-            return _MOST_ROWS
-        room = self.plan.memory // self.plan.jobs - work.memory
-        if room < 0:
-            needed = work.memory * self.plan.jobs
-            sentence = f"measuring one row is estimated to take {needed} bytes of memory, and the limit is "
-            raise Refusal("limit.memory", "evidence.safetensors", f"{sentence}{self.plan.memory}")
-        return 1 + room // max(1, work.memory_per_row)
 
     def _keep(self) -> None:
         if self.plan.state is None:
