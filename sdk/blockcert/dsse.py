@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 
 from blockcert import strict_json
 from blockcert.errors import Refusal
-from blockcert.keys import PrivateKey, PublicKey, keyid
+from blockcert.keys import PublicKey, Signs, keyid
 
 __all__ = [
     "LIMITS",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-"""The only payload type of a BlockCert envelope."""
+"""The payload type of certificates and of what others state about them."""
 MAX_SIGNATURES = 16
 """Most signatures of one envelope: each costs a pass over the payload for every key of the trust policy."""
 LIMITS = strict_json.Limits(bytes=16 << 20, nesting=4, nodes=1024, string=16 << 20)
@@ -87,18 +87,18 @@ def certificate_id(payload: bytes) -> str:
     return "blake3:" + certificate_digest(payload).hex()
 
 
-def parse_envelope(data: bytes, place: str) -> Envelope:
-    """The envelope in ``data``. No signature is verified here.
+def parse_envelope(data: bytes, place: str, payload_type: str = PAYLOAD_TYPE) -> Envelope:
+    """The envelope in ``data``, whose payload must be of ``payload_type``. No signature is verified here.
 
     Raises:
         Refusal: what the JSON gate refuses, ``envelope.base64``, ``envelope.payload_type``.
     """
     raw = strict_json.decode(data, _EnvelopeJson, place, LIMITS)
-    if raw.payload_type != PAYLOAD_TYPE:
+    if raw.payload_type != payload_type:
         raise Refusal(
             "envelope.payload_type",
             f"{place}: $.payloadType",
-            f"The payload's type must be {PAYLOAD_TYPE}, not {raw.payload_type[:80]!r}.",
+            f"The payload's type must be {payload_type}, not {raw.payload_type[:80]!r}.",
         )
     signatures = tuple(
         Signature(signature.keyid, _base64(signature.sig, f"{place}: $.signatures[{i}].sig"))
@@ -125,11 +125,12 @@ def encode_envelope(envelope: Envelope) -> bytes:
     return data
 
 
-def add_signature(envelope: Envelope, key: PrivateKey, place: str = "envelope") -> Envelope:
+def add_signature(envelope: Envelope, key: Signs, place: str = "envelope") -> Envelope:
     """The envelope with one more signature at the end; its payload and other signatures stay as they are.
 
     Raises:
-        Refusal: ``signature.exists`` where this key has signed already, ``envelope.full`` at the cap.
+        Refusal: ``signature.exists`` where this key has signed already, ``envelope.full`` at the cap,
+            ``signature.not_made`` where what ``key`` made is not its public key's signature.
     """
     message = pae(envelope.payload_type, envelope.payload)
     if any(key.public.verify(signature.sig, message) for signature in envelope.signatures):
@@ -137,6 +138,9 @@ def add_signature(envelope: Envelope, key: PrivateKey, place: str = "envelope") 
     if len(envelope.signatures) >= MAX_SIGNATURES:
         raise Refusal("envelope.full", place, f"An envelope has at most {MAX_SIGNATURES} signatures; this one is full.")
     signature = Signature(keyid(key.public), key.sign(message))
+    if not key.public.verify(signature.sig, message):
+        sentence = "What the signer gave back is not a signature of this by the public key that was named."
+        raise Refusal("signature.not_made", place, sentence)
     return Envelope(envelope.payload, envelope.payload_type, (*envelope.signatures, signature))
 
 

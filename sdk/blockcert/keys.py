@@ -14,7 +14,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -24,6 +24,7 @@ __all__ = [
     "NamedKey",
     "PrivateKey",
     "PublicKey",
+    "Signs",
     "check_key_name",
     "fingerprint",
     "format_public",
@@ -89,6 +90,19 @@ class PrivateKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return Ed25519PrivateKey.from_private_bytes(self._seed).sign(message)
+
+
+class Signs(Protocol):
+    """What can sign: a private key, or whoever holds one elsewhere."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The public key under which its signatures hold."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64 bytes of the Ed25519 signature of ``message``."""
+        ...
 
 
 class NamedKey(NamedTuple):

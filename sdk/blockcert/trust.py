@@ -8,7 +8,7 @@ is not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction
 from typing import Annotated, Literal, TypeAlias
@@ -22,16 +22,19 @@ from blockcert.errors import Refusal
 from blockcert.findings import STEPS, StepName
 from blockcert.keys import NamedKey, PublicKey, check_key_name, keyid, public_from_hex
 from blockcert.numbers import parse_decimal
+from blockcert.printable import PRINTABLE
 from blockcert.program import Decimal, Hash
 from blockcert.statement import PREDICATE_TYPE, PREDICATE_VERSION, Basis, Time
 from blockcert.times import format_time, parse_time
 
 __all__ = [
     "NO_LIMITS",
+    "ROLES",
     "Accept",
     "Authority",
     "Coverage",
     "Limits",
+    "Revocation",
     "Role",
     "Signer",
     "Thresholds",
@@ -43,9 +46,12 @@ __all__ = [
     "parse_policy",
 ]
 
-Role: TypeAlias = Literal["producer", "auditor", "revoker"]
+Role: TypeAlias = Literal["producer", "auditor", "revoker", "owner"]
+ROLES: tuple[Role, ...] = ("producer", "auditor", "revoker", "owner")
+"""What a key may sign: certificates, reviews of them, revocation lists, and the policy that follows this one."""
 Positive: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 53)]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+Source: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=PRINTABLE)]
 
 _GATE = strict_json.Limits(bytes=1 << 20, nesting=8, nodes=1 << 14, string=1024)
 _SIZES = ("relative_drift", "kl_mean", "loss_difference", "logit_difference")
@@ -64,15 +70,24 @@ class TrustedKey(_Record, frozen=True):
     name: str
     algorithm: Literal["ed25519"]
     public_key: Hash
-    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=3)]
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1, max_length=4)]
     not_before: Time | None
     not_after: Time | None
 
 
 class Thresholds(_Record, frozen=True):
-    """How many different keys of a role must have signed."""
+    """How many different keys of a role must have signed; ``auditor``: must have approved the certificate."""
 
     producer: Annotated[int, Meta(ge=1, le=256)]
+    auditor: Annotated[int, Meta(ge=0, le=256)] = 0
+    revoker: Annotated[int, Meta(ge=1, le=256)] = 1
+    owner: Annotated[int, Meta(ge=1, le=256)] = 1
+
+
+class Revocation(_Record, frozen=True):
+    """A revocation list is asked for; ``source`` says in words where its owner publishes it."""
+
+    source: Source
 
 
 class Accept(_Record, frozen=True):
@@ -104,7 +119,10 @@ class Limits(_Record, frozen=True):
 
 
 class TrustPolicy(_Record, frozen=True):
-    """A whole policy. Made by :func:`parse_policy` or :func:`new_policy`, which check it."""
+    """A whole policy. Made by :func:`parse_policy` or :func:`new_policy`, which check it.
+
+    ``number`` counts the policies of one owner, from 1; ``revocation`` is null where no list is asked for.
+    """
 
     type: Literal["blockcert-trust-policy"]
     version: Literal[1]
@@ -113,6 +131,12 @@ class TrustPolicy(_Record, frozen=True):
     accept: Accept
     require: Annotated[tuple[StepName, ...], Meta(max_length=7)]
     limits: Limits
+    number: Positive = 1
+    revocation: Revocation | None = None
+
+    def able(self, role: Role) -> int:
+        """How many keys have the role."""
+        return sum(role in key.roles for key in self.keys)
 
 
 NO_LIMITS = Limits(None, None, None, None, None, None, None, None, None)
@@ -139,22 +163,33 @@ def new_policy(
     limits: Limits = NO_LIMITS,
     not_before: datetime | None = None,
     not_after: datetime | None = None,
+    others: Mapping[Role, Sequence[NamedKey]] = {},
+    auditors: int = 0,
+    revocation: Revocation | None = None,
 ) -> TrustPolicy:
     """A policy that trusts ``producers``; with ``replay`` it requires rows to be measured again.
+
+    ``others`` are the keys of the other roles; one that stands in several places is one key with several roles.
+    ``auditors`` is how many of them must approve a certificate.
 
     Raises:
         Refusal: as :func:`parse_policy`, with the place ``new policy``.
     """
     start = None if not_before is None else format_time(not_before)
     end = None if not_after is None else format_time(not_after)
+    roles: dict[tuple[str, str], list[Role]] = {}
+    for role in ROLES:
+        for name, key in producers if role == "producer" else others.get(role, ()):
+            roles.setdefault((name, key.raw.hex()), []).append(role)
     policy = TrustPolicy(
         type="blockcert-trust-policy",
         version=1,
-        keys=tuple(TrustedKey(name, "ed25519", key.raw.hex(), ("producer",), start, end) for name, key in producers),
-        thresholds=Thresholds(threshold),
+        keys=tuple(TrustedKey(name, "ed25519", key, tuple(found), start, end) for (name, key), found in roles.items()),
+        thresholds=Thresholds(threshold, auditors),
         accept=Accept((PREDICATE_TYPE,), (PREDICATE_VERSION,)),
         require=tuple(step for step in STEPS if step != "fresh" and (replay or step != "replay")),
         limits=limits,
+        revocation=revocation,
     )
     return parse_policy(encode_policy(policy), "new policy")
 
@@ -169,13 +204,13 @@ def encode_policy(policy: TrustPolicy) -> bytes:
 
 def _check(policy: TrustPolicy, place: str) -> None:
     _check_keys(policy, place)
-    able = sum("producer" in key.roles for key in policy.keys)
-    if policy.thresholds.producer > able:
-        raise Refusal(
-            "trust.threshold",
-            f"{place}: $.thresholds.producer",
-            f"At least {policy.thresholds.producer} producers must sign, and {able} keys have that role.",
-        )
+    for role in ROLES:
+        able, needed = policy.able(role), getattr(policy.thresholds, role)
+        # a policy without owners or revokers is never rotated and asks for no list: one that has them must manage
+        asked = able > 0 or role in ("producer", "auditor") or (role == "revoker" and policy.revocation is not None)
+        if asked and needed > able:
+            sentence = f"At least {needed} keys of the role {role} must sign, and {able} keys have that role."
+            raise Refusal("trust.threshold", f"{place}: $.thresholds.{role}", sentence)
     if len(set(policy.require)) != len(policy.require):
         raise Refusal("trust.require", f"{place}: $.require", "A step is required twice.")
     for step in _FOUNDATION:
@@ -269,6 +304,7 @@ def authorised(
     now: datetime,
     issued_at: datetime | None,
     place: str = "statement.dsse.json",
+    revoked: Mapping[bytes, str] = {},
 ) -> Authority:
     """Which keys of ``policy`` signed ``envelope`` and count, and why each other signature does not.
 
@@ -279,10 +315,11 @@ def authorised(
        statement gives itself. That time stands in the payload, which must not be read before it is
        verified: with None only ``now`` is asked for, and the call is made again once the statement has been
        read.
+    4. A key among ``revoked``, raw bytes to why, counts for nothing, whenever it says that it signed.
 
     Reasons, in the order of the signatures: ``signature.unknown_key``, ``signature.invalid`` (the key that
     it names is trusted, and it is not that key's signature), ``signature.repeated``,
-    ``signature.key_not_valid_now``, ``signature.key_not_valid_when_issued``.
+    ``signature.key_revoked``, ``signature.key_not_valid_now``, ``signature.key_not_valid_when_issued``.
     """
     message = pae(envelope.payload_type, envelope.payload)
     keys = [(entry, PublicKey(bytes.fromhex(entry.public_key))) for entry in policy.keys]
@@ -297,7 +334,13 @@ def authorised(
             discounted.append(_unverified(ids.get(signature.keyid), at))
             continue
         entry, key = found
-        reason = _repeated(entry, at) if key.raw in counted else _untimely(entry, now, issued_at, at)
+        if key.raw in counted:
+            reason = _repeated(entry, at)
+        elif key.raw in revoked:
+            sentence = f"The key {entry.name} was revoked: {revoked[key.raw]}."
+            reason = Refusal("signature.key_revoked", at, sentence)
+        else:
+            reason = _untimely(entry, now, issued_at, at)
         if reason is not None:
             discounted.append(reason)
         else:

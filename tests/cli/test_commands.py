@@ -289,6 +289,7 @@ def test_trust_in_several_keys_and_a_threshold(tmp_path: Path, monkeypatch: pyte
         (["trust", "new", "--producer", "trust.txt", "--out", "t.json"], "key.format"),
         (["keygen", "vendor"], "key.exists"),
         (["keygen", "a b"], "key.name"),
+        (["keygen", "keys/vendor"], "key.name"),
         (["keygen", "new", "--folder", "nowhere"], "file.missing"),
         (["keygen", "new", "--passphrase-file", "nowhere"], "passphrase.file"),
     ],

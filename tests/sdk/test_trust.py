@@ -117,7 +117,7 @@ BAD_POLICIES: dict[str, tuple[bytes, str, str]] = {
         "json.type",
         "$.keys[0].algorithm",
     ),
-    "an unknown role": (policy_json(keys=[key_json(0, roles=["owner"])]), "json.type", "$.keys[0].roles[0]"),
+    "an unknown role": (policy_json(keys=[key_json(0, roles=["root"])]), "json.type", "$.keys[0].roles[0]"),
     "a key without a role": (policy_json(keys=[key_json(0, roles=[])]), "json.type", "$.keys[0].roles"),
     "a role given twice": (
         policy_json(keys=[key_json(0, roles=["producer", "producer"])]),

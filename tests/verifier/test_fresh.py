@@ -387,15 +387,23 @@ def test_own_texts_that_differ_change_no_verdict(case: Case, made: Made, tmp_pat
     assert codes(findings) == {("fresh.not_run", "skipped")}
 
 
-@pytest.mark.parametrize(
-    ("content", "why"), [(b"\xff\xfe", "not UTF-8"), (b"t1 t2", "no window of 8 tokens"), (b"", "empty")]
-)
-def test_own_texts_that_give_no_window_are_told_so(content: bytes, why: str, made: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "code"), [(b"\xff\xfe", "prompts.not_utf8"), (b"", "prompts.empty")])
+def test_an_own_text_that_is_none_is_refused_before_any_work(
+    content: bytes, code: str, made: Made, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.txt"
     path.write_bytes(content)
+    with pytest.raises(Refusal) as refused:
+        verify(tmp_path / "no-bundle", made.policy, own=(path,), at=NOW)
+    assert (refused.value.code, refused.value.place) == (code, str(path))
+
+
+def test_an_own_text_that_gives_no_window_is_told_so(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_bytes(b"t1 t2")
     report = run(made, 0, own=(path,))
     assert report.fresh == ()
-    assert any(why in f.message for f in report.findings if f.code == "fresh.not_run")
+    assert any("no window of 8 tokens" in f.message for f in report.findings if f.code == "fresh.not_run")
 
 
 def test_own_texts_need_the_frames_tokenizer(made: Made, tmp_path: Path) -> None:
@@ -435,6 +443,9 @@ def test_a_verdict_waits_for_fresh_prompts_that_were_asked_for(made: Made) -> No
     assert next(step for step in accepted.steps if step.step == "fresh").required
     without = verify(made.bundle, made.without_replay, reference=made.model, fresh=2, at=NOW)
     assert without.verdict == "indeterminate"
-    assert without.sentence.startswith("INDETERMINATE: you asked for fresh")
+    assert without.sentence == (
+        "INDETERMINATE: you asked for fresh, which did not run: "
+        "fresh windows are drawn from the frame's corpus, which was not given whole."
+    )
     nothing = replace(made.policy, require=())
     assert verify(made.bundle, nothing, reference=made.model, fresh=0, at=NOW).verdict == "indeterminate"

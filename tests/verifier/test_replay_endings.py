@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from blockcert.draw import replay_rows
 from blockcert.errors import Refusal
 from blockcert.statistics import audit_bound, rows_needed
 from blockcert_verifier import Report, verify
-from blockcert_verifier.steps import measuring
+from blockcert_verifier.steps import measuring, recount
 from blockcert_verifier.work import Chunk, ChunkResult, Estimate, LocalEngine, Stopped, Tick, chunks, processes
 from tests.support.bundles import NOW, Made, make_bundle, restate, rewrite_column
 
@@ -300,3 +301,22 @@ def test_progress_in_several_processes_reaches_the_whole(made: Made) -> None:
     check(made, jobs=2, progress=lambda step, done, total: seen.append((done, total)) if step == "replay" else None)
     assert seen[-1][0] == seen[-1][1]
     assert all(done <= total for done, total in seen)
+
+
+def test_no_process_outlives_an_interruption_before_the_rows(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def remembered(*given: Any, **named: Any) -> subprocess.Popen[bytes]:
+        started.append(real(*given, **named))
+        return started[-1]
+
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes.subprocess, "Popen", remembered)
+    monkeypatch.setattr(recount, "recount", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        check(made, jobs=2)
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)

@@ -138,7 +138,14 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
     wanted: tuple[StepName, ...] = (*trust.require, *seen.asked)
     missing: list[StepName] = [step for step in wanted if step_status(seen.findings, step) != "passed"]
     missing = [step for i, step in enumerate(missing) if step not in missing[:i]]
-    return f"INDETERMINATE: {_who(missing, trust)} {', '.join(missing) or 'no step at all'}, which did not run."
+    did_not = f"{_who(missing, trust)} {', '.join(missing) or 'no step at all'}, which did not run"
+    return f"INDETERMINATE: {did_not}{_why(missing, seen.findings)}."
+
+
+def _why(missing: Sequence[StepName], findings: Sequence[Finding]) -> str:
+    """Why the one step that is missing did not run, where a finding says so."""
+    said = [finding.message for finding in findings if [finding.step] == list(missing) and finding.status == "skipped"]
+    return f": {said[0]}" if said else ""
 
 
 def _who(missing: Sequence[StepName], trust: TrustPolicy) -> str:

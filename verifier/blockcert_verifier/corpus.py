@@ -21,7 +21,7 @@ from blockcert.errors import Refusal
 from blockcert.printable import plain
 from blockcert.statement import CorpusFile, Tokenizer
 
-__all__ = ["Population", "read_population", "starting_token"]
+__all__ = ["Population", "read_population", "read_text", "starting_token"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 MOST_TOKENIZER_BYTES = 1 << 28
@@ -99,13 +99,12 @@ def read_population(
     corpus: list[CorpusFile] = []
     streams: list[Array] = []
     for path in files:
-        data = _read(path)
+        data, text = read_text(path)
         digest = blake3_bytes(data)
         if any(digest == other.blake3 for other in corpus):
             raise Refusal(
                 "prompts.duplicate", str(path), "this text stands in the corpus twice: its windows would be too"
             )
-        text = _text(data, path)
         try:
             stream = np.array(opened.encode(text, add_special_tokens=False).ids, dtype=np.int32)
         except BaseException as error:
@@ -131,19 +130,20 @@ def _outside(token: int, vocabulary: int) -> str:
     return f"token {token} is outside the model's vocabulary of {vocabulary}: is this the model's tokenizer?"
 
 
-def _read(path: Path) -> bytes:
+def read_text(path: Path) -> tuple[bytes, str]:
+    """The bytes of a file and the text that they are in UTF-8.
+
+    Raises:
+        Refusal: ``prompts.not_found``, ``prompts.empty``, ``prompts.not_utf8``.
+    """
     if not path.is_file():
         what = "it is not a file" if path.exists() else "there is no such file"
         raise Refusal("prompts.not_found", str(path), f"{what}; prompts are made from text files")
     data = path.read_bytes()
     if not data:
         raise Refusal("prompts.empty", str(path), "the file is empty; prompts are drawn from its text")
-    return data
-
-
-def _text(data: bytes, path: Path) -> str:
     try:
-        return data.decode("utf-8")
+        return data, data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refusal("prompts.not_utf8", str(path), f"the file is not UTF-8 text (at byte {error.start})") from None
 

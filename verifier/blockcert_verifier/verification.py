@@ -90,8 +90,8 @@ def verify(
 
     Raises:
         Refusal: a wrong path (`bundle.not_found`, `bundle.no_statement`, `reference.not_found`, `corpus.not_found`
-            ...), a policy that is none, or a package that is missing (`install.corpus`). Nothing else that is wrong
-            with a bundle is raised.
+            ...), a policy that is none, an own text that is empty or not UTF-8 (`prompts.empty`, `prompts.not_utf8`),
+            or a package that is missing (`install.corpus`). Nothing else that is wrong with a bundle is raised.
         ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
     """
     now = datetime.now(UTC) if at is None else at
@@ -108,7 +108,7 @@ def verify(
         reference=_folder(reference),
         published={} if published is None else read_published(Path(published)),
         corpus=Corpus(tuple(map(_file, corpus)), None if tokenizer is None else _file(tokenizer)),
-        own=tuple(_file(path) for path in own),
+        own=tuple(_text(path) for path in own),
         fresh=fresh,
         transformers=transformers,
         measuring=Measuring(
@@ -166,4 +166,11 @@ def _file(path: Path | str) -> Path:
     if not Path(path).is_file():
         what = "this is not a file" if Path(path).exists() else "there is no such file"
         raise Refusal("corpus.not_found", str(path), f"{what}; the corpus and its tokenizer are given as files")
+    return Path(path)
+
+
+def _text(path: Path | str) -> Path:
+    from blockcert_verifier.corpus import read_text
+
+    read_text(_file(path))  # a caller's own mistake is said before any work
     return Path(path)

@@ -28,6 +28,8 @@ def keygen(
     from blockcert.errors import Refusal
     from blockcert_producers.cli.passphrase import passphrase
 
+    if len(Path(name).parts) > 1:
+        raise Refusal("key.name", "NAME", f"{name!r} is a path; give the name alone, and --folder {Path(name).parent}")
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
     keys.check_key_name(name, "NAME")
     if not folder.is_dir():

@@ -12,6 +12,7 @@ from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
 from blockcert.file_range import Source
 from blockcert.findings import Finding
+from blockcert.review import is_appended
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.locate import Located, file_size
@@ -26,9 +27,12 @@ Digest = Callable[[Source], FileDigests]
 
 
 def listing(statement: Statement, present: Collection[str], envelope: str) -> list[Finding]:
-    """Whether the bundle holds exactly the files that the statement lists: `present` but for the `envelope` itself."""
+    """Whether the bundle holds exactly the files that the statement lists.
+
+    `present` but for the `envelope` itself and for what other parties appended (BC-TRU-23), which answers for itself.
+    """
     listed = {s.name for s in statement.subject if not s.name.startswith(REFERENCE_PREFIX)}
-    found = set(present) - {envelope}
+    found = {name for name in present if not is_appended(name)} - {envelope}
     return [
         *(
             failed(

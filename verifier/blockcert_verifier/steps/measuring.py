@@ -65,6 +65,7 @@ class Rows:
             self._resume(plan.state)
         rows = inputs.table.shape.rows
         self.order = replay_rows(inputs.certificate, self.seed, rows, min(plan.asked, rows))
+        self.engine.prepare(len(self._left()))
 
     def _resume(self, path: Path) -> None:
         state = load(path, self.inputs.certificate, self.plan.seed if self.plan.repeatable else None)

@@ -35,8 +35,11 @@ def replay(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Audit,
     from blockcert_verifier.steps.recount import recount
 
     run = Rows(inputs, plan, progress)
-    findings = recount(inputs.statement, inputs.reference, inputs.surrogate, run.pair.store)
-    judged = run.measure()
+    try:
+        findings = recount(inputs.statement, inputs.reference, inputs.surrogate, run.pair.store)
+        judged = run.measure()
+    finally:
+        run.engine.close()
     findings += judged.findings
     findings += _ending(plan, run.ending, judged)
     if not findings or all(finding.status == "skipped" for finding in findings):

@@ -104,6 +104,14 @@ class ChunkResult(Struct, frozen=True):
 class Engine(Protocol):
     """Measures chunks, in this process or in others."""
 
+    def prepare(self, rows: int) -> None:
+        """Make ready for so many rows, while the caller does other things."""
+        ...
+
+    def close(self) -> None:
+        """Give up what :meth:`prepare` made ready and no :meth:`run` used."""
+        ...
+
     def run(self, chunks: Sequence[Chunk], tick: Tick) -> Iterator[tuple[int, ChunkResult]]:
         """Each chunk's number and result, as they come; closing the iterator ends the work."""
         ...

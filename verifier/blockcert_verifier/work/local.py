@@ -17,6 +17,12 @@ class LocalEngine:
         self._task = task
         self._pair = task.pair() if pair is None else pair
 
+    def prepare(self, rows: int) -> None:
+        """Nothing: this process runs already."""
+
+    def close(self) -> None:
+        """Nothing: there is nothing to end."""
+
     def run(self, chunks: Sequence[Chunk], tick: Tick) -> Iterator[tuple[int, ChunkResult]]:
         """Each chunk's number and result, in order."""
         for number, chunk in enumerate(chunks):

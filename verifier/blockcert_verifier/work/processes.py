@@ -55,31 +55,36 @@ def _environment(jobs: int) -> dict[str, str]:
 
 
 class _Worker:
-    """One worker process, started when it is first needed and again where it was lost."""
+    """One worker process, started when it is first needed or before, and again where it was lost."""
 
     def __init__(self, task: Task, environment: dict[str, str]) -> None:
         self._task, self._environment = task, environment
         self._process: subprocess.Popen[bytes] | None = None
+        self._told = False
         self.done = 0.0
         """Rows' worth of the current chunk that is done."""
         self.retired = False
         """Whether the work has ended, so that nothing is to be started again."""
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
+    def start(self) -> None:
+        """Start the process, which then imports what it needs while this one goes on."""
+        self._told = False
+        self._process = subprocess.Popen(
             [sys.executable, *_WORKER],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=self._environment,
             start_new_session=True,  # an interruption of this process is this process's to handle
         )
-        self._process = process
-        task = self._task
+
+    def _begin(self) -> None:
+        """Say what is to be measured; the process reads it as soon as it can."""
+        self._told = True
+        task, process = self._task, self._process
         weights = {name: os.path.abspath(one) if isinstance(one, Path) else one for name, one in task.weights.items()}
         settings = task.settings
         begin = Begin(task.reference, task.surrogate, weights, settings.relative, settings.loss, task.device)
-        send(process.stdin, begin)  # type: ignore[arg-type]
-        return process
+        send(process.stdin, begin)  # type: ignore[arg-type,union-attr]
 
     def measure(self, chunk: Chunk) -> ChunkResult:
         """The result of a chunk; raises ``_Lost`` where the process dies over it."""
@@ -87,9 +92,13 @@ class _Worker:
         if self.retired:
             raise _Lost
         try:
-            process = self._process or self._start()
-            send(process.stdin, encode_chunk(chunk))  # type: ignore[arg-type]
-            while isinstance(frame := receive(process.stdout), Advance):  # type: ignore[arg-type]
+            if self._process is None:
+                self.start()
+            if not self._told:
+                self._begin()
+            process = self._process
+            send(process.stdin, encode_chunk(chunk))  # type: ignore[arg-type,union-attr]
+            while isinstance(frame := receive(process.stdout), Advance):  # type: ignore[arg-type,union-attr]
                 self.done = frame.rows
         except OSError:
             frame = None
@@ -133,12 +142,29 @@ class ProcessEngine:
     """Measures in ``jobs`` processes of the same installation."""
 
     def __init__(self, task: Task, jobs: int) -> None:
-        self._task, self._jobs = task, jobs
+        self._task, self._jobs, self._environment = task, jobs, _environment(jobs)
+        self._prepared: list[_Worker] = []
+
+    def prepare(self, rows: int) -> None:
+        """Start the processes for so many rows, so that they are ready when the work is; :meth:`close` ends them."""
+        self._prepared = [self._worker() for _ in range(min(self._jobs, rows))]
+        for worker in self._prepared:
+            worker.start()
+
+    def close(self) -> None:
+        """End the processes that were prepared and never used."""
+        for worker in self._prepared:
+            worker.close()
+        self._prepared = []
+
+    def _worker(self) -> _Worker:
+        return _Worker(self._task, self._environment)
 
     def run(self, chunks: Sequence[Chunk], tick: Tick) -> Iterator[tuple[int, ChunkResult]]:
         """Each chunk's number and result, as they are finished; closing the iterator ends the processes."""
-        environment = _environment(self._jobs)
-        workers = [_Worker(self._task, environment) for _ in range(min(self._jobs, len(chunks)))]
+        wanted = min(self._jobs, len(chunks))
+        workers, self._prepared = self._prepared[:wanted], self._prepared[wanted:]
+        workers += [self._worker() for _ in range(wanted - len(workers))]
         idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in workers:
             idle.put(worker)
