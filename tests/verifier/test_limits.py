@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from blockcert.errors import Refusal
+from blockcert.trust import encode_policy
+from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
 from blockcert_verifier.cli import _limits
 from tests.support.bundles import NOW, Made, make_bundle
@@ -122,6 +124,15 @@ def test_seconds_while_files_are_hashed(made: Made, monkeypatch: pytest.MonkeyPa
 def test_a_limit_is_positive(name: str) -> None:
     with pytest.raises(ValueError, match="positive"):
         Limits(**{name: 0})
+
+
+def test_the_command_takes_limits(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trust.json").write_bytes(encode_policy(made.without_replay))
+    words = ["verify", str(made.bundle), "--trust", str(tmp_path / "trust.json"), "--at", "2026-11-23T00:00:00Z"]
+    assert run([*words, "--limit", "seconds=3600", "--limit", "memory=1000000000"]) == 0
+    assert run([*words, "--limit", "bytes=1"]) == 3
+    assert "limit" in capsys.readouterr().out
+    assert run([*words, "--limit", "speed=1"]) == 2
 
 
 def test_limits_from_words() -> None:
