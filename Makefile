@@ -4,6 +4,7 @@ PYTHON ?= python3
 #   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
 DEVICE ?= cpu
+SECONDS_EACH ?= 300
 JOBS ?= 2
 
 VENV := .venv
@@ -13,12 +14,13 @@ READY := $(VENV)/.ready
 BASE_READY := $(BASE)/.ready
 SOURCES := $(shell find sdk verifier producers schemas -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint unit bench lean format clean help
+.PHONY: demo test lint unit bench fuzz lean format clean help
 
 help:
 	@echo "make demo    certify the two embedded models, verify them in a clean environment, show a refusal"
 	@echo "make test    lint, types, import contracts and all tests"
 	@echo "make bench   benchmarks, as ratios measured side by side"
+	@echo "make fuzz    coverage-guided fuzzing of every reader and of verify, $(SECONDS_EACH) seconds each"
 	@echo "make lean    check the Lean library"
 
 $(READY): pyproject.toml
@@ -55,6 +57,10 @@ test: lint unit
 
 bench: $(READY) $(BASE_READY)
 	$(BIN)/python -m tests.benchmarks
+
+fuzz: $(READY)
+	$(BIN)/pip install --quiet --group fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH)
 
 lean:
 	bash lean/check.sh

@@ -24,6 +24,7 @@ from blockcert.errors import Refusal
 from blockcert.packing import pack
 from blockcert.program import Program
 from blockcert.safetensors_file import read_header_bytes
+from blockcert.trust import encode_policy, parse_policy
 from blockcert.wellformed import problems
 from blockcert_verifier import to_json, verify
 from tests.fuzz.instructions import Instructions, change_bytes, change_cells, change_json, change_tensors
@@ -89,6 +90,16 @@ def tensors(data: bytes) -> None:
         assert info.begin == at
         at = info.end
     assert at == len(data)
+
+
+def policy(data: bytes) -> None:
+    """A trust policy that is read is written and read again as the same."""
+    try:
+        found = parse_policy(data, "fuzz")
+    except Refusal as refusal:
+        refused(refusal)
+        return
+    assert parse_policy(encode_policy(found), "fuzz") == found
 
 
 class Archive:
@@ -164,8 +175,9 @@ class Whole:
             else:
                 self._altered_archive(read)
         except Refusal as refusal:
-            refused(refusal)  # a wrong path: nothing that a bundle's content may cause
-            assert refusal.code in ("bundle.not_a_folder", "bundle.no_statement"), refusal
+            refused(refusal)
+            if refusal.code not in ("bundle.not_a_folder", "bundle.no_statement"):
+                raise AssertionError(f"raised, and not a finding: {refusal}") from refusal
 
     def _changed(self, name: str, read: Instructions) -> bytes:
         data = self._files[name]
@@ -238,16 +250,13 @@ class Whole:
         sign_again(self._made.bundle, self._made.key, payload)
 
 
-def _archive(folder: Path) -> Target:
-    return Archive(folder)
-
-
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "json": lambda _: json_gate,
     "envelope": lambda _: envelope,
-    "zip": _archive,
+    "zip": Archive,
     "program": lambda _: program,
     "tensors": lambda _: tensors,
+    "policy": lambda _: policy,
     "altered": lambda folder: Whole(folder, signed=False),
     "signed": lambda folder: Whole(folder, signed=True),
     "replayed": lambda folder: Whole(folder, signed=True, replay=True),
@@ -260,6 +269,8 @@ def seeds(name: str, made: Made, folder: Path) -> list[bytes]:
     bundle = made.bundle
     if name in ("altered", "signed", "replayed"):
         return [bytes([number]) + bytes(range(number, number + 24)) for number in range(0, 200, 8)]
+    if name == "policy":
+        return [encode_policy(made.policy), encode_policy(made.without_replay)]
     if name == "zip":
         small = folder / "small"
         shutil.rmtree(small, ignore_errors=True)
@@ -272,11 +283,8 @@ def seeds(name: str, made: Made, folder: Path) -> list[bytes]:
     pattern = {"json": "*.json", "envelope": STATEMENT, "program": "programs/*.json", "tensors": "*.safetensors"}[name]
     found = [path.read_bytes() for path in bundle.rglob(pattern)]
     if name == "tensors":
-        found += [
-            (8 + len(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}') - 8).to_bytes(8, "little")
-            + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-            + b"abcd"
-        ]
+        header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+        found.append(len(header).to_bytes(8, "little") + header + b"abcd")
     if name == "json":
         found += [b'{"a":[1,-2,"\\ud83d\\ude00",null,true]}', b'"\\u0000"', b"9007199254740991"]
     return found

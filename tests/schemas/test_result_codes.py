@@ -38,7 +38,12 @@ def statuses() -> Iterator[tuple[str, str]]:
     """The status and the code of every finding that the verifier's sources make with a status of their own."""
     for path in (ROOT / "verifier").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 4):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) in (3, 4)):
+                continue
+            first = node.args[0]
+            if node.func.id == "Refusal" and isinstance(first, ast.Constant) and str(first.value).startswith("limit."):
+                yield "inconclusive", str(first.value)  # as `from_refusal` has it
+            if len(node.args) != 4:
                 continue
             code = node.args[1]
             if node.func.id in ("passed", "skipped", "inconclusive") and isinstance(code, ast.Constant):

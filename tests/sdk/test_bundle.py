@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,9 @@ HOSTILE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "device name": ("name.unsafe", lambda f: (f / "aux.json").touch()),
     "folder with an unsafe name": ("name.unsafe", lambda f: (f / "a:").mkdir()),
     "case collision": ("name.collision", lambda f: (f / "EVIDENCE").touch()),
+    "Unicode collision": ("name.collision", lambda f: make(f, {"ﬁle": b"", "file": b""})),
+    "Unicode collision of folders": ("name.collision", lambda f: make(f, {"straße/x": b"", "STRASSE/y": b""})),
+    "not in normal form": ("name.unsafe", lambda f: (f / "e\u0301").touch()),
     "case collision of folders": ("name.collision", lambda f: make(f, {"A/x": b""})),
     "file against folder": ("name.collision", lambda f: (f / "A").touch()),
 }
@@ -130,6 +135,37 @@ def test_hostile_folders_are_refused(case: str, tmp_path: Path, monkeypatch: pyt
     code, spoil = HOSTILE[case]
     spoil(folder)
     assert refusal(lambda: Bundle(folder)).code == code
+
+
+def test_a_device_is_refused_and_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make(tmp_path / "b")
+    try:
+        os.mknod(folder / "x", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    except (AttributeError, PermissionError):
+        pytest.skip("only the superuser makes devices")
+
+    def never(*_: object) -> int:
+        raise AssertionError("opened")
+
+    monkeypatch.setattr(os, "open", never)
+    assert refusal(lambda: Bundle(folder)).code == "bundle.special_file"
+
+
+def test_a_million_files_are_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk ends at the cap, whatever else is there."""
+    folder, seen = make(tmp_path / "b"), 0
+
+    [entry] = [one for one in os.scandir(folder) if one.name == "evidence"]
+
+    def many() -> Iterator[os.DirEntry[str]]:
+        nonlocal seen
+        for _ in range(10**6):
+            seen += 1
+            yield entry
+
+    monkeypatch.setattr(os, "scandir", lambda _: contextlib.closing(many()))
+    assert refusal(lambda: Bundle(folder)).code == "bundle.too_many_files"
+    assert seen == 10_001
 
 
 def test_a_statement_that_is_a_link_is_refused(tmp_path: Path) -> None:

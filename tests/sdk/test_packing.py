@@ -111,12 +111,15 @@ def test_tensors_map_in_place(tmp_path: Path) -> None:
 
     folder = make(tmp_path / "b", {STATEMENT: b"{}", "padding": b"x" * 5000})
     weights = np.arange(300, dtype="<f4").reshape(3, 100)
-    write(folder / "w.safetensors", {"w": ("F32", (3, 100), weights.tobytes())})
+    odd = {"five": ("U8", (5,), b"12345"), "odd": ("F32", (3, 100), weights.tobytes())}
+    write(folder / "w.safetensors", {"w": ("F32", (3, 100), weights.tobytes()), **odd})
     pack(folder, tmp_path / "b.zip")
     file = Bundle(tmp_path / "b.zip").file("w.safetensors")
     assert read_header(file, "w") == read_header(folder / "w.safetensors", "w")
-    found = WeightStore({"w.safetensors": file}).raw(TensorRef("w.safetensors", "w"))[1]
+    store = WeightStore({"w.safetensors": file})
+    found = store.raw(TensorRef("w.safetensors", "w"))[1]
     assert (found == weights).all()
+    assert (store.floats(TensorRef("w.safetensors", "odd")) == weights).all()  # of any alignment
     assert not found.flags.owndata
     assert found.ctypes.data % ALIGNMENT == 0
 
@@ -351,6 +354,7 @@ HOSTILE: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "duplicate": ("name.collision", lambda _: named("a", "a")),
     "two statements": ("name.collision", lambda _: named(STATEMENT)),
     "case collision": ("name.collision", lambda _: named("a", "A")),
+    "Unicode collision": ("name.collision", lambda _: named("ﬁle", "file")),
     "file against folder": ("name.collision", lambda _: named("a", "a/b")),
     "a folder's entry": ("name.unsafe", lambda _: named("a/")),
     "absolute": ("name.unsafe", lambda _: named("/etc/passwd")),

@@ -122,9 +122,9 @@ def test_a_file_of_another_size_is_not_read(
         file.write(b" ")
     hashed: list[str] = []
 
-    def digest(path: Path, sha256: bool = False) -> Any:
+    def digest(path: Path, sha256: bool = False, progress: Any = None) -> Any:
         hashed.append(Path(getattr(path, "path", path)).name)
-        return digest_file(path, sha256)
+        return digest_file(path, sha256, progress)
 
     monkeypatch.setattr("blockcert_verifier.verification.digest_file", digest)
     report = check(copy, copy.model)

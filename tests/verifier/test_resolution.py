@@ -290,8 +290,12 @@ def test_widths_are_what_the_program_says(stage: Stage, sentence: str, tmp_path:
 def test_a_matrix_out_of_proportion_is_refused_before_it_is_made(tmp_path: Path) -> None:
     from blockcert.program import Rows
 
-    save(tmp_path / "s", SURROGATE, {"rows": np.arange(1, dtype=np.int32), "weight": np.ones((1, 512))})
-    step = Linear("a", "hidden", Rows(1 << 22, ref("rows"), ref("weight")))
-    with pytest.raises(Refusal) as refusal:
-        LoadedStage(Stage("block", (step,), "a"), WeightStore({SURROGATE: tmp_path / "s"}), Backend(), LENGTH)
-    assert refusal.value.code == "program.memory"
+    found = {"rows": np.arange(1, dtype=np.int32), "weight": np.ones((1, 512)), "turned": np.ones((512, 1))}
+    save(tmp_path / "s", SURROGATE, {**found, "many": np.ones((1 << 14, 512), np.float16)})
+    # what counts is what the map uses: a transposed or sliced tensor has more rows in the file than here
+    many = structs.replace(ref("many"), rows=(0, 1))
+    for weight in (ref("weight"), structs.replace(ref("turned"), transpose=True), many):
+        step = Linear("a", "hidden", Rows(1 << 22, ref("rows"), weight))
+        with pytest.raises(Refusal) as refusal:
+            LoadedStage(Stage("block", (step,), "a"), WeightStore({SURROGATE: tmp_path / "s"}), Backend(), LENGTH)
+        assert refusal.value.code == "program.memory"

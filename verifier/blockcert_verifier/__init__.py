@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blockcert_verifier.fresh_report import Fresh
+    from blockcert_verifier.limits import Limits
     from blockcert_verifier.report import (
         Audit,
         Certificate,
@@ -38,6 +39,7 @@ __all__ = [
     "DepthRow",
     "FrameCheck",
     "Fresh",
+    "Limits",
     "Report",
     "Rung",
     "Signer",
@@ -50,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     "Fresh": "blockcert_verifier.fresh_report",
+    "Limits": "blockcert_verifier.limits",
     "render": "blockcert_verifier.text",
     "verify": "blockcert_verifier.verification",
 }

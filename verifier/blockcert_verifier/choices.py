@@ -34,6 +34,7 @@ class Measuring(Struct, frozen=True):
     catch: bool = False
     announce: Callable[[Estimate], None] | None = None
     clock: Clock = monotonic
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         if self.until is not None and self.until < 1:
@@ -43,9 +44,9 @@ class Measuring(Struct, frozen=True):
         if self.time_limit is not None and not self.time_limit > 0:
             raise Refusal("usage.time_limit", "--time-limit", f"{self.time_limit} seconds: give more than 0")
 
-    def deadline(self) -> float | None:
-        """The clock's time at which measuring that begins now must end; None without a limit."""
-        return None if self.time_limit is None else self.clock() + self.time_limit
+    def deadline(self, end: float) -> float:
+        """The clock's time at which measuring that begins now must end; ``end`` is that of the whole verification."""
+        return end if self.time_limit is None else min(end, self.clock() + self.time_limit)
 
     def plan(self, asked: int, seed: bytes, enough: int | None, deadline: float | None) -> Plan:
         """The plan of a replay; ``enough`` confirmed rows satisfy the policy where it ends early."""
@@ -63,6 +64,7 @@ class Measuring(Struct, frozen=True):
             catch=self.catch,
             clock=self.clock,
             announce=self.announce,
+            memory=self.memory,
         )
 
 

@@ -73,6 +73,7 @@ class Remeasuring:
         choice: the caller's choices.
         enough: confirmed rows with which the policy is content where a replay ends early.
         progress: called as rows are measured.
+        end: the clock's time at which the whole verification ends.
     """
 
     def __init__(
@@ -81,10 +82,11 @@ class Remeasuring:
         choice: Measuring,
         enough: int | None,
         progress: Callable[[StepName, int, int], None],
+        end: float,
     ) -> None:
         self._opened, self._choice, self._enough, self._progress = opened, choice, enough, progress
         self._seed = choice.seed or os.urandom(32)
-        self._deadline = choice.deadline()
+        self._deadline = choice.deadline(end)
         self._audit: Audit | None = None
 
     def replay(self) -> tuple[Audit | None, list[Finding]]:
@@ -150,6 +152,7 @@ class Remeasuring:
             opened.weights(opened.located),
             opened.statement.predicate.thresholds,
             choice.plan(wanted.rows, self._seed, None, self._deadline),
+            opened.statement.predicate.prompts.frame.length,
             lambda done, total: self._progress("fresh", done, total),
         )
         try:

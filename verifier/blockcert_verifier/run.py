@@ -45,6 +45,7 @@ from blockcert_verifier.assemble import Seen
 from blockcert_verifier.choices import Measuring
 from blockcert_verifier.depth import depth
 from blockcert_verifier.fresh_report import Fresh
+from blockcert_verifier.limits import Limits, Watch, as_own, check_bytes, check_depth, check_memory
 from blockcert_verifier.locate import Located, locate
 from blockcert_verifier.published import Published
 from blockcert_verifier.remeasure import Opened, Remeasuring
@@ -101,12 +102,15 @@ class Run:
         fresh: int,
         transformers: bool,
         measuring: Measuring,
-        digest: Callable[[Source], FileDigests],
+        limits: Limits,
+        digest: Callable[[Source, Callable[[int], None]], FileDigests],
         progress: Progress,
         revocations: Given | None = None,
     ) -> None:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
-        self._measuring, self._digest, self._progress = measuring, digest, progress
+        self._measuring, self._progress, self._limits = measuring, progress, limits
+        self._watch = Watch(limits, measuring.clock)
+        self._digest: integrity.Digest = lambda source: digest(source, self._watch.look)
         self._given = revocations
         self._said = Revocations(None, "", {})
         self._findings: list[Finding] = []
@@ -138,7 +142,12 @@ class Run:
     def all(self, path: Path) -> Seen:
         """Every step, in order, as far as they hold."""
         with contextlib.suppress(_Stop):
-            self._steps(path)
+            try:
+                self._steps(path)
+            except Refusal as refusal:
+                if not refusal.code.startswith("limit."):
+                    raise
+                self._findings.append(from_refusal(self._timed[0] or "structure", refusal))
         self._begin(None)
         cost = None if self._audit is None else self._audit.cost
         return Seen(
@@ -164,6 +173,8 @@ class Run:
         if before is not None:
             self._seconds[before] = self._seconds.get(before, 0.0) + now - since
         self._timed = (step, now)
+        if step is not None:
+            self._watch.look()
 
     def _add(self, findings: list[Finding]) -> None:
         self._findings += findings
@@ -177,12 +188,15 @@ class Run:
     def _steps(self, path: Path) -> None:
         self._begin("structure")
         try:
-            bundle = Bundle(path)
-            envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
+            bundle = Bundle(path, self._limits.members)
+            check_bytes(bundle.sizes, None, self._limits)
+            data = bundle.read(STATEMENT, LIMITS.bytes)
+            check_depth(data, STATEMENT, self._limits)
+            envelope = parse_envelope(data, STATEMENT)
         except Refusal as refusal:
             if refusal.code in _WRONG_PATH:
                 raise
-            raise self._refused("structure", refusal) from None
+            raise self._refused("structure", as_own(refusal, self._limits)) from None
         kind = "packed file" if bundle.packed else "folder"
         self._findings.append(
             passed("structure", "structure.bundle", "bundle", f"a safe {kind} of {len(bundle.files)} files")
@@ -199,6 +213,10 @@ class Run:
         self._add(certificate(self._said, self._id, current=current))
         self._add(reviews(self._trust, self._id, bundle.sizes, bundle.read, self._now, revoked))
 
+        try:
+            check_depth(envelope.payload, STATEMENT, self._limits)
+        except Refusal as refusal:
+            raise self._refused("structure", refusal) from None
         statement, findings = structure.statement(envelope.payload)
         self._add(findings)
         if statement is None:
@@ -210,6 +228,8 @@ class Run:
 
         self._add(integrity.listing(statement, bundle.sizes, STATEMENT))
         self._begin("integrity")
+        if self._reference is not None:
+            check_bytes(bundle.sizes, statement, self._limits)
         self._progress("integrity", 0, 2)
         self._add(integrity.bundle_files(statement, bundle.file, self._digest))
         self._progress("integrity", 1, 2)
@@ -236,7 +256,9 @@ class Run:
 
     def _measure(self, opened: Opened) -> None:
         """What is measured again, as far as it was asked for and can be."""
-        measuring = Remeasuring(opened, self._measuring, self._trust.limits.least_audit_rows, self._progress)
+        measuring = Remeasuring(
+            opened, self._measuring, self._trust.limits.least_audit_rows, self._progress, self._watch.end
+        )
         self._begin("replay")
         self._audit, findings = measuring.replay()
         self._add(findings)
@@ -270,6 +292,8 @@ class Run:
         names = (statement.predicate.reference.program, statement.predicate.surrogate.program)
         try:
             first, second = ((name, bundle.read(name, PROGRAM_LIMITS.bytes)) for name in names)
+            for name, data in (first, second):
+                check_depth(data, name, self._limits)
         except Refusal as refusal:
             raise self._refused("integrity", refusal) from None
         programs, findings = structure.programs(statement, first, second)
@@ -286,6 +310,7 @@ class Run:
         try:
             shape = recompute.evidence_shape(statement)
             cells = sum(math.prod(column.shape) for column in columns(shape))
+            check_memory(_prompt_bytes(p.prompts.frame) + 8 * cells, p.evidence.file, self._limits)
             data = _columns(bundle, p.prompts.file, _prompt_bytes(p.prompts.frame))
             listed = prompts.read_prompts(data, p.prompts.frame, p.prompts.file)
             table = table_from_bytes(_columns(bundle, p.evidence.file, 8 * cells), shape, p.evidence.file)

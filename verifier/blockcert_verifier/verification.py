@@ -13,6 +13,7 @@ from blockcert.errors import Refusal
 from blockcert.trust import TrustPolicy, parse_policy
 from blockcert_verifier.assemble import assemble
 from blockcert_verifier.choices import Measuring, beta
+from blockcert_verifier.limits import DEFAULT, Limits
 from blockcert_verifier.published import read_published
 from blockcert_verifier.remembered import given_list, remember
 from blockcert_verifier.report import Report
@@ -48,6 +49,7 @@ def verify(
     announce: Callable[[Estimate], None] | None = None,
     clock: Callable[[], float] = monotonic,
     at: datetime | None = None,
+    limits: Limits = DEFAULT,
     all_digests: bool = False,
     revocations: Path | str | None = None,
     revocation_state: Path | str | None = None,
@@ -85,6 +87,7 @@ def verify(
         announce: called before rows are measured with what they are estimated to cost here.
         clock: seconds from some beginning, for `time_limit` and for what the report says of time.
         at: the time to verify at, aware; the clock is read once if None.
+        limits: most that the verification may take; exceeding one is a finding and leaves the verdict open.
         all_digests: compare SHA-256 digests too.
         revocations: a signed revocation list of the policy's revokers.
         revocation_state: a file of the caller's own that remembers the highest list seen; made where there is none.
@@ -125,8 +128,10 @@ def verify(
             catch=catch_interrupt,
             announce=announce,
             clock=clock,
+            memory=limits.most_memory(),
         ),
-        digest=lambda source: digest_file(source, all_digests),
+        limits=limits,
+        digest=lambda source, progress: digest_file(source, all_digests, progress),
         progress=progress or (lambda _step, _done, _total: None),
         revocations=None if revocations is None else given_list(Path(revocations), revocation_state),
     )

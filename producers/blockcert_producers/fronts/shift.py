@@ -79,7 +79,8 @@ def measure_shift(
     def tick(done: int, total: int) -> None:
         progress("measuring other texts", done, total)
 
-    measure_rows = measurer(programs, weights, statement.predicate.thresholds, plan, tick)
+    predicate = statement.predicate
+    measure_rows = measurer(programs, weights, predicate.thresholds, plan, predicate.prompts.frame.length, tick)
     found, findings = own(inputs, texts, count, measure_rows)
     if found is None:
         raise Refusal(findings[0].code, "--shift", findings[0].message)

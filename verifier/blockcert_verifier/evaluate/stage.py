@@ -153,9 +153,9 @@ class LoadedStage:
         """Refuse a map whose matrix is out of proportion to what is stored of it, before it is made."""
         match step.map:
             case Rows(size=out):
-                stored, width = store.info(step.map.weight).shape
+                stored, width = store.shape(step.map.weight, 2)
             case Sparse(shape=(out, width)):
-                stored = -(-store.info(step.map.values).shape[0] // width)
+                stored = -(-store.shape(step.map.values, 1)[0] // width)
             case _:
                 return
         self._unstored += max(0, out - stored * LEAST_STORED) * width

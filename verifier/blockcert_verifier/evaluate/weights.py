@@ -96,6 +96,12 @@ class WeightStore:
             tensor = tensor[cut[0] : cut[1]] if axis == 0 else tensor[:, cut[0] : cut[1]]
         return info.dtype, tensor.T if reference.transpose else tensor
 
+    def shape(self, reference: TensorRef, axes: int) -> tuple[int, ...]:
+        """The shape of a tensor as it is used, sliced and transposed; refuses ``tensor.shape`` unless of ``axes``."""
+        _, tensor = self.raw(reference)
+        _expect(reference, tensor, (None,) * axes)
+        return tensor.shape
+
     def floats(self, reference: TensorRef, shape: tuple[int | None, ...] | None = None) -> Host:
         """A tensor's values as float32 or float64 (whichever holds them exactly); ``None`` in ``shape`` fits any."""
         dtype, tensor = self.raw(reference)

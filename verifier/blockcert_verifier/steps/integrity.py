@@ -151,6 +151,8 @@ def _compare(
         try:
             found = digest(source(subject))
         except Refusal as refusal:
+            if refusal.code.startswith("limit."):
+                raise  # of the caller's own: it ends the verification
             place = f"{subject.name} ({refusal.place})"
             findings.append(from_refusal("integrity", Refusal(refusal.code, place, refusal.sentence)))
             continue

@@ -18,6 +18,7 @@ from blockcert_verifier.steps.judge import crash, judge, unresolved
 from blockcert_verifier.steps.outcome import failures
 from blockcert_verifier.steps.plan import Plan, Progress, ReplayInputs
 from blockcert_verifier.steps.resume import State, load, save
+from blockcert_verifier.steps.room import rows_that_fit
 from blockcert_verifier.work import Chunk, Estimate, Stopped, Task, estimate, open_engine, rates, row_work
 from blockcert_verifier.work.chunks import CRASHES
 
@@ -155,6 +156,7 @@ class Rows:
         # each has a few chunks
         shares = 1 if self.plan.jobs == 1 else _SHARES * self.plan.jobs
         size = max(1, min(_MOST_ROWS, -(-_TARGET // max(1, adds)), -(-len(left) // shares)))
+        size = min(size, rows_that_fit(work, self.plan))
         speed = rates(Backend(self.plan.device))
         found = estimate(work, speed, rows=len(left), attributed=attributed, chunk=size, jobs=self.plan.jobs)
         if self.estimate is None:

@@ -53,7 +53,9 @@ def inconclusive(step: StepName, code: str, place: str, message: str) -> Finding
 
 
 def from_refusal(step: StepName, refusal: Refusal, status: Status = "failed") -> Finding:
-    """The finding that a refused input is."""
+    """The finding that a refused input is; what exceeds a limit of the caller's own is left undecided."""
+    if refusal.code.startswith("limit."):
+        status = "inconclusive"
     return Finding(step, refusal.code, status, refusal.place, refusal.sentence)
 
 

@@ -55,6 +55,7 @@ class Plan(Struct, frozen=True):
         state: the file from which to go on, and in which what is done is kept.
         catch: end at an interruption and report, in place of raising it.
         clock: seconds from some beginning.
+        memory: most bytes that measuring may be estimated to take; None: no limit.
         announce: called once, before rows are measured, with what they are estimated to cost.
     """
 
@@ -71,3 +72,4 @@ class Plan(Struct, frozen=True):
     state: Path | None = None
     catch: bool = False
     announce: Callable[[Estimate], None] | None = None
+    memory: int | None = None

@@ -12,7 +12,8 @@ from blockcert_verifier.work.chunks import Chunk, ChunkResult, Engine, Host, Sto
 
 __all__ = ["Prompts"]
 
-_ROWS = 16
+MOST_ROWS = 16
+"""Rows of a chunk."""
 
 
 class Prompts:
@@ -23,10 +24,13 @@ class Prompts:
         noise: the seed of the second measurements.
         tick: called with how many rows are done and how many there are; may raise ``Stopped``.
         catch: take an interruption as an ending.
+        most: rows of a chunk.
     """
 
-    def __init__(self, engine: Engine, noise: int, tick: Callable[[float, int], None], *, catch: bool) -> None:
-        self._engine, self._noise, self._tick, self._catch = engine, noise, tick, catch
+    def __init__(
+        self, engine: Engine, noise: int, tick: Callable[[float, int], None], *, catch: bool, most: int = MOST_ROWS
+    ) -> None:
+        self._engine, self._noise, self._tick, self._catch, self._most = engine, noise, tick, catch, most
         self.ending: str | None = None
 
     def __call__(self, tokens: Host) -> Measured:
@@ -37,8 +41,8 @@ class Prompts:
             MemoryError, RuntimeError: where a row could not be measured.
         """
         rows = len(tokens)
-        begins = range(0, rows, _ROWS)
-        chunks = [Chunk(np.asarray(tokens[at : at + _ROWS], dtype=np.int64), 0, self._noise + at) for at in begins]
+        begins = range(0, rows, self._most)
+        chunks = [Chunk(np.asarray(tokens[at : at + self._most], dtype=np.int64), 0, self._noise + at) for at in begins]
         done: dict[int, ChunkResult] = {}
         try:
             for number, result in self._engine.run(chunks, lambda more: self._tick(_measured(done) + more, rows)):

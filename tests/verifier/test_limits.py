@@ -1,0 +1,152 @@
+"""The caller's own limits: exceeding one is a finding that leaves the verdict open, and nothing more is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blockcert.errors import Refusal
+from blockcert.trust import encode_policy
+from blockcert_producers.cli.run import run
+from blockcert_verifier import Limits, Report, verify
+from blockcert_verifier.cli import _limits
+from tests.support.bundles import NOW, Made, make_bundle
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+def check(made: Made, limits: Limits, *, model: bool = False, clock: Callable[[], float] = lambda: 0.0) -> Report:
+    policy = made.policy if model else made.without_replay
+    reference = made.model if model else None
+    return verify(made.bundle, policy, reference=reference, replay=1, limits=limits, at=NOW, clock=clock)
+
+
+def only(report: Report, code: str, step: str) -> None:
+    """The report is open because of this limit alone, and what needs the step did not run."""
+    assert report.verdict == "indeterminate"
+    wrong = [finding for finding in report.findings if finding.status in ("failed", "inconclusive")]
+    assert [(finding.code, finding.step, finding.status) for finding in wrong] == [(code, step, "inconclusive")]
+    names = ("integrity", "recompute", "replay", "fresh")
+    later = names[names.index(step) + 1 :] if step in names else names
+    assert {one.status for one in report.steps if one.step in later} <= {"skipped"}
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_the_defaults_take_a_bundle(made: Made) -> None:
+    assert check(made, Limits(), model=True).verdict == "accepted"
+
+
+def test_bytes_of_the_bundle(made: Made) -> None:
+    total = size(made.bundle)
+    assert check(made, Limits(bytes=total)).verdict == "accepted"
+    only(check(made, Limits(bytes=total - 1)), "limit.bytes", "structure")
+
+
+def test_bytes_of_the_reference_count_where_it_is_given(made: Made) -> None:
+    total = size(made.bundle) + size(made.model)
+    assert check(made, Limits(bytes=total), model=True).verdict == "accepted"
+    only(check(made, Limits(bytes=total - 1), model=True), "limit.bytes", "integrity")
+
+
+def test_members(made: Made) -> None:
+    entries = len(list(made.bundle.rglob("*")))
+    assert check(made, Limits(members=entries)).verdict == "accepted"
+    only(check(made, Limits(members=entries - 1)), "limit.members", "structure")
+
+
+@pytest.mark.parametrize("depth", [1, 5])
+def test_depth(made: Made, depth: int) -> None:
+    only(check(made, Limits(depth=depth)), "limit.depth", "structure")
+
+
+def test_depth_that_suffices(made: Made) -> None:
+    assert check(made, Limits(depth=20)).verdict == "accepted"
+
+
+def test_memory_of_columns(made: Made) -> None:
+    only(check(made, Limits(memory=100)), "limit.memory", "recompute")
+
+
+def test_memory_is_the_machine_s_where_no_limit_is_given(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stage that uses one tensor a thousand times needs no large file."""
+    most = Limits().most_memory()
+    assert most is None or most > 1 << 28
+    monkeypatch.setattr("blockcert_verifier.limits._physical", lambda: 1 << 20)
+    only(check(made, Limits(), model=True), "limit.memory", "replay")
+
+
+def test_memory_of_measuring(made: Made) -> None:
+    assert check(made, Limits(memory=1 << 30), model=True).verdict == "accepted"
+    only(check(made, Limits(memory=1 << 20), model=True), "limit.memory", "replay")
+
+
+def test_memory_of_fresh_prompts(made: Made) -> None:
+    """Without a replay before them, which would have been refused already."""
+    pytest.importorskip("tokenizers")
+    more = {"reference": made.model, "corpus": made.corpus, "fresh": 2, "replay": 0, "at": NOW}
+    fits = verify(made.bundle, made.without_replay, limits=Limits(memory=1 << 30), **more)
+    assert fits.fresh
+    report = verify(made.bundle, made.without_replay, limits=Limits(memory=1 << 20), **more)
+    wrong = [(finding.step, finding.code) for finding in report.findings if finding.status == "inconclusive"]
+    assert ("fresh", "limit.memory") in wrong
+    assert not report.fresh
+    assert report.verdict == "indeterminate"
+
+
+def test_seconds_before_anything_is_hashed(made: Made) -> None:
+    times = iter(range(1000))
+    only(check(made, Limits(seconds=1), clock=lambda: float(next(times))), "limit.seconds", "structure")
+
+
+def test_seconds_while_files_are_hashed(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is looked at between two windows of a file, so that a huge one does not hold a caller up."""
+    time = 0.0
+    real = verify.__globals__["digest_file"]
+
+    def slow(source: object, sha256: bool, progress: Callable[[int], None]) -> object:
+        nonlocal time
+        time += 10
+        return real(source, sha256, progress)
+
+    monkeypatch.setitem(verify.__globals__, "digest_file", slow)
+    only(check(made, Limits(seconds=15), clock=lambda: time), "limit.seconds", "integrity")
+
+
+@pytest.mark.parametrize("name", ["bytes", "members", "depth", "seconds", "memory"])
+def test_a_limit_is_positive(name: str) -> None:
+    with pytest.raises(ValueError, match="positive"):
+        Limits(**{name: 0})
+
+
+def test_the_command_takes_limits(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "trust.json").write_bytes(encode_policy(made.without_replay))
+    words = ["verify", str(made.bundle), "--trust", str(tmp_path / "trust.json"), "--at", "2026-11-23T00:00:00Z"]
+    assert run([*words, "--limit", "seconds=3600", "--limit", "memory=1000000000"]) == 0
+    assert run([*words, "--limit", "bytes=1"]) == 3
+    assert "limit" in capsys.readouterr().out
+    assert run([*words, "--limit", "speed=1"]) == 2
+
+
+def test_limits_from_words() -> None:
+    assert _limits([]) == Limits()
+    assert _limits(["seconds=60", "memory=1000"]) == Limits(seconds=60, memory=1000)
+    for words in (
+        ["seconds"],
+        ["seconds=0"],
+        ["seconds=-1"],
+        ["seconds=1e9"],
+        ["speed=1"],
+        ["depth=1", "depth=2"],
+        [""],
+    ):
+        with pytest.raises(Refusal) as refused:
+            _limits(words)
+        assert refused.value.code == "usage.limit"

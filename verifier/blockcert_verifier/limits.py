@@ -1,0 +1,138 @@
+"""The caller's own limits on a verification, beside the caps of the standard (BC-VER-29).
+
+What exceeds one is left undecided: the bundle may be good, and this verifier would not take the trouble to see.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec import Struct
+
+from blockcert import strict_json
+from blockcert.bundle import MAX_FILES
+from blockcert.errors import Refusal
+from blockcert.statement import Statement
+from blockcert.wellformed import REFERENCE_PREFIX
+
+__all__ = ["DEFAULT", "Limits", "Watch", "as_own", "check_bytes", "check_depth", "check_memory"]
+
+
+class Limits(Struct, frozen=True):
+    """Most that one verification may take; what exceeds a limit is an inconclusive finding ``limit.*``.
+
+    Attributes:
+        bytes: of all files of the bundle and, where it is given, of the reference model, hashed in windows.
+        members: files and folders of the bundle; the standard's cap is 10,000.
+        depth: levels of nesting of a JSON document; the standard's cap is 64.
+        seconds: of the whole verification, counted by the caller's clock. Measuring ends at it as at a time limit and
+            reports what is done.
+        memory: bytes that the columns of prompts and evidence may have together, and that measuring may be estimated
+            to take; None is what this machine has, where it says so.
+
+    Raises:
+        ValueError: where a limit is not positive.
+    """
+
+    bytes: int = 1 << 42
+    members: int = MAX_FILES
+    depth: int = strict_json.DEFAULT.nesting
+    seconds: float = 86_400
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        values = (self.bytes, self.members, self.depth, self.seconds, 1 if self.memory is None else self.memory)
+        if not all(value > 0 for value in values):
+            raise ValueError("every limit must be positive")
+
+    def most_memory(self) -> int | None:
+        """The limit of memory in bytes; None where none was given and the machine does not say what it has."""
+        return _physical() if self.memory is None else self.memory
+
+
+def _physical() -> int | None:
+    """Bytes of memory of this machine, or of the container in which this runs where that has less."""
+    try:
+        found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+    try:
+        allowed = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except (OSError, ValueError):
+        return found
+    return min(found, int(allowed)) if allowed.isascii() and allowed.isdigit() else found
+
+
+DEFAULT = Limits()
+
+
+class Watch:
+    """The seconds of one verification."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._limits, self._clock = limits, clock
+        self.end = clock() + limits.seconds
+
+    def look(self, _: int = 0) -> None:
+        """Returns None while there is time.
+
+        Raises:
+            Refusal: ``limit.seconds``.
+        """
+        if self._clock() >= self.end:
+            sentence = f"the verification took {self._limits.seconds:g} seconds, and your limit allows no more"
+            raise Refusal("limit.seconds", "verification", sentence)
+
+
+def as_own(refusal: Refusal, limits: Limits) -> Refusal:
+    """A refusal of too many files as one of the caller's limit, where that is below the standard's cap."""
+    if refusal.code != "bundle.too_many_files" or limits.members >= MAX_FILES:
+        return refusal
+    sentence = f"the bundle has more than {limits.members} files and folders, and your limit allows no more"
+    return Refusal("limit.members", refusal.place, sentence)
+
+
+def check_bytes(sizes: dict[str, int], statement: Statement | None, limits: Limits) -> None:
+    """Returns None where the bundle's files, with those of the reference model that ``statement`` states, are within.
+
+    Raises:
+        Refusal: ``limit.bytes``.
+    """
+    total = sum(sizes.values())
+    if statement is not None:
+        total += sum(file.size for file in statement.predicate.files if file.name.startswith(REFERENCE_PREFIX))
+    if total > limits.bytes:
+        what = "the bundle" if statement is None else "the bundle and the reference model"
+        sentence = f"the files of {what} have {total} bytes, and your limit allows {limits.bytes}"
+        raise Refusal("limit.bytes", "bundle", sentence)
+
+
+def check_depth(data: bytes, place: str, limits: Limits) -> None:
+    """Returns None where the document nests within a limit that is below the standard's; other faults are left alone.
+
+    Raises:
+        Refusal: ``limit.depth``.
+    """
+    if limits.depth >= strict_json.DEFAULT.nesting:
+        return
+    room = len(data) + 1
+    try:
+        strict_json.check(data, place, strict_json.Limits(room, limits.depth, room, room))
+    except Refusal as refusal:
+        if refusal.code == "json.limit":
+            sentence = f"the JSON text nests deeper than the {limits.depth} levels that your limit allows"
+            raise Refusal("limit.depth", place, sentence) from None
+
+
+def check_memory(needed: int, place: str, limits: Limits) -> None:
+    """Returns None where ``needed`` bytes may be held.
+
+    Raises:
+        Refusal: ``limit.memory``.
+    """
+    most = limits.most_memory()
+    if most is not None and needed > most:
+        sentence = f"{needed} bytes would be held in memory, and the limit is {most}"
+        raise Refusal("limit.memory", place, sentence)
