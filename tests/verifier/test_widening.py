@@ -31,9 +31,7 @@ def load(folder: Path, dtype: torch.dtype) -> Any:
     ],
     ids=["llama, tied, biases", "llama, scaled rope", "gpt2"],
 )
-def test_the_logits_are_those_of_a_float32_copy(
-    tmp_path: Path, kind: str, options: dict[str, Any], dtype: str
-) -> None:
+def test_the_logits_are_those_of_a_float32_copy(tmp_path: Path, kind: str, options: dict[str, Any], dtype: str) -> None:
     folder = make_checkpoint(tmp_path, kind, dtype=dtype, **options)
     tokens = np.random.default_rng(1).integers(0, 29, (3, 11))
     with torch.inference_mode():

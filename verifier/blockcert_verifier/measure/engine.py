@@ -47,9 +47,9 @@ _PER_STAGE = (
     "identity.relative_drift",
     "float32.relative_error",
 )
-# elements of the largest array that one batch of prompts makes
-_BATCH_ELEMENTS = 1 << 21
-_BATCH_PROMPTS = 32
+# elements of the largest array that one batch of prompts makes, and prompts at most; a GPU wants more of both at once
+_BATCH_ELEMENTS, _BATCH_PROMPTS = 1 << 21, 32
+_DEVICE_ELEMENTS, _DEVICE_PROMPTS = 1 << 26, 256
 
 
 class Pair(Struct, frozen=True):
@@ -76,7 +76,9 @@ def _batches(
     widest = max(
         pair.reference.vocabulary, 8 * pair.reference.hidden_size, *map(_widest, (pair.reference, pair.surrogate))
     )
-    size = max(1, min(_BATCH_PROMPTS, _BATCH_ELEMENTS // (times * length * widest)))
+    on_device = backend.device.startswith("cuda")
+    elements, prompts = (_DEVICE_ELEMENTS, _DEVICE_PROMPTS) if on_device else (_BATCH_ELEMENTS, _BATCH_PROMPTS)
+    size = max(1, min(prompts, elements // (times * length * widest)))
     return [
         Batch(tokens[at : at + size], min(max(attribution - at, 0), size, rows - at), pair, settings, backend)
         for at in range(0, rows, size)
