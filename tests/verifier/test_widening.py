@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,18 @@ def test_between_two_runs_no_weight_is_wide(tmp_path: Path) -> None:
     assert wide
     assert set(wide) == {0}
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_the_model_goes_with_its_last_use(tmp_path: Path) -> None:
+    model = load(make_checkpoint(tmp_path, "llama", dtype="bfloat16"), torch.bfloat16)
+    widen_while_used(model, torch.float32)
+    gone = weakref.ref(model.model.layers[0].mlp.up_proj.weight)
+    gc.disable()
+    try:
+        del model
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_weights_narrow_again_after_a_run_that_fails(tmp_path: Path) -> None:

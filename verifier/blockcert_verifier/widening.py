@@ -44,13 +44,14 @@ def widen_while_used(model: Any, dtype: Any) -> bool:
     def attach(module: Any, names: list[str]) -> None:
         narrow: dict[str, Any] = {}
 
-        def before(*_: Any) -> None:
+        # both get the module as an argument: held here, it would be a cycle and outlive its last use
+        def before(running: Any, *_: Any) -> None:
             for name in names:
-                narrow[name] = module._parameters[name]
-                module._parameters[name] = torch.nn.Parameter(narrow[name].to(dtype), requires_grad=False)
+                narrow[name] = running._parameters[name]
+                running._parameters[name] = torch.nn.Parameter(narrow[name].to(dtype), requires_grad=False)
 
-        def after(*_: Any) -> None:
-            module._parameters.update(narrow)
+        def after(running: Any, *_: Any) -> None:
+            running._parameters.update(narrow)
 
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after, always_call=True)
