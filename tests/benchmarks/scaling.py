@@ -1,4 +1,4 @@
-"""What a certificate costs by prompts and by blocks: seconds and peak memory at several sizes, and the straight line."""
+"""What a certificate costs by prompts and by blocks: seconds and peak memory, and the line through them."""
 
 from __future__ import annotations
 
