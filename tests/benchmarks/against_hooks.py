@@ -132,39 +132,38 @@ def _compared(
     with (scratch / "errors.txt").open("w+", encoding="utf-8") as errors:
         other = _Other(python, {**asked, "thresholds": THRESHOLDS, "threads": threads}, errors)
 
-    def ours(device: str) -> tuple[float, Measured]:
-        begin = time.perf_counter()
-        found = measure(pair, tokens, settings, Backend(device, "float32"), attribution=prompts)
-        return time.perf_counter() - begin, found
-
     hooks, layer = "TransformerLens, run_with_hooks", "TransformerLens, start_at_layer"
+    theirs = {hooks: "hooks", layer: "start_at_layer"}
     mine = {f"measure, float32, {name}": device for name, device in (("numpy", "cpu"), ("torch", "torch"))}
-    taken: dict[str, list[float]] = {name: [] for name in (hooks, layer, *mine)}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in (*theirs, *mine)}
     for turn in range(rounds + 1):
-        answers = {name: other.ask(way) for name, way in ((hooks, "hooks"), (layer, "start_at_layer"))}
-        found = {name: ours(device) for name, device in mine.items()}
-        if turn == 0:
-            for name, (_, cells) in found.items():
-                for theirs in answers.values():
-                    wrong = _disagreement(theirs, cells, blocks)
-                    if wrong is not None:
-                        raise SystemExit(f"{kind}: {name} and TransformerLens do not measure the same: {wrong}")
-            continue
+        answers = {name: other.ask(way) for name, way in theirs.items()}
         for name, answer in answers.items():
-            taken[name].append(answer["seconds"])
-        for name, (seconds, _) in found.items():
-            taken[name].append(seconds)
+            taken[name].append((answer["seconds"], answer["processor"]))
+        for name, device in mine.items():
+            begin, processor = time.perf_counter(), time.process_time()
+            found = measure(pair, tokens, settings, Backend(device, "float32"), attribution=prompts)
+            taken[name].append((time.perf_counter() - begin, time.process_time() - processor))
+            for answer in answers.values() if turn == 0 else ():
+                wrong = _disagreement(answer, found, blocks)
+                if wrong is not None:
+                    raise SystemExit(f"{kind}: {name} and TransformerLens do not measure the same: {wrong}")
     other.close()
-    times = {name: median(values) for name, values in taken.items()}
     # theirs: the reference, the surrogate, one for each block; ours: those, embedding and head replaced too, the
     # hybrids of every two neighbouring blocks, and the identity's
-    trajectories = {name: 2 * blocks + 4 if name in mine else blocks + 2 for name in times}
-    each = {name: seconds / trajectories[name] for name, seconds in times.items()}
-    lines = [f"  {kind}, {blocks} blocks, {prompts} prompts of {LENGTH} tokens; {other.version}"]
-    for name, seconds in times.items():
+    counts = {name: 2 * blocks + 4 if name in mine else blocks + 2 for name in taken}
+    seconds, processor = (
+        {name: median(one[which] for one in values[1:]) for name, values in taken.items()} for which in (0, 1)
+    )
+    lines = [
+        f"  {kind}, {blocks} blocks, {prompts} prompts of {LENGTH} tokens; {other.version}",
+        f"    {'':33} seconds  trajectories  ms each;  speed of hooks per trajectory (by processor time), in all",
+    ]
+    for name, count in counts.items():
+        each, cycles = (times[hooks] / counts[hooks] * count / times[name] for times in (seconds, processor))
         lines.append(
-            f"    {name:34} {seconds:7.3f} s, {trajectories[name]:3} trajectories, {1000 * each[name]:7.1f} ms each; "
-            f"per trajectory {each[hooks] / each[name]:5.2f}, in all {times[hooks] / seconds:5.2f} times hooks' speed"
+            f"    {name:33} {seconds[name]:7.3f} {count:13} {1000 * seconds[name] / count:8.1f}   "
+            f"x {each:5.2f} ({cycles:5.2f}), x {seconds[hooks] / seconds[name]:5.2f}"
         )
     return lines
 
@@ -188,7 +187,11 @@ def report(
 
     threads = torch.get_num_threads()
     models = (("gpt2", SMALL_GPT2), ("llama", SMALL_LLAMA)) if small else (("gpt2", GPT2), ("llama", LLAMA))
-    lines = [f"Against TransformerLens hooks, float32, {threads} threads, medians of {rounds}, prompts in one batch"]
+    lines = [
+        f"Against TransformerLens hooks, float32, {threads} threads, medians of {rounds} (aim: twice their speed per",
+        "trajectory). Hooks run a whole model for each block that is replaced, start_at_layer from that block on;",
+        "measure takes all trajectories through a stage together, each from where it departs, and fills every column.",
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         for kind, options in models:
             lines += _compared(Path(scratch), python, kind, options, prompts, rounds, threads)

@@ -89,9 +89,10 @@ def main() -> None:
     tokens = torch.tensor(json.loads(Path(asked["tokens"]).read_text()))
     print(json.dumps({"version": f"transformer_lens {version('transformer_lens')}"}), file=answers, flush=True)
     for line in sys.stdin:
-        begin = time.perf_counter()
+        begin, processor = time.perf_counter(), time.process_time()
         found = measure(reference, surrogate, tokens, asked["thresholds"], line.strip())
-        print(json.dumps({"seconds": time.perf_counter() - begin, **found}), file=answers, flush=True)
+        taken = {"seconds": time.perf_counter() - begin, "processor": time.process_time() - processor}
+        print(json.dumps({**taken, **found}), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def _held(*names: str) -> float:
 def main() -> None:
     """The process: call, watch, say."""
     module, function, arguments = sys.argv[1:]
-    call = getattr(import_module(module), function)
+    where = import_module(module)
+    call = getattr(where, function)
+    getattr(where, "prepare", lambda: None)()  # imports that the call would make on its way
     own, over = 0.0, threading.Event()
 
     def watch() -> None:

@@ -14,11 +14,19 @@ from tests.benchmarks.fresh_process import Taken
 from tests.benchmarks.materials import random_model
 from tests.support.certificates import corpus_for, rounded_copy
 
-__all__ = ["certify", "report"]
+__all__ = ["certify", "prepare", "report"]
 
 WIDTH = 192
 PROMPTS, AT_BLOCKS = (8, 16, 32, 64), 4
 BLOCKS, AT_PROMPTS = (3, 6, 12, 24), 8
+
+
+def prepare() -> None:
+    """Import what a comparison imports on its way."""
+    from importlib import import_module
+
+    for name in ("torch", "transformers.models.llama.modeling_llama"):
+        import_module(name)
 
 
 def certify(model: str, copy: str, corpus: str, out: str, prompts: int, attribution: int) -> None:

@@ -191,7 +191,9 @@ class Batch:
             wanted["identity drift"] = self._norm(self._x - self._embedded)
         if identity_logits is not None:
             wanted["identity drift"] = self._norm(self._x - identity_logits)
-        if f32 is not None:
+        if f32 is not None and f32.backend is self._backend:
+            wanted["float32"] = self._backend.xp.zeros_like(wanted["norm"])
+        elif f32 is not None:
             low = before if index == 0 else f32.backend.cast(before)
             wanted["float32"] = self._norm(self._x - self._backend.cast(f32(low)))
         for number, traced in enumerate(sized):

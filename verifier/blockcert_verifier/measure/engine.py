@@ -173,7 +173,8 @@ def _measure(
             g = f
             if not pair.same[index]:
                 g = LoadedStage(pair.surrogate.stages[index], pair.store, backend, length, pair.surrogate)
-            f32 = LoadedStage(reference, pair.store, single, length)
+            # measured in float32 (to explore, never for a certificate), a stage is its own float32 stage
+            f32 = f if backend.precision == "float32" else LoadedStage(reference, pair.store, single, length)
             for number, team in enumerate(teams):
                 advance(index, f, g, f32, team, noise)
                 if progress is not None:
