@@ -18,6 +18,7 @@ from blockcert.errors import Refusal
 from blockcert.numbers import exact, round_up
 from blockcert.program import Program
 from blockcert.statement import Fidelity
+from blockcert_verifier.widening import stored_dtype, widen_while_used
 
 __all__ = [
     "DType",
@@ -166,16 +167,25 @@ def _quiet_and_offline() -> Generator[Any]:
 
 
 def _load(folder: Path, dtype: DType) -> Callable[[Array], Array]:
+    """What runs the checkpoint in ``dtype``; 16-bit weights stay so in memory and are widened where they are used."""
     with _quiet_and_offline() as transformers:
         torch = _torch()
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=getattr(torch, dtype),
-            attn_implementation="eager",
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        ).eval()
+
+        def read(held: str) -> Any:
+            return transformers.AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=getattr(torch, held),
+                attn_implementation="eager",
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            ).eval()
+
+        narrow = stored_dtype(folder) if dtype == "float32" else None
+        model = read(narrow or dtype)
+        if narrow is not None and not widen_while_used(model, torch.float32):
+            del model
+            model = read(dtype)
 
     def run(tokens: Array) -> Array:
         with torch.inference_mode():
