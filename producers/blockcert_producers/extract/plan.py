@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from msgspec import Struct
 
-from blockcert.program import Attention, DensePattern, MeanPattern, Pattern
+from blockcert.program import Attention, MeanPattern, Pattern, attends
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import HeadOptions, head_options
 from blockcert_producers.extract.sensitivity import Sensitivity
@@ -71,19 +71,22 @@ class Plan(Struct, frozen=True):
 
 
 def _silence(study: Study, supports: dict[int, Host], patterns: tuple[Pattern, ...]) -> None:
-    """Take away what only heads that attend to nothing would read."""
+    """Take away what only scores would read, of heads that have none, and what only heads of the mean would read."""
     heads = study.anatomy.heads
     assert heads is not None  # noqa: S101 - checked by the caller
     step = study.stage.steps[heads.attention]
     assert isinstance(step, Attention)  # noqa: S101 - by the anatomy
     silent = np.array([isinstance(pattern, MeanPattern) for pattern in patterns])
-    queries = np.repeat(silent, step.head_size)
-    keys = np.repeat(silent.reshape(step.key_value_heads, -1).all(axis=1), step.head_size)
-    supports[heads.query] = supports[heads.query] & ~queries[:, None]
-    supports[heads.key] = supports[heads.key] & ~keys[:, None]
-    supports[heads.value] = supports[heads.value] & ~keys[:, None]
+    scoreless = np.array([not attends(pattern) for pattern in patterns])
+
+    def all_that_share(head: Host) -> Host:
+        return np.repeat(head.reshape(step.key_value_heads, -1).all(axis=1), step.head_size)
+
+    supports[heads.query] = supports[heads.query] & ~np.repeat(scoreless, step.head_size)[:, None]
+    supports[heads.key] = supports[heads.key] & ~all_that_share(scoreless)[:, None]
+    supports[heads.value] = supports[heads.value] & ~all_that_share(silent)[:, None]
     # a constant input is carried by the bias
-    supports[heads.output] = supports[heads.output] & ~queries[None, :]
+    supports[heads.output] = supports[heads.output] & ~np.repeat(silent, step.head_size)[None, :]
 
 
 def make_plan(study: Study, sensitivities: dict[int, Sensitivity], amplification: float) -> Plan:
@@ -176,19 +179,22 @@ def _patterns(study: Study, options: HeadOptions, held: _Held) -> tuple[tuple[Pa
     step = study.stage.steps[heads.attention]
     assert isinstance(step, Attention)  # noqa: S101 - by the anatomy
     groups = np.repeat(np.arange(step.heads, dtype=np.int64), step.head_size)
-    own = held.by_group(heads.query, groups, 0, step.heads) + held.by_group(heads.output, groups, 1, step.heads)
+    scores = held.by_group(heads.query, groups, 0, step.heads)
+    own = held.by_group(heads.output, groups, 1, step.heads)
     if step.heads == step.key_value_heads:
-        for i in (heads.key, heads.value):
-            own = own + held.by_group(i, groups, 0, step.heads)
-    chosen: list[tuple[Pattern, ...]] = [(DensePattern(),) * step.heads]
+        scores = scores + held.by_group(heads.key, groups, 0, step.heads)
+        own = own + held.by_group(heads.value, groups, 0, step.heads)
+    scored = [np.array([attends(pattern) for pattern in row]) for row in options.patterns]
+    chosen: list[tuple[Pattern, ...]] = [step.patterns]
     least = np.zeros(step.heads, dtype=np.int64)
     for level, price in enumerate(held.levels):
         for h in range(step.heads):
-            total = options.errors[h] + float(price) * options.costs
+            total = options.errors[h] + float(price) * options.costs[h]
+            total[scored[h]] += scores[level, h]
             total[:-1] += own[level, h]  # the last pattern, mean, needs none of the head's own weights
             # the cheapest of equals, and never back to a pattern that costs more
             least[h] = total.size - 1 - int(np.argmin(total[least[h] :][::-1]))
-        chosen.append(tuple(options.patterns[k] for k in least))
+        chosen.append(tuple(options.patterns[h][k] for h, k in enumerate(least)))
     return tuple(chosen)
 
 

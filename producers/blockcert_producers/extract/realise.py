@@ -14,7 +14,18 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from blockcert.program import Attention, Linear, MeanPattern, Stage, Step, TensorRef, step_inputs
+from blockcert.program import (
+    Attention,
+    Constant,
+    Linear,
+    MeanPattern,
+    Stage,
+    Step,
+    TensorRef,
+    attends,
+    step_inputs,
+    step_references,
+)
 from blockcert_producers.extract.formats import Format, store
 from blockcert_producers.extract.moments import Fits, Inputs, inputs, moments, refit
 from blockcert_producers.extract.patterns import mean_outputs
@@ -53,9 +64,21 @@ def realise(
     walk = _Walk(study, structure, form, prefix, tokens)
     for i in range(len(study.stage.steps)):
         walk.take(i)
-    stage = msgspec.structs.replace(study.stage, steps=tuple(walk.steps))
+    stage = _without_unread(msgspec.structs.replace(study.stage, steps=tuple(walk.steps)))
+    read = {reference.tensor for step in stage.steps for reference in step_references(step)}
+    tensors = {name: held for name, held in walk.tensors.items() if name in read}
     errors = relative_errors(study.output, study.flat(walk.values[stage.output]))
-    return Realised(stage, walk.tensors, errors)
+    return Realised(stage, tensors, errors)
+
+
+def _without_unread(stage: Stage) -> Stage:
+    """The stage without the steps that nothing reads any more."""
+    read, kept = {stage.output}, list[Step]()
+    for step in reversed(stage.steps):
+        if step.out in read:
+            kept.append(step)
+            read.update(step_inputs(step))
+    return msgspec.structs.replace(stage, steps=tuple(reversed(kept)))
 
 
 class _Walk:
@@ -136,6 +159,8 @@ class _Walk:
                 weight, support, target = weight[alive], support[alive], target[:, alive]
             elif index == neurons.output:
                 weight, support = weight[:, alive], support[:, alive]
+        if not support.any():
+            return self._constant(index, target, structure)
         fit = moments(self._inputs(index), target, weight)
         fitted = refit(fit, support, weight)
         name = f"{self.prefix}.{step.out}"
@@ -144,6 +169,18 @@ class _Walk:
         self.tensors.update(tensors)
         self.tensors[f"{name}.bias"] = tensor(fit.bias(rounded).astype(np.float32))
         return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))
+
+    def _constant(self, index: int, target: Host, structure: Structure) -> Step:
+        """A map of which no weight is kept: its mean, or zeros where no head weighs positions by it."""
+        study, tokens = self.study, self.tokens[index]
+        out, heads = study.linear(index).out, study.anatomy.heads
+        mean = tokens @ target / tokens.sum() if tokens.sum() > 0 else target.mean(axis=0)
+        scores = heads is not None and index in (heads.query, heads.key)
+        if scores and structure.patterns is not None and not any(map(attends, structure.patterns)):
+            mean = np.zeros_like(mean)
+        name = f"{self.prefix}.{out}.value"
+        self.tensors[name] = tensor(mean.astype(np.float32))
+        return Constant(out, ref(name))
 
     def _patterned(self, step: Attention, structure: Structure) -> Step:
         assert structure.patterns is not None  # noqa: S101 - checked by the caller
