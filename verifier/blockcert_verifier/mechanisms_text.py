@@ -35,6 +35,8 @@ def _block(block: BlockMechanism) -> list[str]:
         # the words are those of one head
         verb, _, rest = words.partition(" ")
         lines += wrap(f"{_numbers('head', heads)} {verb if len(heads) == 1 else verb[:-1]} {rest}", "  ", _INDENT)
+    if not block.attends:
+        lines += wrap("no head is left: attention gives one constant, whatever the tokens", "  ", _INDENT)
     if block.neurons is not None:
         of, kept = block.reference_neurons, block.neurons
         count = f"{kept}" if of is None else f"all {of}" if kept == of else f"{kept} of {of}"
@@ -44,6 +46,8 @@ def _block(block: BlockMechanism) -> list[str]:
         by_words.setdefault(linear.words, []).append(linear.step)
     for words, names in by_words.items():
         lines += wrap(f"{', '.join(names)}: {words}", "  ", _INDENT)
+    if block.constants:
+        lines += wrap(f"{', '.join(block.constants)}: one constant at every position", "  ", _INDENT)
     return lines
 
 
