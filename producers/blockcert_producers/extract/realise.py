@@ -34,7 +34,9 @@ from blockcert_producers.extract.study import Study, relative_errors
 from blockcert_producers.extract.tensors import Host, MemoryStore, Tensor, ref, tensor
 from blockcert_verifier.evaluate import Array
 
-__all__ = ["Realised", "realise"]
+__all__ = ["Realised", "realise", "reference_inputs"]
+
+_LARGEST_HALF = 65504.0
 
 
 class Realised(Struct, frozen=True):
@@ -79,6 +81,20 @@ def _without_unread(stage: Stage) -> Stage:
             kept.append(step)
             read.update(step_inputs(step))
     return msgspec.structs.replace(stage, steps=tuple(reversed(kept)))
+
+
+def reference_inputs(study: Study, index: int, tokens: Host) -> Inputs:
+    """The inputs' side of a fit of a map to what the reference gives it, kept in ``study.fits``."""
+    name = study.linear(index).input
+    key = (name, id(tokens))
+    if key not in study.fits:
+        study.fits[key] = (inputs(study.flat(study.values[name]), tokens, RIDGE), tokens)
+    return study.fits[key][0]
+
+
+def _short(bias: Host) -> Host:
+    """A bias in float16, or float32 where it overflows: what float16 loses is far below any budget."""
+    return bias.astype(np.float16 if np.abs(bias).max(initial=0) <= _LARGEST_HALF else np.float32)
 
 
 class _Walk:
@@ -127,8 +143,9 @@ class _Walk:
         walks of one study too where the value is the reference's."""
         name, tokens = self.study.linear(index).input, self.tokens[index]
         value = self.values[name]
-        known = self.study.fits if value is self.study.values[name] else self._fits
-        key = (name, id(tokens))
+        if value is self.study.values[name]:
+            return reference_inputs(self.study, index, tokens)
+        known, key = self._fits, (name, id(tokens))
         if key not in known:
             known[key] = (inputs(self.study.flat(value), tokens, RIDGE), tokens)
         return known[key][0]
@@ -167,7 +184,7 @@ class _Walk:
         kept = None if self.whole else support
         linear, tensors, rounded = store(name, fitted, kept, self.forms[index], fit.inputs.gram)
         self.tensors.update(tensors)
-        self.tensors[f"{name}.bias"] = tensor(fit.bias(rounded).astype(np.float32))
+        self.tensors[f"{name}.bias"] = tensor(_short(fit.bias(rounded)))
         return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))
 
     def _constant(self, index: int, target: Host, structure: Structure) -> Step:

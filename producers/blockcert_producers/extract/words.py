@@ -22,7 +22,8 @@ def describe(study: Study, structure: Structure | None, form: str | None, before
     share = 100 * after.multiply_adds / before.multiply_adds
     size = sum(support.size for support in structure.supports.values())
     kept = sum(int(support.sum()) for support in structure.supports.values())
-    parts = [f"{100 * kept / size:.1f} % of the weights kept, refitted, in {form}"]
+    weights = "every weight" if kept == size else f"{100 * kept / size:.1f} % of the weights"
+    parts = [f"{weights} kept, refitted, in {form}"]
     if structure.patterns is not None:
         parts.extend(_heads(structure.patterns))
     if structure.neurons is not None and study.anatomy.neurons is not None:
