@@ -7,14 +7,15 @@ multiply-adds, counted here as certificates count. Beside it stand the certifica
 lossless,near-lossless,approximate`` writes for either aim, with what they claim. The prompts are of the same kind and
 number, not the same ones.
 
-``python -m tests.benchmarks.starting_points`` prints it; ``starting_points.md`` holds what it printed. It needs the
+``python -m tests.benchmarks.starting_points`` prints it, for all models or those named; ``starting_points.md`` holds what it printed. It needs the
 models and texts beside the project and says which are missing.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from time import process_time
@@ -196,19 +197,23 @@ HEADER = (
 )
 
 
-def report() -> list[str]:
-    """Lines: one table, a row for each model and grade."""
-    lines, notes = [HEADER], list[str]()
-    for model in MODELS:
+def report(models: Sequence[Model] = MODELS) -> Iterator[str]:
+    """Lines, as they are found: one table, a row for each model and grade."""
+    notes: list[str] = []
+    yield HEADER
+    for model in models:
         if not (SHARED / "models" / model.name / "model.safetensors").exists():
             notes.append(f"{model.name} is not on this machine.")
             continue
         with tempfile.TemporaryDirectory() as scratch:
             rows, seconds = _rows(model, Path(scratch))
-        lines += rows
+        yield from rows
         notes.append(f"{model.name}: two fronts of three budgets in {seconds:.0f} s of processor time.")
-    return [*lines, "", *notes]
+    yield ""
+    yield from notes
 
 
 if __name__ == "__main__":
-    print("\n".join(report()))
+    asked = sys.argv[1:]
+    for line in report([model for model in MODELS if not asked or model.name in asked]):
+        print(line, flush=True)

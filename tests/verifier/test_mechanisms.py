@@ -22,7 +22,7 @@ from blockcert.program import (
     WindowPattern,
 )
 from blockcert_producers.cli.run import run
-from blockcert_verifier.mechanisms import BlockMechanism, HeadMechanism, mechanisms, pattern_words
+from blockcert_verifier.mechanisms import BlockMechanism, HeadMechanism, MapMechanism, mechanisms, pattern_words
 from blockcert_verifier.mechanisms_text import render_mechanisms
 from tests.support.bundles import Made, make_bundle, reseal
 from tests.support.tiny import FF, tiny_pair
@@ -143,6 +143,15 @@ def test_attention_that_became_a_constant_is_said(tmp_path: Path) -> None:
     assert f"  {name}: one constant at every position" in lines
     # a block that never attended has lost no head
     assert mechanisms(constant("one"), constant("another"), {})[0].attends
+
+
+def test_a_file_that_is_larger_than_its_bits_is_said() -> None:
+    def text(form: str) -> str:
+        return render_mechanisms([BlockMechanism(1, False, maps=(MapMechanism("q", "int", form, 4, 4, 16, form),))])
+
+    note = "An int4 or int6 is counted as 4 or 6 bits; the file holds each in a byte."
+    assert text("int4, a scale per row").splitlines()[-1] == note
+    assert note not in text("int8, a scale per row")
 
 
 def test_many_heads_fit_the_terminal() -> None:

@@ -11,6 +11,7 @@ from blockcert_verifier.mechanisms import BlockMechanism
 __all__ = ["render_mechanisms"]
 
 _INDENT = " " * 6
+_PACKED = ("int4", "int6")
 
 
 def render_mechanisms(blocks: Sequence[BlockMechanism]) -> str:
@@ -23,6 +24,8 @@ def render_mechanisms(blocks: Sequence[BlockMechanism]) -> str:
             paragraphs.append([f"{name.capitalize()}: the reference's own program"])
         else:
             paragraphs += [_block(block) for block in found]
+    if any((linear.format or "").startswith(_PACKED) for block in blocks for linear in block.maps):
+        paragraphs.append(wrap("An int4 or int6 is counted as 4 or 6 bits; the file holds each in a byte."))
     return joined(paragraphs)
 
 

@@ -72,6 +72,8 @@ def _options(
 ) -> list[_Option]:
     weight, support, rows = study.matrix(index), None, sensitivity.rows
     gram = fitted.gram
+    if structure is not None and index in structure.ranks:
+        return [_Option("float16", 16 * structure.ranks[index] * sum(weight.shape), 0.0)]
     if structure is not None:
         support = structure.supports[index]
         neurons, alive = study.anatomy.neurons, structure.neurons
@@ -84,7 +86,8 @@ def _options(
         support = None if bool(support.all()) else support
     scale = float(sensitivity.tokens.mean())
     found: list[_Option] = []
-    tried: list[Format] = ["float16", *INTEGERS]
+    # few weights are short in sparse maps, which have a scale for each row alone
+    tried: list[Format] = ["float16", *(form for form in INTEGERS if support is None or "/" not in form)]
     for form in tried:
         per = grid(form)
         if per is not None and per[1] is not None and per[1] >= weight.shape[1]:

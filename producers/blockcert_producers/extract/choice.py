@@ -27,6 +27,7 @@ PROBES = {"structure": 3 * LEVELS.bit_length(), "bits": 5 * LEVELS.bit_length()}
 
 _HALVES: tuple[Format, ...] = ("float16", "bfloat16")
 _LEFT_TO_STRUCTURE = 0.5
+_BY_ROUNDING = 0.9
 
 
 def cheapest(candidates: Candidates, limit: float, aim: Aim, earlier: Sequence[Candidate] = ()) -> Candidate:
@@ -43,6 +44,7 @@ class _Search:
     def __init__(self, candidates: Candidates, limit: float, aim: Aim) -> None:
         self._candidates, self._limit = candidates, limit
         self._aim: Aim = aim
+        self._whole = candidates.reference.cost.multiply_adds
 
     def key(self, candidate: Candidate) -> tuple[int, int, float]:
         """What the cheapest is the least of."""
@@ -50,9 +52,13 @@ class _Search:
 
     def structure(self) -> list[Candidate]:
         """The candidates for the fewest multiply-adds."""
-        level = self._last_level(self._candidates.all_in("float16"))
-        # rounding alone saves multiply-adds too, where weights round to zero
-        named = [(at, forms) for at in {level, None} if (forms := self._narrowest(at)) is not None]
+        half = self._candidates.all_in("float16")
+        level = self._last_level(half)
+        levels: list[int | None] = [] if level is None else [level]
+        # rounding alone saves multiply-adds too, where weights round to zero, but not so many
+        if level is None or self._candidates.get(level, half).cost.multiply_adds > _BY_ROUNDING * self._whole:
+            levels.append(None)
+        named = [(at, forms) for at in levels if (forms := self._narrowest(at)) is not None]
         if level is None:
             named += self._halves()
         return self._finished(named)

@@ -3,7 +3,7 @@
 A plan knows no budget. It has levels ``0 .. LEVELS``; at level 0 the block is whole, and each level keeps a subset of
 what the level before kept, so multiply-adds never grow along the path. A level is a price: everything is dropped whose
 predicted error, divided by the multiply-adds it costs, is at most the price. One price orders single weights of every
-map, whole neurons, and the patterns of heads alike.
+map, whole neurons, the patterns of heads and the ranks of maps alike.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from blockcert.program import Attention, MeanPattern, Pattern, attends
+from blockcert_producers.extract.low_rank import spectrum
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import HeadOptions, head_options
 from blockcert_producers.extract.sensitivity import Sensitivity
@@ -38,24 +39,30 @@ Drops: TypeAlias = dict[int, Host]
 
 class Structure(Struct, frozen=True):
     """A block at one level: where each map may be nonzero, which neurons are kept (None for all), every head's
-    pattern (None where the block has no heads)."""
+    pattern (None where the block has no heads), and the maps of low rank: their ranks, and what their rows cost."""
 
     supports: dict[int, Host]
     neurons: Host | None
     patterns: tuple[Pattern, ...] | None
+    ranks: dict[int, int] = {}
+    rows: dict[int, Host] = {}
 
 
 class Plan(Struct, frozen=True):
     """The path of one block; see the module. ``neurons`` holds the level at which each neuron is dropped,
-    ``patterns[level]`` the pattern of every head."""
+    ``patterns[level]`` the pattern of every head, ``ranks[i][level]`` the rank of a map, 0 where single weights are
+    dropped; ``rows`` are those of ``Structure``."""
 
     drops: Drops
     neurons: Host | None
     patterns: tuple[tuple[Pattern, ...], ...] | None
+    ranks: dict[int, Host] = {}
+    rows: dict[int, Host] = {}
 
     def at(self, level: int, study: Study) -> Structure:
         """The block's structure at a level."""
-        supports = {i: drop > level for i, drop in self.drops.items()}
+        ranks = {i: int(rank[level]) for i, rank in self.ranks.items() if rank[level]}
+        supports = {i: np.ones_like(drop, dtype=bool) if i in ranks else drop > level for i, drop in self.drops.items()}
         patterns = None if self.patterns is None else self.patterns[level]
         heads, neurons = study.anatomy.heads, study.anatomy.neurons
         if heads is not None and patterns is not None:
@@ -67,7 +74,7 @@ class Plan(Struct, frozen=True):
                 alive[int(np.argmax(self.neurons))] = True
             if not alive.all():
                 kept = np.flatnonzero(alive)
-        return Structure(supports, kept, patterns)
+        return Structure(supports, kept, patterns, ranks, {i: self.rows[i] for i in ranks})
 
 
 def _silence(study: Study, supports: dict[int, Host], patterns: tuple[Pattern, ...]) -> None:
@@ -106,7 +113,15 @@ def make_plan(study: Study, sensitivities: dict[int, Sensitivity], amplification
     heads, neurons = study.anatomy.heads, study.anatomy.neurons
     patterns = None if heads is None else _patterns(study, head_options(study, heads, amplification), held)
     dropped = None if neurons is None else _neurons(study, ledgers[neurons.output].fit.inputs.gram, held)
-    return Plan(drops, dropped, patterns)
+    ranks = {
+        i: _ranks(
+            study, i, spectrum(study.matrix(i), ledger.fit.inputs.gram, sensitivities[i].rows), sensitivities[i], held
+        )
+        for i, ledger in ledgers.items()
+        # a head that is silent takes columns of the output map along, and low rank has none of its own
+        if heads is None or i != heads.output
+    }
+    return Plan(drops, dropped, patterns, ranks, {i: sensitivities[i].rows for i in ranks})
 
 
 def _price_at(ledgers: dict[int, _Ledger], shares: Host) -> Host:
@@ -148,6 +163,10 @@ class _Held:
 
     def __init__(self, prices: dict[int, Host], drops: Drops, levels: Host, length: int) -> None:
         self._prices, self._drops, self.levels, self._length = prices, drops, levels.astype(np.float64), length
+
+    def kept(self, index: int, level: int) -> int:
+        """How many weights of a map are kept at the level after ``level``."""
+        return int((self._drops[index] > level + 1).sum())
 
     def by_group(self, index: int, groups: Host, axis: int, count: int) -> Host:
         """For the map ``index`` whose rows (``axis`` 0) or columns (1) belong to ``groups``: levels x groups.
@@ -196,6 +215,24 @@ def _patterns(study: Study, options: HeadOptions, held: _Held) -> tuple[tuple[Pa
             least[h] = total.size - 1 - int(np.argmin(total[least[h] :][::-1]))
         chosen.append(tuple(options.patterns[h][k] for h, k in enumerate(least)))
     return tuple(chosen)
+
+
+def _ranks(study: Study, index: int, adds: Host, sensitivity: Sensitivity, held: _Held) -> Host:
+    """The rank of a map at every level, 0 up to where a low rank costs less than its single weights do, by error plus
+    price times multiply-adds; never more multiply-adds than before."""
+    rows, columns = study.matrix(index).shape
+    size = rows + columns
+    single = held.by_group(index, np.zeros(rows, dtype=np.int64), 0, 1)[:, 0]
+    left = float(sensitivity.tokens.mean()) * (adds.sum() - np.cumsum(adds))  # of rank 1 and more
+    costs = study.length * size * np.arange(1, adds.size + 1)
+    found = np.zeros(LEVELS + 1, dtype=np.int64)
+    for level, price in enumerate(held.levels):
+        total = left + price * costs
+        least = int(np.argmin(total))
+        most = found[level] or held.kept(index, level) // size
+        if found[level] or (total[least] < single[level] and least + 1 <= most):
+            found[level + 1] = min(least + 1, most)
+    return found
 
 
 def _neurons(study: Study, gram: Host, held: _Held) -> Host:

@@ -18,6 +18,7 @@ from blockcert.program import (
     Attention,
     Constant,
     Linear,
+    LowRank,
     MeanPattern,
     Stage,
     Step,
@@ -27,7 +28,8 @@ from blockcert.program import (
     step_references,
 )
 from blockcert_producers.extract.formats import Format, store
-from blockcert_producers.extract.moments import Fits, Inputs, inputs, moments, refit
+from blockcert_producers.extract.low_rank import factors
+from blockcert_producers.extract.moments import Fits, Inputs, Moments, inputs, moments, refit
 from blockcert_producers.extract.patterns import mean_outputs
 from blockcert_producers.extract.plan import RIDGE, Structure
 from blockcert_producers.extract.study import Study, relative_errors
@@ -92,9 +94,9 @@ def reference_inputs(study: Study, index: int, tokens: Host) -> Inputs:
     return study.fits[key][0]
 
 
-def _short(bias: Host) -> Host:
-    """A bias in float16, or float32 where it overflows: what float16 loses is far below any budget."""
-    return bias.astype(np.float16 if np.abs(bias).max(initial=0) <= _LARGEST_HALF else np.float32)
+def _short(values: Host) -> Host:
+    """A bias or a factor in float16, or float32 where it overflows: what float16 loses is far below any budget."""
+    return values.astype(np.float16 if np.abs(values).max(initial=0) <= _LARGEST_HALF else np.float32)
 
 
 class _Walk:
@@ -179,6 +181,8 @@ class _Walk:
         if not support.any():
             return self._constant(index, target, structure)
         fit = moments(self._inputs(index), target, weight)
+        if index in structure.ranks:
+            return self._of_low_rank(index, fit, refit(fit, None, weight) * support, structure)
         fitted = refit(fit, support, weight)
         name = f"{self.prefix}.{step.out}"
         kept = None if self.whole else support
@@ -186,6 +190,19 @@ class _Walk:
         self.tensors.update(tensors)
         self.tensors[f"{name}.bias"] = tensor(_short(fit.bias(rounded)))
         return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))
+
+    def _of_low_rank(self, index: int, fit: Moments, fitted: Host, structure: Structure) -> Step:
+        """A map as two factors; the language has them as real numbers only, so they are stored in float16."""
+        neurons, rows, out = self.study.anatomy.neurons, structure.rows[index], self.study.linear(index).out
+        if neurons is not None and index in neurons.inputs and structure.neurons is not None:
+            rows = rows[structure.neurons]
+        left, right = map(_short, factors(fitted, fit.inputs.gram, rows, structure.ranks[index]))
+        name = f"{self.prefix}.{out}"
+        bias = _short(fit.bias(left.astype(np.float64) @ right.astype(np.float64)))
+        named = {f"{name}.left": left, f"{name}.right": right, f"{name}.bias": bias}
+        self.tensors.update({each: tensor(values) for each, values in named.items()})
+        linear = LowRank(ref(f"{name}.left"), ref(f"{name}.right"))
+        return msgspec.structs.replace(self.study.linear(index), map=linear, bias=ref(f"{name}.bias"))
 
     def _constant(self, index: int, target: Host, structure: Structure) -> Step:
         """A map of which no weight is kept: its mean, or zeros where no head weighs positions by it."""
