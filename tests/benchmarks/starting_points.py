@@ -7,8 +7,8 @@ multiply-adds, counted here as certificates count. Beside it stand the certifica
 lossless,near-lossless,approximate`` writes for either aim, with what they claim. The prompts are of the same kind and
 number, not the same ones.
 
-``python -m tests.benchmarks.starting_points`` prints it, for all models or those named; ``starting_points.md`` holds what it printed. It needs the
-models and texts beside the project and says which are missing.
+``python -m tests.benchmarks.starting_points`` prints it, for all models or those named; ``starting_points.md`` holds
+what it printed. It needs the models and texts beside the project and says which are missing.
 """
 
 from __future__ import annotations
