@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "TRUST", "Entry"]
+__all__ = ["COMMANDS", "CONFORMANCE", "SCHEMA", "TRUST", "Entry"]
 
 
 class Entry(NamedTuple):
@@ -23,6 +23,16 @@ TRUST: dict[str, Entry] = {
     "new": Entry("Write a policy that trusts the keys you name.", "blockcert_producers.cli.trust", "new"),
 }
 
+CONFORMANCE: dict[str, Entry] = {
+    "build": Entry("Build the corpus into a folder.", "blockcert_producers.cli.conformance", "build"),
+    "run": Entry("Score a verifier on the corpus.", "blockcert_producers.cli.conformance", "run"),
+    "serve": Entry("Be the verifier that is scored.", "blockcert_producers.cli.conformance", "serve"),
+}
+
+SCHEMA: dict[str, Entry] = {
+    "check": Entry("Check a JSON document against its schema.", "blockcert_producers.cli.schema", "check"),
+}
+
 COMMANDS: dict[str, Entry] = {
     "verify": Entry("Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"),
     "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.show", "show"),
@@ -33,6 +43,8 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry("Certify how far a copy of a model drifts from it.", "blockcert_producers.cli.compare", "compare"),
     "keygen": Entry("Make a signing key.", "blockcert_producers.cli.keygen", "keygen"),
     "sign": Entry("Sign a bundle.", "blockcert_producers.cli.sign", "sign"),
+    "schema": Entry("Check documents against the standard's schemas.", table=SCHEMA),
+    "conformance": Entry("The conformance corpus, and any verifier's score on it.", table=CONFORMANCE),
     "demo": Entry(
         "Run the whole way once on a small model, tampering included.", "blockcert_producers.cli.demo", "demo"
     ),
