@@ -1,7 +1,7 @@
 """The conformance corpus, built from small seeds: base bundles, one change for each case, an index.
 
-What a case is and how a verifier is scored: ``spec/14-conformance.md``; why the corpus is built and not stored, and why it
-lives here: ``spec/rationale/0013-corpus.md``.
+What a case is and how a verifier is scored: ``spec/14-conformance.md``; why the corpus is built and not stored, and
+why it lives here: ``spec/rationale/0013-corpus.md``.
 """
 
 from blockcert_producers.conformance.build import all_cases, build

@@ -43,21 +43,20 @@ FLOOR = 2.0**-24
 
 
 class Shape(Struct, frozen=True):
-    """The sizes of a base: windows of each corpus file, prompts, rows with attribution, the token that starts each
-    window, and the words that the corpus has (`t0` to `t(words-1)`; the last is not in the corpus where it is fewer)."""
+    """The sizes of a base: windows of each corpus file, prompts, rows with attribution, and the token that starts each
+    window, if one does."""
 
     files: tuple[int, ...] = (24, 16)
     calibration: int = 3
     certification: int = 6
     attribution: int = 2
     bos: int | None = None
-    words: int = VOCABULARY
     kind: str = "extract"
 
 
 def tokenizer(words_: int = VOCABULARY) -> bytes:
     """A tokenizer.json whose token `i` is the word `ti`."""
-    document = {
+    document: dict[str, Any] = {
         "version": "1.0",
         "added_tokens": [],
         "pre_tokenizer": {"type": "WhitespaceSplit"},
@@ -74,7 +73,7 @@ def text(tokens: Sequence[int]) -> bytes:
 def make(pair: Pair, shape: Shape) -> Draft:
     """A draft whose certificate is about `pair`, true in every cell."""
     unit = LENGTH - (shape.bos is not None)
-    streams = [words(f"corpus {i}", count * unit + 3, shape.words) for i, count in enumerate(shape.files)]
+    streams = [words(f"corpus {i}", count * unit + 3, VOCABULARY) for i, count in enumerate(shape.files)]
     corpus = {f"{i + 1}.txt": text([int(token) for token in stream]) for i, stream in enumerate(streams)}
     population = np.concatenate(
         [s[: n * unit].reshape(n, unit) for s, n in zip(streams, shape.files, strict=True)]
@@ -156,8 +155,10 @@ def round_evidence(data: bytes, shape: EvidenceShape) -> bytes:
     """The evidence with every measured number rounded to `BITS` significant bits."""
 
     def rounded_(cells: Any) -> None:
+        mantissa: Any
+        exponent: Any
         mantissa, exponent = np.frexp(cells)
-        cells[...] = np.ldexp(np.round(np.ldexp(mantissa, BITS)), exponent - BITS)
+        cells[...] = np.ldexp(np.rint(np.ldexp(mantissa, BITS)), exponent - BITS)
 
     for column in columns(shape):
         if column.name == "float32.relative_error":

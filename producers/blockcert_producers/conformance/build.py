@@ -13,13 +13,13 @@ from blockcert_producers.conformance.draft import Draft, write_json
 from blockcert_producers.conformance.entry import Entry
 from blockcert_producers.conformance.families import FAMILIES
 from blockcert_producers.conformance.without_case import WITHOUT_CASE
-from blockcert_verifier.conformance.index import INDEX, Case, Index, Inputs, Options
+from blockcert_verifier.conformance.index import INDEX, Case, Index, Inputs, Need, Options
 
 __all__ = ["all_cases", "build", "draft_of"]
 
-README = """Cases of the BlockCert conformance corpus: index.json says what each one is and what a verifier must say of it
-(spec/14-conformance.md). They are made by a program from public seeds: every key in them can be computed by everybody,
-none of them may be trusted, and many of the files are broken on purpose.
+README = """Cases of the BlockCert conformance corpus: index.json says what each one is and what a verifier must say
+of it (spec/14-conformance.md). They are made by a program from public seeds: every key in them can be computed by
+everybody, none of them may be trusted, and many of the files are broken on purpose.
 """
 
 
@@ -111,8 +111,8 @@ def _inputs(draft: Draft, inside: str) -> Inputs:
     )
 
 
-def _needs(draft: Draft) -> tuple[str, ...]:
-    asked = {
+def _needs(draft: Draft) -> tuple[Need, ...]:
+    asked: dict[Need, bool] = {
         "replay": "reference" in draft.given and draft.options["replay"] != 0,
         "corpus": "corpus" in draft.given or bool(draft.own),
         "fresh": bool(draft.options.get("fresh")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from blockcert_producers.conformance.tensors import change_column
 
 __all__ = [
     "DROP",
+    "Value",
     "bundle",
     "cell",
     "corpus_given",
@@ -39,10 +41,12 @@ DROP: Final = object()
 """In the place of a value: take the field away."""
 SEED = "00" * 32
 Text: TypeAlias = Callable[[bytes], bytes]
+Value: TypeAlias = Callable[[Any], Any] | object
+"""What a field or cell becomes: a value, or what makes it of the old one."""
 _PART = re.compile(r"([^.\[\]]+)|\[(-?[0-9]+)\]")
 
 
-def _put(root: Any, path: str, value: Any) -> None:
+def _put(root: Any, path: str, value: Value) -> None:
     """Set what stands at a path like `a.b[1].c`; a callable gets the old value and returns the new one."""
     keys: list[str | int] = [name or int(number) for name, number in _PART.findall(path)]
     parent = root
@@ -82,17 +86,17 @@ def options(**values: Any) -> Change:
 # --- JSON documents -----------------------------------------------------------------------------------------
 
 
-def state(path: str, value: Any) -> Change:
+def state(path: str, value: Value) -> Change:
     """A field of the statement; the path begins below `predicate`, or with `$.` at the statement itself."""
     return lambda draft: _put(draft.statement, path[2:] if path.startswith("$.") else f"predicate.{path}", value)
 
 
-def policy(path: str, value: Any) -> Change:
+def policy(path: str, value: Value) -> Change:
     """A field of the trust policy."""
     return lambda draft: _put(draft.policy, path, value)
 
 
-def program(side: str, path: str, value: Any) -> Change:
+def program(side: str, path: str, value: Value) -> Change:
     """A field of a side's program; the statement's digest of it is put right, the draw is not."""
 
     def change(draft: Draft) -> None:
@@ -103,7 +107,7 @@ def program(side: str, path: str, value: Any) -> Change:
     return change
 
 
-def step(side: str, stage: int, out: str, path: str, value: Any) -> Change:
+def step(side: str, stage: int, out: str, path: str, value: Value) -> Change:
     """A field of the step that defines `out` in a stage of a side's program."""
 
     def change(draft: Draft) -> None:
@@ -134,12 +138,10 @@ def envelope_text(change: Text) -> Change:
     return lambda draft: draft.later(apply)
 
 
-def envelope(path: str, value: Any) -> Change:
+def envelope(path: str, value: Value) -> Change:
     """A field of the envelope changed after signing."""
 
     def apply(draft: Draft) -> None:
-        import json
-
         document = json.loads(draft.sealed[STATEMENT])
         _put(document, path, value)
         draft.sealed[STATEMENT] = write_json(document)
@@ -210,24 +212,24 @@ def header_text(name: str, change: Text) -> Change:
 # --- cells ----------------------------------------------------------------------------------------------------
 
 
-def _cells(file: str, column: str, index: Any, value: Any) -> Change:
+def _cells(file: str, column: str, index: Any, value: Value) -> Change:
     def set_(cells: Any) -> None:
         cells[index] = value(cells[index]) if callable(value) else value
 
     return lambda draft: draft.files.update({file: change_column(draft.files[file], column, set_)})
 
 
-def evidence(column: str, index: Any, value: Any) -> Change:
+def evidence(column: str, index: Any, value: Value) -> Change:
     """A cell of the evidence; no claim is put right."""
     return _cells(EVIDENCE, column, index, value)
 
 
-def prompts(column: str, index: Any, value: Any) -> Change:
+def prompts(column: str, index: Any, value: Value) -> Change:
     """A cell of the listed prompts."""
     return _cells(PROMPTS, column, index, value)
 
 
-def cell(file: str, tensor: str, index: Any, value: Any) -> Change:
+def cell(file: str, tensor: str, index: Any, value: Value) -> Change:
     """An element of a tensor of the model (`model.safetensors`) or of a file of the bundle."""
 
     def set_(cells: Any) -> None:

@@ -39,8 +39,8 @@ def write_json(value: Any) -> bytes:
 class Draft:
     """One case under way.
 
-    `files` are the bundle's but its statement, `model` the reference's, `corpus`, `own` and `published` the texts that a
-    verifier is given. `given` names what of it the verifier gets. `options` are those of the protocol.
+    `files` are the bundle's but its statement, `model` the reference's, `corpus`, `own` and `published` the texts that
+    a verifier is given. `given` names what of it the verifier gets. `options` are those of the protocol.
 
     :meth:`seal` signs what stands here; what was put off with :meth:`later` then changes the bundle's final bytes, in
     `sealed`, and what was put off with :meth:`on_disk` the folder into which they were written.
@@ -63,7 +63,7 @@ class Draft:
         """Inputs that are named and not there: `bundle`, `policy`, `reference`, `corpus`."""
         self.sealed: dict[str, bytes] = {}
         self._later: list[Change] = []
-        self._disk: list[Callable[[Path], None]] = []
+        self._disk: list[Callable[[Path], object]] = []
         self.keep_digests = False
 
     def copy(self) -> Draft:
@@ -100,7 +100,7 @@ class Draft:
         """Put a change of the final bytes off until they are signed."""
         self._later.append(change)
 
-    def on_disk(self, change: Callable[[Path], None]) -> None:
+    def on_disk(self, change: Callable[[Path], object]) -> None:
         """Put a change of the case's folder off until it is written."""
         self._disk.append(change)
 

@@ -16,8 +16,8 @@ from blockcert.safetensors_file import read_header_bytes, write
 __all__ = ["change_column", "raw", "read_column", "split", "to_bytes"]
 
 Host: TypeAlias = np.ndarray[Any, Any]
-_NAMES = {"f8": "F64", "f4": "F32", "f2": "F16", "i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8"}
-_NAMES |= {"u4": "U32", "u2": "U16", "u1": "U8"}
+_REALS = {"f8": "F64", "f4": "F32", "f2": "F16"}
+_NAMES = _REALS | {"i8": "I64", "i4": "I32", "i2": "I16", "i1": "I8", "u4": "U32", "u2": "U16", "u1": "U8"}
 _DTYPES = {name: code if code[1] == "1" else f"<{code}" for code, name in _NAMES.items()}
 
 

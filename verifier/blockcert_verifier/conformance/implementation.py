@@ -1,7 +1,7 @@
 """An implementation behind the protocol: a process that is asked, waited for, ended, and started again.
 
 Whatever it does (nothing, a crash, garbage, more than a line, an endless line) costs the case that it was asked, and
-never the run (BC-CNF-09).
+never the run (BC-CNF-10).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Process:
     """One process, its answers read by a thread so that waiting for one can end."""
 
     def __init__(self, words: Sequence[str]) -> None:
-        self.errors: IO[bytes] = tempfile.TemporaryFile()
+        self.errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
         try:
             self.process = subprocess.Popen(
                 words,
@@ -62,15 +62,18 @@ class _Process:
             self.errors.close()
             sentence = f"the command cannot be started: {fault.strerror or fault}"
             raise Refusal("conformance.implementation", words[0], sentence) from None
+        if self.process.stdin is None or self.process.stdout is None:
+            raise RuntimeError("a process without the pipes that were asked for")
+        self.stdin, self.stdout = self.process.stdin, self.process.stdout
         self.lines: queue.Queue[bytes] = queue.Queue(4)
+        self._rest = b""
         self._closing = False
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
         with contextlib.suppress(OSError, ValueError):
             while not self._closing:
-                line = self._line(self.process.stdout)
+                line = self._line(self.stdout)
                 while not self._closing:
                     with contextlib.suppress(queue.Full):
                         self.lines.put(line, timeout=0.1)
@@ -89,13 +92,11 @@ class _Process:
                 break
             line, newline, rest = part.partition(b"\n")
             parts.append(line + newline)
-            size += len(line) + 1
+            size += len(line) + len(newline)
             if newline:
                 self._rest = rest
                 break
         return b"".join(parts)
-
-    _rest = b""
 
     def pending(self) -> bool:
         """Whether it has said something that nobody asked for."""
@@ -107,10 +108,9 @@ class _Process:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        for stream in (self.stdin, self.stdout):
+            with contextlib.suppress(OSError):
+                stream.close()
         self.errors.seek(0, os.SEEK_END)
         self.errors.seek(max(0, self.errors.tell() - _LAST))
         lines = self.errors.read().decode(errors="replace").split("\n")
@@ -151,13 +151,12 @@ class Implementation:
             except Refusal as refusal:
                 return NoAnswer(refusal.sentence)
         running = self._running
-        assert running.process.stdin is not None
         if running.pending():
             self._end()
             return NoAnswer("it wrote a line that no request asked for")
         try:
-            running.process.stdin.write(encode_line(request))
-            running.process.stdin.flush()
+            running.stdin.write(encode_line(request))
+            running.stdin.flush()
             line = running.lines.get(timeout=self._timeout)
         except queue.Empty:
             self._end()
@@ -169,7 +168,7 @@ class Implementation:
     def _answer(self, request: Request, line: bytes) -> Answer | NoAnswer:
         if not line.endswith(b"\n"):
             too_long = len(line) > MOST_BYTES
-            code = None if self._running is None else self._exit_code()
+            code = self._exit_code()
             said = self._end()
             if too_long:
                 return NoAnswer(f"a line of more than {MOST_BYTES} bytes")
@@ -186,9 +185,8 @@ class Implementation:
         return answer
 
     def _exit_code(self) -> int | None:
-        assert self._running is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._running.process.wait(timeout=1)
+            return None if self._running is None else self._running.process.wait(timeout=1)
         return None
 
     def _end(self) -> str:

@@ -15,7 +15,7 @@ from blockcert.errors import Refusal
 from blockcert.program import Hash
 from blockcert.statement import Time
 
-__all__ = ["INDEX", "Case", "Expected", "Index", "Inputs", "Options", "Outcome", "WithoutCase", "read_index"]
+__all__ = ["INDEX", "Case", "Expected", "Index", "Inputs", "Need", "Options", "Outcome", "WithoutCase", "read_index"]
 
 INDEX = "index.json"
 
@@ -26,6 +26,8 @@ Sentence: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 Place: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 """A path relative to the corpus' folder, with forward slashes."""
 Rows: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 20)] | Literal["all"]
+Need: TypeAlias = Literal["replay", "corpus", "fresh", "published", "sha256"]
+"""What a verifier must be able to do, beside the rest, to answer a case."""
 Outcome: TypeAlias = Literal["accepted", "rejected", "indeterminate", "refused"]
 """A verdict, or `refused`: the policy or an option is none, and nothing was decided (exit code 2)."""
 
@@ -63,8 +65,8 @@ class Expected(_Record, frozen=True):
     """
 
     verdict: Outcome
-    codes: tuple[Code, ...] = ()
-    notes: tuple[Code, ...] = ()
+    codes: Annotated[tuple[Code, ...], Meta(max_length=1024)] = ()
+    notes: Annotated[tuple[Code, ...], Meta(max_length=1024)] = ()
 
 
 class Case(_Record, frozen=True):
@@ -73,7 +75,7 @@ class Case(_Record, frozen=True):
     id: CaseId
     tests: Sentence
     requirements: Annotated[tuple[Requirement, ...], Meta(min_length=1, max_length=32)]
-    needs: Annotated[tuple[Literal["replay", "corpus", "fresh", "published", "sha256"], ...], Meta(max_length=5)]
+    needs: Annotated[tuple[Need, ...], Meta(max_length=5)]
     inputs: Inputs
     options: Options
     expected: Expected
@@ -89,8 +91,8 @@ class WithoutCase(_Record, frozen=True):
     """A registered code that no case expects, and why none can.
 
     `producer`: only making, signing or lifting gives it. `command`: only a command's words or files of its own.
-    `guarded`: an earlier check refuses whatever would give it. `machine`: it depends on the machine: permissions, memory,
-    packages, time, a race.
+    `guarded`: an earlier check refuses whatever would give it. `machine`: it depends on the machine: permissions,
+    memory, packages, time, a race.
     """
 
     code: Code

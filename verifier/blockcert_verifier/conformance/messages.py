@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from blockcert import strict_json
 from blockcert.errors import Refusal
@@ -49,6 +49,17 @@ class Request(_Record, frozen=True):
     all_digests: bool
 
 
+class _AnswerJson(_Record, frozen=True):
+    """An answer as it is written: what is not said is absent, never null."""
+
+    case: CaseId
+    verdict: Outcome | UnsetType = UNSET
+    codes: Annotated[tuple[Code, ...], Meta(max_length=1024)] | UnsetType = UNSET
+    notes: Annotated[tuple[Code, ...], Meta(max_length=1024)] | UnsetType = UNSET
+    skipped: Reason | UnsetType = UNSET
+    fault: Reason | UnsetType = UNSET
+
+
 class Answer(_Record, frozen=True, omit_defaults=True):
     """What a verifier says of one case: a verdict with its codes, or why it skips the case, or a fault of its own.
 
@@ -57,10 +68,10 @@ class Answer(_Record, frozen=True, omit_defaults=True):
 
     case: CaseId
     verdict: Outcome | None = None
-    codes: Annotated[tuple[Code, ...], Meta(max_length=1024)] = ()
-    notes: Annotated[tuple[Code, ...], Meta(max_length=1024)] = ()
-    skipped: Reason | None = None
-    fault: Reason | None = None
+    codes: tuple[Code, ...] = ()
+    notes: tuple[Code, ...] = ()
+    skipped: str | None = None
+    fault: str | None = None
 
 
 def request_of(case: Case, corpus: Path) -> Request:
@@ -102,12 +113,19 @@ def parse_answer(line: bytes) -> Answer:
     """The answer in a line.
 
     Raises:
-        Refusal: what the JSON gate refuses, and ``conformance.answer`` where it does not say exactly one of a verdict, a
-            reason to skip and a fault.
+        Refusal: what the JSON gate refuses, and ``conformance.answer`` where it does not say exactly one of a
+            verdict, a reason to skip and a fault.
     """
-    answer = strict_json.decode(line, Answer, "answer", _GATE)
-    said = [part for part in (answer.verdict, answer.skipped, answer.fault) if part is not None]
-    if len(said) != 1 or (answer.verdict is None and (answer.codes or answer.notes)):
+    found = strict_json.decode(line, _AnswerJson, "answer", _GATE)
+    said = sum(part is not UNSET for part in (found.verdict, found.skipped, found.fault))
+    if said != 1 or (found.verdict is UNSET and (found.codes is not UNSET or found.notes is not UNSET)):
         sentence = "an answer has a verdict with its codes, or skipped, or fault, and only one of them"
         raise Refusal("conformance.answer", "answer", sentence)
-    return answer
+    return Answer(
+        case=found.case,
+        verdict=found.verdict or None,
+        codes=found.codes or (),
+        notes=found.notes or (),
+        skipped=found.skipped or None,
+        fault=found.fault or None,
+    )

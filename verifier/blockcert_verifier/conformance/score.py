@@ -1,4 +1,4 @@
-"""Scoring answers: what passed, failed or was skipped, case by case (`spec/14-conformance.md`, BC-CNF-08 to 11)."""
+"""Scoring answers: what passed, failed or was skipped, case by case (`spec/14-conformance.md`, BC-CNF-10 to 12)."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from blockcert.errors import Refusal
-from blockcert_producers.conformance.changes import evidence, state
+from blockcert_producers.conformance.changes import Value, evidence, state
 from blockcert_producers.conformance.draft import Change, Draft
 from blockcert_producers.conformance.entry import Entry, accepted, case, indeterminate, rejected
 from blockcert_producers.conformance.families.numbers import unit
@@ -60,7 +60,7 @@ UNITS: tuple[tuple[str, int, str, str], ...] = (
     ("control.identity.top1_agree", 1, CONTROL, "BC-CLM-09"),
     ("control.float32_floor.relative_error[1]", 1, CONTROL, "BC-CLM-09"),
 )
-SAID: tuple[tuple[str, str, Any, str, str], ...] = (
+SAID: tuple[tuple[str, str, tuple[str, Value], str, str], ...] = (
     ("stage-basis", "A measured stage called proven", ("stages[1].basis", "proof"), CLAIM, "BC-CLM-14"),
     ("stage-scope", "A measured stage called one of all inputs", ("stages[1].scope", "all-inputs"), CLAIM, "BC-CLM-14"),
     ("same-program", "A replaced block called the same program", ("stages[1].same_program", True), CLAIM, "BC-PRG-20"),
@@ -99,7 +99,7 @@ SAID: tuple[tuple[str, str, Any, str, str], ...] = (
 )
 
 
-def predicates(change: Any) -> Change:
+def predicates(change: Value) -> Change:
     """The list of population claims changed."""
     return state("claims.population.claims", change)
 

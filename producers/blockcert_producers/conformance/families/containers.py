@@ -19,7 +19,7 @@ PAD = 1 << 20
 
 def on_disk(change: Callable[[Path], object]) -> Change:
     """A change of the bundle's folder as it lies on disk."""
-    return lambda draft: draft.on_disk(lambda folder: change(folder / "bundle") and None)
+    return lambda draft: draft.on_disk(lambda folder: change(folder / "bundle"))
 
 
 def linked(bundle: Path) -> None:

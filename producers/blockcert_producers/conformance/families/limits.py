@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 from blockcert_producers.conformance.changes import model_given, options, policy, replayed
 from blockcert_producers.conformance.draft import Change, Draft
@@ -13,7 +13,7 @@ from blockcert_producers.conformance.families.numbers import unit
 __all__ = ["CASES"]
 
 
-def as_claimed(name: str, change: Any = lambda value: value) -> Change:
+def as_claimed(name: str, change: Callable[[str], str] = lambda value: value) -> Change:
     """A limit that is the claim itself, or a unit of it away."""
 
     def apply(draft: Draft) -> None:

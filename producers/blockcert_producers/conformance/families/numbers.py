@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -15,7 +16,7 @@ from blockcert_producers.conformance.tensors import read_column
 __all__ = ["CASES", "unit"]
 
 DRIFT = "claims.end_to_end.drift"
-SPELLINGS = {
+SPELLINGS: dict[str, tuple[str, Callable[[str], str]]] = {
     "trailing-zero": ("A trailing zero behind the point", lambda s: s + "0"),
     "plus-sign": ("A plus sign", lambda s: "+" + s),
     "leading-zero": ("A leading zero", lambda s: "0" + s),

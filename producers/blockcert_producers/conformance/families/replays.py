@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ COUNTS: tuple[tuple[str, Any, int], ...] = (
 )
 
 
-def one_off(most: int) -> Any:
+def one_off(most: int) -> Callable[[int], int]:
     return lambda count: count + 1 if count < most else count - 1
 
 

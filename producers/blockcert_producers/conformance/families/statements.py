@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from blockcert_producers.conformance.changes import DROP, listed, model_given, options, state
+from blockcert_producers.conformance.changes import DROP, Value, listed, model_given, options, state
 from blockcert_producers.conformance.draft import Change, Draft
 from blockcert_producers.conformance.entry import Entry, case, rejected
 
 __all__ = ["CASES"]
 
-LENGTHS: dict[str, tuple[str, Any]] = {
+LENGTHS: dict[str, tuple[str, Value]] = {
     "claims.stages[1].covered": ("Counts of two thresholds where there are three", lambda c: c[:-1]),
     "claims.stages[1].loss_covered": ("Counts of four loss thresholds where there are three", lambda c: [*c, 0]),
     "claims.stages[1].index": ("A stage that says it is another", 2),

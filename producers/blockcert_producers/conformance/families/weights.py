@@ -1,8 +1,9 @@
-"""Weight files that do not give what the programs ask of them: seen when a row is replayed, refuted and never skipped."""
+"""Weight files that do not give what the programs ask of them: seen when a row is replayed, and never skipped."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ AROUND: tuple[Change, ...] = (repoint, redraw, recounted, restate)
 """Digests, draw, costs and claims put right around a weight that is wrong; cells are left."""
 
 
-def tensor(name: str, change: Any) -> Change:
+def tensor(name: str, change: Callable[[Any], Any]) -> Change:
     """A tensor of the surrogate's file replaced, of whatever shape and type."""
 
     def apply(draft: Draft) -> None:

@@ -30,8 +30,10 @@ from blockcert_producers.conformance.tensors import raw, split
 __all__ = ["CASES"]
 
 STEPS = ["structure", "authenticity", "integrity", "recompute", "replay", "policy"]
-WHOLE = "structure.bundle structure.statement structure.programs authenticity.signatures authenticity.times"
-WHOLE += " integrity.bundle integrity.reference recompute.draw recompute.claims replay.rows policy.limits"
+WHOLE = (
+    "structure.bundle structure.statement structure.programs authenticity.signatures authenticity.times "
+    "integrity.bundle integrity.reference recompute.draw recompute.claims replay.rows policy.limits"
+)
 
 
 def reorder(data: bytes) -> bytes:
