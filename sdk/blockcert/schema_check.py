@@ -108,10 +108,14 @@ def _errors(document: Any, against: dict[str, Any], place: str) -> Iterator[Prob
 
     # an empty registry: without it a reference that is not local would go to the network
     validator = Draft202012Validator(against, registry=Registry())
+    seen: set[Problem] = set()
     for error in validator.iter_errors(document):  # pyright: ignore[reportUnknownMemberType]
         deepest = cast(Any, best_match([error]) or error)
         path: str = deepest.json_path
-        yield Problem("schema.invalid", f"{place}: {path}", _sentence(deepest))
+        problem = Problem("schema.invalid", f"{place}: {path}", _sentence(deepest))
+        if problem not in seen:  # a validator says once for each field that is missing what is said of all here
+            seen.add(problem)
+            yield problem
 
 
 def _sentence(error: Any) -> str:

@@ -23,10 +23,10 @@ MOST = 4
 
 HEAD = """# Requirements
 
-Where each requirement stands in the schemas, which cases of the conformance corpus decide it, and which tests name it. Generated
-from all three by `python -m tests.schemas.test_requirements`, and compared by a test, which fails where a requirement has neither
-a case nor a test. Places in a schema are those whose comment or description names the requirement. A cell lists four entries and
-counts the others; `index.json` of a built corpus has all cases.
+Where each requirement stands in the schemas, which cases of the conformance corpus decide it, and which tests name it.
+Generated from all three by `python -m tests.schemas.test_requirements`, and compared by a test, which fails where a
+requirement has neither a case nor a test. Places in a schema are those whose comment or description names the
+requirement. A cell lists four entries and counts the others; `index.json` of a built corpus has all cases.
 
 | requirement | in | schema | cases | tests |
 |---|---|---|---|---|

@@ -20,7 +20,7 @@ from blockcert_producers.conformance import all_cases, build
 from blockcert_producers.conformance.seeds import throwaway_key
 from blockcert_verifier.conformance.implementation import Implementation, split_command
 from blockcert_verifier.conformance.index import Case, Index, parse_index, read_index
-from blockcert_verifier.conformance.messages import Answer, encode_line, parse_answer, request_of
+from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_answer, request_of
 from blockcert_verifier.conformance.score import NoAnswer, Score, judge, score
 from blockcert_verifier.conformance.serve import answer, serve
 from blockcert_verifier.conformance.table import render_score
@@ -53,7 +53,7 @@ def test_this_verifier_says_of_every_case_what_is_expected(corpus: Path, index: 
     """Verdicts, codes and notes of the whole corpus (BC-CNF-03, BC-CNF-05)."""
 
     class Ours:
-        def ask(self, request):  # type: ignore[no-untyped-def]
+        def ask(self, request: Request) -> Answer:
             return answer(request)
 
     found = score(index.cases, corpus, Ours(), "ours", codes=True)
@@ -274,7 +274,7 @@ def test_a_command_that_cannot_be_started_is_wrong_usage() -> None:
 
 
 def test_verdicts_decide_and_codes_are_counted_apart(few: list[Case]) -> None:
-    """BC-CNF-05, BC-CNF-11."""
+    """BC-CNF-05, BC-CNF-11 (BC-RES-07)."""
     case = next(case for case in few if case.id == "number::nan")
     same = Answer(case.id, "rejected", ("json.type",))
     other = Answer(case.id, "rejected", ("number.grammar",))
@@ -291,8 +291,8 @@ def test_a_case_without_files_is_skipped_and_not_asked(corpus: Path, few: list[C
     """BC-CNF-11, BC-CNF-12."""
 
     class Nobody:
-        def ask(self, request):  # type: ignore[no-untyped-def]
-            raise AssertionError("asked")
+        def ask(self, request: Request) -> Answer:
+            raise AssertionError(request.case)
 
     case = msgspec.structs.replace(few[0], unbuilt="no links here")
     (result,) = score([case], corpus, Nobody(), "nobody").results
