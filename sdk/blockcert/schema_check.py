@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast, get_args
 
@@ -94,7 +95,7 @@ def check(data: bytes, kind: Kind, place: str) -> list[Problem]:
     except Refusal as refusal:
         return [Problem(refusal.code, refusal.place, refusal.sentence)]
     found = _errors(json.loads(data), schema(kind), place)
-    listed = [problem for problem, _ in zip(found, range(MOST_PROBLEMS), strict=False)]
+    listed = [*islice(found, MOST_PROBLEMS)]
     more = sum(1 for _ in found)
     if more:
         listed.append(Problem("schema.invalid", place, f"and {more} more such problems"))
