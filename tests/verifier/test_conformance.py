@@ -97,7 +97,8 @@ def test_there_are_cases_of_every_verdict_and_of_everything_that_may_be_needed(i
     assert len(index.cases) >= 200
     verdicts = [case.expected.verdict for case in index.cases]
     assert min(verdicts.count(v) for v in ("accepted", "rejected", "indeterminate", "refused")) >= 10
-    assert {need for case in index.cases for need in case.needs} == {"replay", "corpus", "fresh", "published", "sha256"}
+    needs = {need for case in index.cases for need in case.needs}
+    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256"}
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -307,6 +308,20 @@ def test_a_verifier_without_replay_has_cases_enough_of_its_own(index: Index) -> 
         code.startswith(("replay.cell", "replay.row", "fresh.rows")) for c in left for code in c.expected.codes
     )
     assert all("reference" not in case.needs for case in left)
+
+
+def test_a_machine_without_higher_precision_skips_what_it_cannot_decide(
+    corpus: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BC-CNF-12."""
+    from blockcert_verifier import evaluate
+    from blockcert_verifier.steps import measuring
+
+    for module in (evaluate, measuring):
+        monkeypatch.setattr(module, "extended_is_wider", lambda: False)
+    needing = [case for case in index.cases if "precision" in case.needs]
+    assert len(needing) > 20
+    assert all(answer(request_of(case, corpus)).skipped for case in needing[::8])
 
 
 def test_this_verifier_goes_through_the_same_door(corpus: Path, few: list[Case]) -> None:

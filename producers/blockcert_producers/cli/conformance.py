@@ -6,14 +6,17 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from blockcert_producers.conformance.entry import Entry
     from blockcert_verifier.conformance.index import Case
 
 __all__ = ["build", "run", "serve"]
+
+T = TypeVar("T", "Case", "Entry")
 
 
 def build(
@@ -66,10 +69,11 @@ def run(
     words = ours if implementation is None else split_command(implementation)
     with tempfile.TemporaryDirectory() as scratch, Implementation(words, seconds) as asked:
         if corpus is None:
+            from blockcert_producers.conformance import all_cases
             from blockcert_producers.conformance import build as build_corpus
 
             corpus = Path(scratch) / "corpus"
-            build_corpus(corpus)
+            build_corpus(corpus, _chosen(all_cases(), only))
         cases = _chosen(read_index(corpus).cases, only)
         name = "blockcert" if implementation is None else implementation
         found = score(cases, corpus, asked, name, codes=codes, progress=_progress(len(cases)))
@@ -87,7 +91,7 @@ def serve() -> None:
     serve_lines(sys.stdin.buffer, sys.stdout.buffer)
 
 
-def _chosen(cases: tuple[Case, ...], only: str | None) -> tuple[Case, ...]:
+def _chosen(cases: tuple[T, ...], only: str | None) -> tuple[T, ...]:
     if only is None:
         return cases
     from fnmatch import fnmatchcase
@@ -96,7 +100,7 @@ def _chosen(cases: tuple[Case, ...], only: str | None) -> tuple[Case, ...]:
 
     found = tuple(case for case in cases if fnmatchcase(case.id, only))
     if not found:
-        families = ", ".join(dict.fromkeys(case.family for case in cases))
+        families = ", ".join(dict.fromkeys(case.id.partition("::")[0] for case in cases))
         raise Refusal("usage.only", "--only", f"no case fits {only!r}; the families are {families}")
     return found
 

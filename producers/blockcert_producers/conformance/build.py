@@ -13,7 +13,7 @@ from blockcert_producers.conformance.draft import Draft, write_json
 from blockcert_producers.conformance.entry import Entry
 from blockcert_producers.conformance.families import FAMILIES
 from blockcert_producers.conformance.without_case import WITHOUT_CASE
-from blockcert_verifier.conformance.index import INDEX, Case, Index, Inputs, Need, Options
+from blockcert_verifier.conformance.index import INDEX, Case, Expected, Index, Inputs, Need, Options
 
 __all__ = ["all_cases", "build", "draft_of"]
 
@@ -91,7 +91,7 @@ def _case(folder: Path, entry: Entry) -> Case:
         id=entry.id,
         tests=entry.tests,
         requirements=entry.requirements,
-        needs=_needs(draft),
+        needs=_needs(draft, entry.expected),
         inputs=_inputs(draft, inside),
         options=Options(**draft.options),
         expected=entry.expected,
@@ -111,9 +111,10 @@ def _inputs(draft: Draft, inside: str) -> Inputs:
     )
 
 
-def _needs(draft: Draft) -> tuple[Need, ...]:
+def _needs(draft: Draft, expected: Expected) -> tuple[Need, ...]:
     asked: dict[Need, bool] = {
         "replay": "reference" in draft.given and draft.options["replay"] != 0,
+        "precision": "replay.cell.refuted" in expected.codes,
         "corpus": "corpus" in draft.given or bool(draft.own),
         "fresh": bool(draft.options.get("fresh")),
         "published": draft.published is not None,

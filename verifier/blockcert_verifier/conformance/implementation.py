@@ -106,7 +106,10 @@ class _Process:
         """End the process and all that it started; the last line it wrote to standard error."""
         self._closing = True
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:  # no groups of processes on this system
+                self.process.kill()
         self.process.wait()
         for stream in (self.stdin, self.stdout):
             with contextlib.suppress(OSError):

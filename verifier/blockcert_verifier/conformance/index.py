@@ -26,7 +26,7 @@ Sentence: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 Place: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 """A path relative to the corpus' folder, with forward slashes."""
 Rows: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 20)] | Literal["all"]
-Need: TypeAlias = Literal["replay", "corpus", "fresh", "published", "sha256"]
+Need: TypeAlias = Literal["replay", "precision", "corpus", "fresh", "published", "sha256"]
 """What a verifier must be able to do, beside the rest, to answer a case."""
 Outcome: TypeAlias = Literal["accepted", "rejected", "indeterminate", "refused"]
 """A verdict, or `refused`: the policy or an option is none, and nothing was decided (exit code 2)."""
@@ -75,7 +75,7 @@ class Case(_Record, frozen=True):
     id: CaseId
     tests: Sentence
     requirements: Annotated[tuple[Requirement, ...], Meta(min_length=1, max_length=32)]
-    needs: Annotated[tuple[Need, ...], Meta(max_length=5)]
+    needs: Annotated[tuple[Need, ...], Meta(max_length=6)]
     inputs: Inputs
     options: Options
     expected: Expected

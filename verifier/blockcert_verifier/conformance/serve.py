@@ -7,6 +7,7 @@ from typing import BinaryIO
 from blockcert.errors import Refusal
 from blockcert.times import parse_time
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_request
+from blockcert_verifier.report import Report
 from blockcert_verifier.verification import verify
 
 __all__ = ["answer", "serve"]
@@ -36,9 +37,21 @@ def answer(request: Request) -> Answer:
         if refusal.code.startswith(_MISSING):
             return Answer(request.case, skipped=refusal.sentence)
         return Answer(request.case, "refused", codes=(refusal.code,))
+    if _undecided(report):
+        return Answer(request.case, skipped="this machine has no precision beyond float64 to decide a cell with")
     decisive = {finding.code for finding in report.findings if finding.status in ("failed", "inconclusive")}
     others = {finding.code for finding in report.findings if finding.status in ("passed", "skipped")}
     return Answer(request.case, report.verdict, codes=tuple(sorted(decisive)), notes=tuple(sorted(others)))
+
+
+def _undecided(report: Report) -> bool:
+    """Whether a cell was left open here for want of a longer significand, and nothing else was refuted (BC-VER-10)."""
+    codes = {finding.code for finding in report.findings}
+    if "replay.cell.inconclusive" not in codes or "replay.cell.refuted" in codes:
+        return False
+    from blockcert_verifier.evaluate import extended_is_wider
+
+    return not extended_is_wider()
 
 
 def serve(lines: BinaryIO, out: BinaryIO) -> None:
