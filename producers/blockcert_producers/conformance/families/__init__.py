@@ -1,8 +1,8 @@
 """The families of cases: one table of entries in each module.
 
 A case is one entry: an id, what it tests, the requirements that decide it, what every verifier must say, and the
-changes that make it of a base, in order. A change is any function of a draft; ``changes`` has the usual ones, ``repair`` what
-puts right around a lie::
+changes that make it of a base, in order. A change is any function of a draft; ``changes`` has the usual ones, and
+``repair`` what puts right around a lie::
 
     case("replay::kl-max-smaller", "A cell of kl_max made smaller", "BC-VER-09 BC-VER-11",
          rejected("replay.cell.refuted"), evidence("kl_max", (3,), lambda v: v / 32), restate, replayed)
