@@ -172,4 +172,5 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with path.open("xb") as file:  # on a file system that ignores case two names can be one
+            file.write(data)

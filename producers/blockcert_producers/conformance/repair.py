@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from blockcert.bundle import STATEMENT
 from blockcert.claims import summarise
 from blockcert.digest import blake3_bytes
 from blockcert.draw import Draw, draw_windows
+from blockcert.errors import Refusal
 from blockcert.evidence_file import table_from_bytes
 from blockcert.program import Program
 from blockcert.same_program import same_stages
@@ -26,7 +28,18 @@ from blockcert_verifier.evaluate import Backend, WeightStore
 from blockcert_verifier.measure import Pair, Settings, measure
 from blockcert_verifier.steps import recompute
 
-__all__ = ["drawn", "programs", "recount", "redraw", "remeasure", "repoint", "restate", "statement"]
+__all__ = [
+    "around",
+    "drawn",
+    "programs",
+    "recount",
+    "redraw",
+    "remeasure",
+    "renumber",
+    "repoint",
+    "restate",
+    "statement",
+]
 
 SIDES = ("reference", "surrogate")
 
@@ -93,6 +106,16 @@ def remeasure(draft: Draft) -> None:
         draft.files[EVIDENCE] = path.read_bytes()
 
 
+def renumber(draft: Draft) -> None:
+    """The numbers of the windows that the draws give now, their tokens left as they are, and the claims put right."""
+    found = drawn(draft)
+    windows = [*found.calibration, *found.certification]
+    draft.files[PROMPTS] = change_column(
+        draft.files[PROMPTS], "window", lambda cells: cells.__setitem__(slice(None), windows)
+    )
+    restate(draft)
+
+
 def recount(draft: Draft) -> None:
     """What both programs cost, counted again."""
     length = draft.predicate["prompts"]["frame"]["length"]
@@ -110,6 +133,13 @@ def restate(draft: Draft) -> None:
     table = table_from_bytes(draft.files[EVIDENCE], recompute.evidence_shape(stated), EVIDENCE)
     claims = summarise(table, recompute.terms(stated, same_stages(*programs(draft))))
     draft.predicate["claims"] = json.loads(strict_json.encode(claims))
+
+
+def around(draft: Draft) -> None:
+    """Windows and claims put right as far as what stands here can be read: nothing else shall decide the case."""
+    for mend in (redraw, restate):
+        with contextlib.suppress(Refusal, ValueError, KeyError, IndexError, TypeError):
+            mend(draft)
 
 
 def _paths(draft: Draft, folder: Path) -> dict[str, Path]:

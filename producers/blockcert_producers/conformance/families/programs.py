@@ -7,6 +7,7 @@ from typing import Any
 from blockcert_producers.conformance.changes import DROP, program, step
 from blockcert_producers.conformance.draft import Draft
 from blockcert_producers.conformance.entry import Entry, case, rejected
+from blockcert_producers.conformance.repair import around
 
 __all__ = ["CASES"]
 
@@ -350,7 +351,7 @@ FIELDS: tuple[tuple[str, str, str, str, Any], ...] = (
 
 def _entries() -> tuple[Entry, ...]:
     found = [
-        case(f"program::{name}", tests, requirements, rejected(codes), change)
+        case(f"program::{name}", tests, requirements, rejected(codes), change, around)
         for name, tests, requirements, codes, change in (*ROWS, *FIELDS)
     ]
     found += [
@@ -360,6 +361,7 @@ def _entries() -> tuple[Entry, ...]:
             requirements,
             rejected("program.number.range"),
             set_new("surrogate", 1, "q_rotated", ("scaling",), value),
+            around,
         )
         for name, tests, requirements, value in SCALINGS
     ]

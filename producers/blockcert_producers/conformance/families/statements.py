@@ -7,6 +7,7 @@ from typing import Any
 from blockcert_producers.conformance.changes import DROP, Value, listed, model_given, options, state
 from blockcert_producers.conformance.draft import Change, Draft
 from blockcert_producers.conformance.entry import Entry, case, rejected
+from blockcert_producers.conformance.repair import renumber
 
 __all__ = ["CASES"]
 
@@ -224,6 +225,7 @@ CASES = (
         "BC-PRM-12",
         rejected("statement.windows"),
         state("prompts.frame.windows", 41),
+        renumber,
     ),
     case(
         "statement::more-windows-than-bytes",
@@ -232,6 +234,7 @@ CASES = (
         rejected("statement.windows"),
         state("prompts.frame.corpus[1].windows", 10**6),
         state("prompts.frame.windows", 10**6 + 24),
+        renumber,
     ),
     case(
         "statement::a-text-twice",
@@ -241,6 +244,7 @@ CASES = (
         lambda d: d.predicate["prompts"]["frame"]["corpus"][1].update(
             blake3=d.predicate["prompts"]["frame"]["corpus"][0]["blake3"]
         ),
+        renumber,
     ),
     case(
         "statement::another-tokenizer",
@@ -248,6 +252,7 @@ CASES = (
         "BC-PRM-01",
         rejected("statement.tokenizer"),
         another_tokenizer,
+        renumber,
     ),
     case(
         "statement::other-blocks",
