@@ -66,6 +66,17 @@ def test_every_row_replays_without_torch_or_network(
     assert report["verdict"] == "accepted"
 
 
+def test_the_conformance_corpus_is_built_and_run(base_python: Path, tmp_path: Path) -> None:
+    out = tmp_path / "score.json"
+    words = ("conformance", "run", "--codes", "--only", "[rfw][era]*::*", "--json", str(out))
+    found = guarded(base_python, *words)
+    assert found.returncode == 0, found.stdout + found.stderr
+    results = json.loads(out.read_bytes())["results"]
+    assert {result["id"].partition("::")[0] for result in results} >= {"replay", "fresh", "frame"}
+    assert {result["status"] for result in results} == {"passed", "skipped"}
+    assert all("blockcert[corpus]" in result["why"] for result in results if result["status"] == "skipped")
+
+
 def test_producer_commands_say_what_to_install(base_python: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("some words to draw from\n")

@@ -15,6 +15,7 @@ MODELS = ("embedded gpt2", "embedded llama", "stories260K", "slm4096_gpt2")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_certificates_verify_and_a_wider_budget_never_keeps_more(name: str, tmp_path: Path) -> None:
+    """BC-CNF-01."""
     here = models()
     if name not in here:
         pytest.skip(f"{name} does not lie beside the project")

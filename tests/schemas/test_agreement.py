@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -23,13 +24,26 @@ from blockcert.review import parse_review
 from blockcert.revocation import read_list
 from blockcert.statement import Statement
 from blockcert.trust import parse_policy
+from blockcert_verifier import Report, to_json
+from blockcert_verifier.conformance.index import parse_index
+from blockcert_verifier.conformance.messages import parse_answer, parse_request
 
 ROOT = Path(__file__).parents[2]
+KINDS = ("conformance-index", "conformance-message", "envelope", "program", "review", "revocation-list", "statement")
+KINDS += ("trust-policy",)
 Path_ = tuple[str | int, ...]
 
 
 def schema(kind: str) -> dict[str, Any]:
     return json.loads((ROOT / "schemas" / f"{kind}.schema.json").read_bytes())
+
+
+def read_message(data: bytes) -> object:
+    """A request or an answer; the schema is of both."""
+    try:
+        return parse_request(data)
+    except Refusal:
+        return parse_answer(data)
 
 
 def library(kind: str) -> Callable[[bytes], object]:
@@ -40,20 +54,14 @@ def library(kind: str) -> Callable[[bytes], object]:
         "trust-policy": lambda data: parse_policy(data, "t"),
         "revocation-list": lambda data: read_list(data, "r"),
         "review": lambda data: parse_review(data, "r"),
+        "conformance-index": lambda data: parse_index(data, "i"),
+        "conformance-message": read_message,
     }[kind]
 
 
-BEYOND_A_SCHEMA = (
-    "revocation.window",
-    "revocation.repeated",
-    "trust.threshold",
-    "trust.limit_unused",
-    "trust.key",
-    "trust.window",
-    "time.calendar",
-    "key.public.",
-)
-"""What the library refuses of a policy or list and no schema can: rules between fields, and on points of a curve."""
+BEYOND_A_SCHEMA = ("trust.threshold", "trust.limit_unused", "trust.key", "trust.window", "time.calendar", "key.public.")
+BEYOND_A_SCHEMA += ("conformance.index", "revocation.window", "revocation.repeated")
+"""What the library refuses and no schema can: rules between fields, dates, and points of a curve."""
 
 
 def refusal(read: Callable[[bytes], object], data: bytes) -> str | None:
@@ -164,7 +172,7 @@ def shortened(value: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["envelope", "program", "review", "revocation-list", "statement", "trust-policy"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_schema_and_library_agree_on_every_mutation(kind: str) -> None:
     validator = Draft202012Validator(schema(kind), registry=Registry())
     read = library(kind)
@@ -183,6 +191,138 @@ def test_schema_and_library_agree_on_every_mutation(kind: str) -> None:
     # a test in which everything is refused, or accepted, compares nothing
     assert seen[True] > 5, seen
     assert seen[False] > 50, seen
+
+
+# --- documents generated from the schema ------------------------------------------------------------------------
+
+
+class Generator:
+    """Documents that a schema describes, by chance; `spoil` is how likely a value is made one that it does not.
+
+    Understands every keyword that the schemas use (tests/schemas/test_schemas.py). What it makes is nearly always
+    valid where nothing is spoiled; the validator has the last word.
+    """
+
+    def __init__(self, root: dict[str, Any], seed: int, spoil: float) -> None:
+        self.root, self.random, self.spoil = root, Random(seed), spoil
+
+    def value(self, part: dict[str, Any]) -> Any:
+        if self.random.random() < self.spoil:
+            return self.random.choice([*OTHER_TYPES, *NUMBERS, *TEXTS])
+        if "$ref" in part:
+            named = self.root["$defs"][part["$ref"].removeprefix("#/$defs/")]
+            return self.value({**named, **{name: rule for name, rule in part.items() if name != "$ref"}})
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in part:
+                rest = {name: rule for name, rule in part.items() if name != keyword}
+                return self.value({**rest, **self.random.choice(part[keyword])})
+        if "const" in part:
+            return part["const"]
+        if "enum" in part:
+            return self.random.choice(part["enum"])
+        kinds = part.get("type", "any")
+        kind = self.random.choice(kinds) if isinstance(kinds, list) else kinds
+        made: Callable[[dict[str, Any]], Any] = getattr(self, f"_{kind}")
+        return made(part)
+
+    def _any(self, _part: dict[str, Any]) -> Any:
+        return self.random.choice(OTHER_TYPES)
+
+    def _null(self, _part: dict[str, Any]) -> None:
+        return None
+
+    def _boolean(self, _part: dict[str, Any]) -> bool:
+        return self.random.random() < 0.5
+
+    def _integer(self, part: dict[str, Any]) -> int:
+        low, high = part.get("minimum", -(2**53) + 1), part.get("maximum", 2**53 - 1)
+        edges = [low, high, low + 1, high - 1] + ([low - 1, high + 1] if self.random.random() < self.spoil else [])
+        return self.random.choice(edges) if self.random.random() < 0.5 else self.random.randint(low, high)
+
+    def _string(self, part: dict[str, Any]) -> str:
+        if "pattern" in part:
+            text = self.random.choice(STRINGS[part["pattern"]])
+        else:
+            low, high = part.get("minLength", 0), min(part.get("maxLength", 20), part.get("minLength", 0) + 1100)
+            text = "".join(self.random.choices("ab.0/-\u00e9", k=self.random.choice([low, high, min(high, low + 3)])))
+        if self.random.random() < self.spoil:
+            return text + self.random.choice(["\n", " ", "0", "\u0660", "\u200b"])
+        return text
+
+    def _array(self, part: dict[str, Any]) -> list[Any]:
+        low = part.get("minItems", 0)
+        count = low + self.random.choice([0, 1, 2]) if low < 8 else low
+        count = min(count, part.get("maxItems", count)) + (self.random.random() < self.spoil)
+        found = [self.value(part.get("items", {})) for _ in range(count)]
+        for wanted in part.get("allOf", []):
+            found.append(self.value(wanted["contains"]))
+        if part.get("uniqueItems"):
+            found = [entry for i, entry in enumerate(found) if entry not in found[:i]]
+        return found
+
+    def _object(self, part: dict[str, Any]) -> dict[str, Any]:
+        fields, required = part.get("properties", {}), set(part.get("required", []))
+        found = {
+            name: self.value(fields[name])
+            for name in fields
+            if (name in required and self.random.random() >= self.spoil / 4) or self.random.random() < 0.5
+        }
+        if self.random.random() < self.spoil / 2:
+            found["zzz"] = None
+        return found
+
+
+STRINGS: dict[str, tuple[str, ...]] = {
+    "^(0|[1-9][0-9]{0,39})(\\.[0-9]{0,39}[1-9])?$": ("0", "1.25", "9" * 40, "0." + "0" * 39 + "1"),
+    "^(0(\\.[0-9]{0,39}[1-9])?|1)$": ("0", "1", "0.95"),
+    "^-?(0|[1-9][0-9]{0,39})(\\.[0-9]{0,39}[1-9])?$": ("0", "-1.25", "10", "-" + "9" * 40 + "." + "9" * 40),
+    "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$": ("a", "vendor@example.org", "A" * 64),
+    "^[0-9a-f]{64}$": ("0" * 64, "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"),
+    "^blake3:[0-9a-f]{64}$": ("blake3:" + "0" * 64,),
+    "^[a-z][a-z0-9_]*$": ("a", "hidden_2", "z" * 64),
+    "^[a-z][a-z0-9_]*(\\.[a-z0-9_]+)+$": ("json.syntax", "a.b.c"),
+    "^[a-z][a-z0-9-]*::[a-z0-9][a-z0-9.-]*$": ("number::nan", "a::0.b-c"),
+    "^BC-[A-Z]{3}-[0-9]{2}$": ("BC-NUM-01",),
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$": ("2026-11-22T10:00:00Z", "2026-02-30T99:00:00Z"),
+    "^1\\.(0|[1-9][0-9]{0,3})$": ("1.0", "1.9999"),
+    "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$": ("", "+/+/e30="),
+    "^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-][AQgw]==|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048]=)?$": ("", "-_-_e30="),
+}
+"""Strings that match, for every pattern of the schemas that is not the inside of a `not`."""
+
+
+@pytest.mark.parametrize(("spoil", "count"), [(0.0, 60), (0.02, 120)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_schema_and_library_agree_on_generated_documents(kind: str, spoil: float, count: int) -> None:
+    """Both ways: what the schema describes the library reads, and where one refuses the other does."""
+    root = schema(kind)
+    validator, read = Draft202012Validator(root, registry=Registry()), library(kind)
+    disagreements: list[str] = []
+    seen = {True: 0, False: 0}
+    for seed in range(count):
+        document = Generator(root, seed, spoil).value(root)
+        data = json.dumps(document).encode()
+        code, by_schema = refusal(read, data), validator.is_valid(document)
+        seen[by_schema] += 1
+        agreed = (code is None or code.startswith(BEYOND_A_SCHEMA)) if by_schema else code is not None
+        if not agreed:
+            disagreements.append(f"seed {seed}: library {code}, schema {by_schema}: {data[:300]!r}")
+    assert disagreements == []
+    if spoil:
+        assert seen[False] > count / 5, seen
+    else:
+        assert seen[True] > count / 2, seen
+
+
+def test_whatever_report_the_schema_describes_reads_back() -> None:
+    """Reports are written by us: what anybody else writes by the schema is read by the type, not all the other way."""
+    root = schema("report")
+    validator = Draft202012Validator(root, registry=Registry())
+    documents = [Generator(root, seed, 0.0).value(root) for seed in range(25)]
+    assert sum(map(validator.is_valid, documents)) > 20
+    for document in filter(validator.is_valid, documents):
+        report = strict_json.decode(json.dumps(document).encode(), Report, "report")
+        assert strict_json.decode(to_json(report), Report, "report") == report
 
 
 @given(st.text(alphabet="0123456789.-+e \n٣", max_size=12) | st.from_regex(r"-?[0-9]{1,42}(\.[0-9]{1,42})?"))

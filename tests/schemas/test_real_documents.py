@@ -32,6 +32,7 @@ def check(kind: str, data: bytes) -> dict[str, Any]:
 
 
 def test_envelope_statement_and_programs(made: Made) -> None:
+    """BC-CNF-01."""
     envelope = check("envelope", (made.bundle / "statement.dsse.json").read_bytes())
     check("statement", base64.b64decode(envelope["payload"]))
     for side in ("reference", "surrogate"):
@@ -45,12 +46,14 @@ def test_policies(made: Made) -> None:
 
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_a_report_that_accepts_and_one_that_cannot(made: Made, with_reference: bool) -> None:
+    """BC-VER-16."""
     report = verify(made.bundle, made.policy, reference=made.model if with_reference else None, at=NOW)
     document = check("report", to_json(report))
     assert document["verdict"] == ("accepted" if with_reference else "indeterminate")
 
 
 def test_a_report_that_rejects(made: Made, tmp_path: Path) -> None:
+    """BC-VER-16."""
     changed = made.copy(tmp_path)
     evidence = changed.bundle / "evidence.safetensors"
     data = bytearray(evidence.read_bytes())

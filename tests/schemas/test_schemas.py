@@ -60,6 +60,8 @@ each_schema = pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.nam
 
 def test_there_is_a_schema_for_every_json_document() -> None:
     assert [path.name.removesuffix(".schema.json") for path in SCHEMAS] == [
+        "conformance-index",
+        "conformance-message",
         "envelope",
         "program",
         "report",
@@ -135,6 +137,8 @@ EXEMPLARS = {
     "^[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}$": "vendor@example.org",
     "^-?(0|[1-9][0-9]{0,39})(\\.[0-9]{0,39}[1-9])?$": "-1.25",
     "^[0-9a-f]{64}$": "0" * 64,
+    "^[a-z][a-z0-9-]*::[a-z0-9][a-z0-9.-]*$": "number::nan",
+    "^BC-[A-Z]{3}-[0-9]{2}$": "BC-NUM-01",
     "^blake3:[0-9a-f]{64}$": "blake3:" + "0" * 64,
     "^[a-z][a-z0-9_]*$": "hidden_2",
     "^[a-z][a-z0-9_]*(\\.[a-z0-9_]+)+$": "json.syntax",

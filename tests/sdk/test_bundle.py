@@ -1,4 +1,7 @@
-"""Bundles: what a hostile folder may try, and a writer that leaves a whole bundle or none."""
+"""Bundles: what a hostile folder may try, and a writer that leaves a whole bundle or none.
+
+Requirements: BC-BND-01, 03, 04, 18.
+"""
 
 from __future__ import annotations
 
@@ -241,6 +244,7 @@ def test_a_folder_swapped_for_a_link_after_the_listing_is_refused(tmp_path: Path
 
 
 def test_a_committed_bundle_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    """BC-BND-17."""
     output = tmp_path / "new" / "b"
     with BundleWriter(output) as writer:
         assert not output.exists()
@@ -256,6 +260,8 @@ def test_a_committed_bundle_is_whole_and_leaves_nothing_beside_it(tmp_path: Path
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RuntimeError, MemoryError])
 def test_any_error_removes_the_partial_bundle(error: type[BaseException], tmp_path: Path) -> None:
+    """BC-BND-17."""
+
     def fail() -> None:
         with BundleWriter(tmp_path / "b") as writer:
             writer.write("a/b", b"x")
@@ -276,6 +282,7 @@ def test_leaving_without_commit_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["folder", "full folder", "file", "dangling link"])
 def test_an_existing_output_is_never_touched(kind: str, tmp_path: Path) -> None:
+    """BC-BND-17."""
     output = tmp_path / "b"
     if kind == "file":
         output.write_bytes(b"old")

@@ -1,4 +1,7 @@
-"""Claims against a plain recomputation with fractions, row by row."""
+"""Claims against a plain recomputation with fractions, row by row.
+
+Requirements: BC-CLM-01, 02.
+"""
 
 from __future__ import annotations
 

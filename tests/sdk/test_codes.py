@@ -140,6 +140,7 @@ def test_every_code_given_is_registered(path: Path) -> None:
 
 
 def test_every_registered_code_is_used() -> None:
+    """BC-RES-07."""
     strings = {
         node.value
         for tree in TREES.values()

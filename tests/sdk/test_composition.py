@@ -1,4 +1,7 @@
-"""Composition: the recurrence is the sum of the spec, bounds real drift, and never flatters basis or scope."""
+"""Composition: the recurrence is the sum of the spec, bounds real drift, and never flatters basis or scope.
+
+Requirements: BC-CLM-04, 05, 14.
+"""
 
 from __future__ import annotations
 

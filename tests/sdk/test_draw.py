@@ -1,4 +1,7 @@
-"""Draws: worked values, a plain second implementation, and windows far too many to list."""
+"""Draws: worked values, a plain second implementation, and windows far too many to list.
+
+Requirements: BC-PRM-06 to 11, BC-PRM-15, BC-PRM-16.
+"""
 
 from __future__ import annotations
 

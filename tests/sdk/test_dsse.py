@@ -1,4 +1,7 @@
-"""Envelopes: DSSE's published vectors, one reading of every envelope, and signatures that disturb nothing."""
+"""Envelopes: DSSE's published vectors, one reading of every envelope, and signatures that disturb nothing.
+
+Requirements: BC-STM-01 to 07.
+"""
 
 from __future__ import annotations
 

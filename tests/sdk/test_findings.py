@@ -1,4 +1,7 @@
-"""Findings become a verdict by one rule."""
+"""Findings become a verdict by one rule.
+
+Requirements: BC-RES-03 to 06.
+"""
 
 from __future__ import annotations
 

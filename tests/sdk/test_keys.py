@@ -1,4 +1,7 @@
-"""Keys: RFC 8032's vectors, files that are safe to keep, and one sentence for each bad one."""
+"""Keys: RFC 8032's vectors, files that are safe to keep, and one sentence for each bad one.
+
+Requirements: BC-TRU-02, 03.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Names in a bundle: unsafe ones by name, collisions by pair."""
+"""Names in a bundle: unsafe ones by name, collisions by pair.
+
+Requirements: BC-BND-06 to 09.
+"""
 
 from __future__ import annotations
 

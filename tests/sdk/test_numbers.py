@@ -1,4 +1,7 @@
-"""Decimal strings: the refused spellings by name, and rounding against independent definitions."""
+"""Decimal strings: the refused spellings by name, and rounding against independent definitions.
+
+Requirements: BC-NUM-01 to 05, BC-NUM-08.
+"""
 
 from __future__ import annotations
 

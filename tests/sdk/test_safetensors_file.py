@@ -1,4 +1,7 @@
-"""Safetensors: hostile headers by name, the writer's bytes, and agreement with the `safetensors` library."""
+"""Safetensors: hostile headers by name, the writer's bytes, and agreement with the `safetensors` library.
+
+Requirements: BC-BND-14, 16.
+"""
 
 from __future__ import annotations
 

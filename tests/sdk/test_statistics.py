@@ -1,4 +1,7 @@
-"""Bounds: never violated more often than stated, least, in agreement with scipy, and quick."""
+"""Bounds: never violated more often than stated, least, in agreement with scipy, and quick.
+
+Requirements: BC-CLM-07, BC-VER-13.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Fresh rows beside listed ones, and rows that an audit needs: scipy's values, edges, large counts, refusals."""
+"""Fresh rows beside listed ones, and rows that an audit needs: scipy's values, edges, large counts, refusals.
+
+Requirements: BC-VER-21, 22.
+"""
 
 from __future__ import annotations
 

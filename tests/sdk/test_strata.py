@@ -1,4 +1,7 @@
-"""Bounds for each corpus file: the draw decides how many prompts a file has; no bound fails more often than stated."""
+"""Bounds for each corpus file: the draw decides how many prompts a file has; no bound fails more often than stated.
+
+Requirements: BC-CLM-17.
+"""
 
 from __future__ import annotations
 

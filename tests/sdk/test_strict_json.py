@@ -1,4 +1,7 @@
-"""The strict gate: what it refuses, case by case, and its agreement with a parser written plainly from the rules."""
+"""The strict gate: what it refuses, case by case, and its agreement with a parser written plainly from the rules.
+
+Requirements: BC-NUM-06, 07, 10, 11, 12, 13.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Times: one spelling, refused spellings by name."""
+"""Times: one spelling, refused spellings by name.
+
+Requirements: BC-NUM-09.
+"""
 
 from __future__ import annotations
 

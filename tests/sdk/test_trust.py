@@ -1,4 +1,7 @@
-"""The trust policy: what it may say, and whose signatures count."""
+"""The trust policy: what it may say, and whose signatures count.
+
+Requirements: BC-TRU-01 to 09, BC-TRU-12.
+"""
 
 from __future__ import annotations
 

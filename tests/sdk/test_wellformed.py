@@ -1,4 +1,7 @@
-"""Well-formed programs: each rule has its case, and what the support module writes breaks none."""
+"""Well-formed programs: each rule has its case, and what the support module writes breaks none.
+
+Requirements: BC-PRG-02 to 04, BC-PRG-08 to 11.
+"""
 
 from __future__ import annotations
 

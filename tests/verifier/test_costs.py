@@ -1,4 +1,7 @@
-"""What was kept, counted by hand on small stages."""
+"""What was kept, counted by hand on small stages.
+
+Requirements: BC-CLM-10 to 13.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What evidence and constants are by definition, and what a passed step says that it leaves open."""
+"""What evidence and constants are by definition, and what a passed step says that it leaves open.
+
+Requirements: BC-EVD-04, 05.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Drift through the depth: what the verifier reads off the evidence, and how a person sees it."""
+"""Drift through the depth: what the verifier reads off the evidence, and how a person sees it.
+
+Requirements: BC-VER-18.
+"""
 
 from __future__ import annotations
 

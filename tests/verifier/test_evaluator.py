@@ -1,5 +1,8 @@
 """Every operation, linear map and pattern: the verifier's evaluator against the oracle, and both against numbers
-worked by hand where ``transformers`` has no such thing."""
+worked by hand where ``transformers`` has no such thing.
+
+Requirements: BC-PRG-09 to 15, BC-PRG-22 to 24.
+"""
 
 from __future__ import annotations
 

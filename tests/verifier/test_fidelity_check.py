@@ -61,6 +61,7 @@ def message(report: Report) -> str:
 
 
 def test_the_checkpoint_and_its_program_agree_within_rounding(made: Made) -> None:
+    """BC-VER-27, 28."""
     report = check(made)
     assert report.verdict == "accepted"
     assert found(report) == [("fidelity.measured", "passed")]
@@ -102,7 +103,10 @@ def with_epsilon(made: Made, folder: Path, value: float) -> Made:
 
 
 def test_a_program_that_is_not_the_checkpoint_is_refused(made: Made, tmp_path: Path) -> None:
-    """Everything is signed by a trusted key and every row replays; only the config disagrees with the program."""
+    """Everything is signed by a trusted key and every row replays; only the config disagrees with the program.
+
+    BC-VER-28.
+    """
     report = check(with_epsilon(made, tmp_path, 1.0))
     assert report.verdict == "rejected"
     assert found(report) == [("fidelity.mismatch", "failed")]
@@ -111,6 +115,7 @@ def test_a_program_that_is_not_the_checkpoint_is_refused(made: Made, tmp_path: P
 
 
 def test_a_difference_above_the_stated_one_waits(made: Made, tmp_path: Path) -> None:
+    """BC-VER-28."""
     report = check(with_epsilon(made, tmp_path, 1e-4))
     assert found(report) == [("fidelity.larger", "inconclusive")]
     assert report.verdict == "indeterminate"
@@ -120,6 +125,7 @@ def test_a_difference_above_the_stated_one_waits(made: Made, tmp_path: Path) -> 
 
 
 def test_without_a_stated_figure_more_is_left_to_rounding(made: Made, tmp_path: Path) -> None:
+    """BC-VER-28."""
     copy = made.copy(tmp_path)
     change_statement(copy, lambda statement: statement["predicate"]["reference"].update(fidelity=None))
     report = check(copy)
@@ -131,7 +137,7 @@ def test_without_a_stated_figure_more_is_left_to_rounding(made: Made, tmp_path: 
 
 
 def test_only_files_that_were_signed_are_read(made: Made, tmp_path: Path) -> None:
-    """An adapter, a pickle and a second set of weights beside the model are not looked at."""
+    """An adapter, a pickle and a second set of weights beside the model are not looked at (BC-VER-27)."""
     copy = made.copy(tmp_path)
     (copy.model / "adapter_config.json").write_text("{")
     (copy.model / "pytorch_model.bin").write_bytes(b"no pickle")
@@ -140,7 +146,7 @@ def test_only_files_that_were_signed_are_read(made: Made, tmp_path: Path) -> Non
 
 
 def test_a_checkpoint_that_does_not_run_is_inconclusive(made: Made, tmp_path: Path) -> None:
-    """Its config names code of its own, which is never run."""
+    """Its config names code of its own, which is never run (BC-VER-28)."""
     copy = made.copy(tmp_path)
     edit_config(copy.model, {"model_type": "mine", "auto_map": {"AutoModelForCausalLM": "mine.Model"}})
     (copy.model / "mine.py").write_text("raise SystemExit('this code ran')")

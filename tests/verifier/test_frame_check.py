@@ -1,4 +1,7 @@
-"""With the corpus at hand: the listed prompts are the frame's windows, or the report names the one that is not."""
+"""With the corpus at hand: the listed prompts are the frame's windows, or the report names the one that is not.
+
+Requirements: BC-PRM-02, 13.
+"""
 
 from __future__ import annotations
 
@@ -250,6 +253,7 @@ ROW = st.lists(st.integers(0, 1), min_size=19, max_size=19)
 def test_shared_spans_are_those_of_plain_counting(
     calibration: list[list[int]], certification: list[list[int]], bos: bool
 ) -> None:
+    """BC-PRM-14."""
     if calibration:  # one row that surely shares something
         certification = [*certification, [*calibration[0][1:], 0]]
     assert shared_spans(table(calibration, certification), bos) == brute(calibration, certification, int(bos))
@@ -262,6 +266,8 @@ def test_a_common_starting_token_is_no_part_of_a_span() -> None:
 
 
 def test_spans_are_not_counted_without_end() -> None:
+    """BC-PRM-14."""
+
     class Many:
         def __len__(self) -> int:
             return 1 << 20

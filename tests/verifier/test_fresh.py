@@ -1,4 +1,7 @@
-"""Fresh prompts: the verifier's own windows, what it states of them, and what it makes of a difference."""
+"""Fresh prompts: the verifier's own windows, what it states of them, and what it makes of a difference.
+
+Requirements: BC-VER-20 to 24.
+"""
 
 from __future__ import annotations
 

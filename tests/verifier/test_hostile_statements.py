@@ -1,4 +1,7 @@
-"""Whoever holds a trusted key and says in the statement or the programs what no arithmetic of the evidence refutes."""
+"""Whoever holds a trusted key and says in the statement or the programs what no arithmetic of the evidence refutes.
+
+Requirements: BC-STM-12, 13, 15, 16.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The trust ladder: which rungs a verification climbed, and never one whose step did not pass."""
+"""The trust ladder: which rungs a verification climbed, and never one whose step did not pass.
+
+Requirements: BC-VER-19.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The reference model is found by size and digest: in a folder, in a hub's cache, or by what is published of it."""
+"""The reference model is found by size and digest: in a folder, in a hub's cache, or by what is published of it.
+
+Requirements: BC-BND-20, 21.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The measuring engine against the definitions, other summation orders, other precisions and other back ends."""
+"""The measuring engine against the definitions, other summation orders, other precisions and other back ends.
+
+Requirements: BC-EVD-01 to 07, BC-VER-09.
+"""
 
 from __future__ import annotations
 
@@ -69,6 +72,7 @@ def test_a_pair_of_one_program_measures_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("device", ["cpu", "torch"])
 def test_another_summation_order_stays_far_inside_every_tolerance(tmp_path: Path, device: str) -> None:
+    """BC-VER-12."""
     pair, tokens = pair_of(tmp_path)
     recorded = values(measure(pair, tokens, SETTINGS, Backend(), attribution=2))
     narrow = Settings(RELATIVE, LOSS, Tolerance().divided_by(100))

@@ -1,4 +1,7 @@
-"""Nothing is read, or worked out, without bounds: what is signed may still be far too large."""
+"""Nothing is read, or worked out, without bounds: what is signed may still be far too large.
+
+Requirements: BC-BND-19, BC-VER-03.
+"""
 
 from __future__ import annotations
 

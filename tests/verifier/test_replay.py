@@ -1,4 +1,7 @@
-"""What a replay decides when machines disagree, precision runs out, or a row cannot be measured."""
+"""What a replay decides when machines disagree, precision runs out, or a row cannot be measured.
+
+Requirements: BC-VER-07, 08, 10, 11.
+"""
 
 from __future__ import annotations
 

@@ -78,6 +78,7 @@ def _interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
 
 
 def test_a_time_limit_leaves_a_prefix_of_the_order_drawn(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-VER-13, 15."""
     report = check(made, time_limit=2.5, clock=_Clock(monkeypatch))
     audit = report.audit
     assert audit is not None
@@ -92,6 +93,7 @@ def test_a_time_limit_leaves_a_prefix_of_the_order_drawn(made: Made, monkeypatch
 def test_a_partial_replay_is_enough_where_the_policy_asks_for_no_more(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """BC-VER-15."""
     limits = msgspec.structs.replace(made.policy.limits, least_audit_rows=3)
     policy = msgspec.structs.replace(made.policy, limits=limits)
     clock = _Clock(monkeypatch)
@@ -130,6 +132,7 @@ def test_what_was_measured_before_an_interruption_is_reported(made: Made, monkey
 def test_a_replay_goes_on_where_it_was_with_the_same_seed(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """BC-VER-15."""
     state = tmp_path / "state"
     with monkeypatch.context() as patch:
         _interrupt(patch, after=2)
@@ -180,6 +183,7 @@ def test_a_state_that_does_not_fit_is_refused(made: Made, tmp_path: Path) -> Non
 
 
 def test_a_refuted_row_beyond_the_prefix_rejects(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-VER-15."""
     copy = made.copy(tmp_path)
     last = order(copy, check(copy, seed=SEED))[-1]
     rewrite_column(copy.bundle / "evidence.safetensors", "kl_sum", lambda c: c.__setitem__(last, c[last] * 1.001))
@@ -201,7 +205,7 @@ def test_a_refuted_row_beyond_the_prefix_rejects(made: Made, tmp_path: Path, mon
 
 
 def test_until_measures_as_many_rows_as_it_takes_and_ends_at_a_refutation(made: Made, tmp_path: Path) -> None:
-
+    """BC-VER-25."""
     beta = Fraction(1, 10)
     for below in (1, 2, 4):
         report = check(made, until=below, confidence="0.9")
@@ -272,6 +276,7 @@ def _without_time(report: Report) -> dict[str, Any]:
 
 
 def test_two_processes_say_what_one_says(made: Made) -> None:
+    """BC-VER-26."""
     one, two = (check(made, seed=SEED, jobs=jobs) for jobs in (1, 2))
     assert _without_time(one) == _without_time(two)
     assert two.audit is not None
@@ -288,6 +293,7 @@ def test_a_false_row_is_refuted_in_another_process_too(made: Made, tmp_path: Pat
 
 
 def test_a_process_that_dies_over_every_row_refutes_the_first_two(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-VER-26."""
     monkeypatch.setattr(processes, "_WORKER", ("-c", "raise SystemExit(1)"))
     report = check(made, jobs=2)
     assert report.verdict == "rejected"

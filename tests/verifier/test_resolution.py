@@ -1,4 +1,7 @@
-"""Programs in which rounding or tolerances could hide something are not resolved, and nothing confirms them."""
+"""Programs in which rounding or tolerances could hide something are not resolved, and nothing confirms them.
+
+Requirements: BC-EVD-08, BC-PRG-17.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a verification says of an honest bundle, and what it needs to say it."""
+"""What a verification says of an honest bundle, and what it needs to say it.
+
+Requirements: BC-RES-05, BC-VER-01, BC-VER-17.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Weights from hostile files: what would wrap, overflow or point outside an array is refused before it is used."""
+"""Weights from hostile files: what would wrap, overflow or point outside an array is refused before it is used.
+
+Requirements: BC-PRG-12 to 14.
+"""
 
 from __future__ import annotations
 

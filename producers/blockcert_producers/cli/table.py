@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "TRUST", "Entry"]
+__all__ = ["COMMANDS", "CONFORMANCE", "SCHEMA", "TRUST", "Entry"]
 
 
 class Entry(NamedTuple):
@@ -27,6 +27,16 @@ TRUST: dict[str, Entry] = {
     "show": Entry("Print whom a policy trusts, and for what.", "blockcert_producers.cli.trust_change", "show"),
 }
 
+CONFORMANCE: dict[str, Entry] = {
+    "build": Entry("Build the corpus into a folder.", "blockcert_producers.cli.conformance", "build"),
+    "run": Entry("Score a verifier on the corpus.", "blockcert_producers.cli.conformance", "run"),
+    "serve": Entry("Be the verifier that is scored.", "blockcert_producers.cli.conformance", "serve"),
+}
+
+SCHEMA: dict[str, Entry] = {
+    "check": Entry("Check a JSON document against its schema.", "blockcert_producers.cli.schema", "check"),
+}
+
 COMMANDS: dict[str, Entry] = {
     "verify": Entry("Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"),
     "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.show", "show"),
@@ -41,6 +51,8 @@ COMMANDS: dict[str, Entry] = {
     "unpack": Entry("Put a packed bundle back into a folder.", "blockcert_producers.cli.pack", "unpack"),
     "review": Entry("Put your word about a certificate beside it, signed.", "blockcert_producers.cli.review", "review"),
     "revoke": Entry("Write a signed list of what no longer counts.", "blockcert_producers.cli.revoke", "revoke"),
+    "schema": Entry("Check documents against the standard's schemas.", table=SCHEMA),
+    "conformance": Entry("The conformance corpus, and any verifier's score on it.", table=CONFORMANCE),
     "demo": Entry(
         "Run the whole way once on a small model, tampering included.", "blockcert_producers.cli.demo", "demo"
     ),

@@ -1,0 +1,77 @@
+"""`blockcert schema check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from blockcert import schema_check
+
+__all__ = ["check"]
+
+MOST_BYTES = 64 << 20
+
+
+def check(
+    *,
+    file: Annotated[list[Path], typer.Argument(metavar="FILE…", help="JSON documents of the standard.")],
+    as_: Annotated[
+        str | None, typer.Option("--as", metavar="KIND", help="What they are, if they do not say so themselves.")
+    ] = None,
+) -> None:
+    """Check documents against their JSON Schemas; of an envelope, the statement inside too.
+
+    A document that passes is well formed, and no more: whether it is true, and who signed it, `verify` says.
+    Exit code 0: all are as their schemas say. 1: one is not. 2: wrong usage.
+    """
+    from blockcert import schema_check
+    from blockcert.dsse import parse_envelope
+    from blockcert.errors import Refusal
+    from blockcert.printable import plain
+
+    wrong = False
+    for path in file:
+        data = _read(path)
+        kind = schema_check.kind_of(data, str(path)) if as_ is None else _kind(as_)
+        parts: list[tuple[bytes, schema_check.Kind, str]] = [(data, kind, str(path))]
+        try:
+            if kind == "envelope":
+                parts.append((parse_envelope(data, str(path)).payload, "statement", f"{path}: payload"))
+        except Refusal:
+            pass  # the envelope's own problems are listed
+        for part, one, place in parts:
+            problems = schema_check.check(part, one, place)
+            wrong = wrong or bool(problems)
+            for problem in problems:
+                print(plain(f"{problem.place}: {problem.sentence} ({problem.code})"))
+            if not problems:
+                print(plain(f"{place}: a {one} as schemas/{one}.schema.json has it"))
+    raise typer.Exit(int(wrong))
+
+
+def _kind(text: str) -> schema_check.Kind:
+    from blockcert.errors import Refusal
+    from blockcert.schema_check import KINDS
+
+    for kind in KINDS:
+        if kind == text:
+            return kind
+    raise Refusal("schema.unknown", "--as", f"there is no schema {text[:60]!r}; there are {', '.join(KINDS)}")
+
+
+def _read(path: Path) -> bytes:
+    from blockcert.errors import Refusal
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise Refusal("file.missing", str(path), "there is no such file") from None
+    except OSError as fault:
+        raise Refusal("file.unreadable", str(path), f"the file cannot be read: {fault.strerror}") from None
+    if len(data) > MOST_BYTES:
+        raise Refusal("json.limit", str(path), f"the file has more than {MOST_BYTES} bytes")
+    return data

@@ -1,0 +1,113 @@
+"""Fresh prompts: the verifier draws windows that nobody listed, and own texts beside them."""
+
+from __future__ import annotations
+
+from blockcert_producers.conformance.base import text
+from blockcert_producers.conformance.changes import corpus_given, evidence, model_given, options
+from blockcert_producers.conformance.draft import Change, Draft
+from blockcert_producers.conformance.entry import accepted, case, indeterminate, rejected
+from blockcert_producers.conformance.families.replays import another_pair, unresolved
+from blockcert_producers.conformance.repair import remeasure, restate
+from blockcert_producers.conformance.seeds import words
+
+__all__ = ["CASES"]
+
+SEED = "2a" * 32
+ALL = slice(None)
+
+
+def asked(rows: int) -> Change:
+    return options(fresh=rows, seed=SEED)
+
+
+def own_texts(draft: Draft) -> None:
+    draft.own = {"mine.txt": text([int(token) for token in words("own texts", 40, 11)])}
+    draft.given.add("reference")
+
+
+CASES = (
+    case(
+        "fresh::agrees",
+        "Ten windows that nobody listed agree within chance",
+        "BC-PRM-15 BC-VER-20 BC-VER-21 BC-VER-22 BC-VER-23",
+        accepted("fresh.rows"),
+        corpus_given,
+        asked(10),
+    ),
+    case(
+        "fresh::all-unused-windows",
+        "More windows are asked for than are left",
+        "BC-PRM-15 BC-VER-20",
+        accepted("fresh.rows"),
+        corpus_given,
+        asked(1000),
+        base="copy",
+    ),
+    case(
+        "fresh::without-corpus",
+        "Fresh prompts are asked for, and the corpus is not at hand",
+        "BC-VER-23",
+        indeterminate(notes="fresh.not_run"),
+        model_given,
+        asked(5),
+    ),
+    case(
+        "fresh::without-model",
+        "Fresh prompts are asked for, and the model is not at hand",
+        "BC-VER-23",
+        indeterminate(notes="fresh.not_run"),
+        lambda d: d.given.add("corpus"),
+        asked(5),
+        lambda d: setattr(d, "tokenizer", d.model["tokenizer.json"]),
+    ),
+    case(
+        "fresh::claim-refuted",
+        "A coverage that every listed row is said to have, and no fresh one has",
+        "BC-VER-21 BC-VER-23",
+        rejected("fresh.claim.refuted fresh.disagreement"),
+        evidence("covered", (ALL, 1, ALL), 8),
+        restate,
+        corpus_given,
+        asked(31),
+    ),
+    case(
+        "fresh::maximum-exceeded",
+        "A maximum that nearly every fresh row exceeds",
+        "BC-VER-22 BC-VER-23",
+        indeterminate("fresh.disagreement"),
+        evidence("error", (ALL, 1), lambda v: v / 8),
+        restate,
+        corpus_given,
+        asked(31),
+    ),
+    case(
+        "fresh::unresolved",
+        "No fresh row can be resolved",
+        "BC-VER-20 BC-VER-23",
+        indeterminate("fresh.unresolved"),
+        another_pair(unresolved),
+        remeasure,
+        restate,
+        corpus_given,
+        asked(5),
+    ),
+    case(
+        "fresh::own-texts",
+        "Own texts neither pass nor fail a certificate of other texts",
+        "BC-PRM-16 BC-VER-24",
+        accepted("fresh.not_run"),
+        own_texts,
+        options(seed=SEED),
+    ),
+    case(
+        "fresh::own-texts-that-differ",
+        "Own texts on which a maximum is exceeded fail nothing",
+        "BC-VER-24",
+        accepted(),
+        evidence("error", (ALL, 1), lambda v: v / 8),
+        restate,
+        own_texts,
+        options(seed=SEED),
+    ),
+    case("fresh::not-asked", "Nobody asked for fresh prompts", "BC-VER-23", accepted("fresh.not_run"), corpus_given),
+)

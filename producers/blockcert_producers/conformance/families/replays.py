@@ -1,0 +1,260 @@
+"""Lies that only a replay sees: every digest, claim and signature is put right around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from blockcert import strict_json
+from blockcert.program import Add, Constant
+from blockcert_producers.conformance.changes import cell, evidence, model_given, options, policy, replayed, state
+from blockcert_producers.conformance.draft import Change, Draft, program_name
+from blockcert_producers.conformance.entry import Entry, accepted, case, indeterminate, rejected
+from blockcert_producers.conformance.families.evidence import slug
+from blockcert_producers.conformance.models import SURROGATE, appended
+from blockcert_producers.conformance.repair import recount, redraw, remeasure, repoint, restate
+
+__all__ = ["CASES", "unresolved"]
+
+SMALLER: tuple[tuple[str, Any], ...] = (
+    ("error", (3, 1)),
+    ("relative_error", (3, 1)),
+    ("relative_update_error", (3, 0)),
+    ("drift", (3, 2)),
+    ("relative_drift", (3, 3)),
+    ("final_norm", (3,)),
+    ("logit_difference", (3,)),
+    ("loss_reference", (3,)),
+    ("loss_surrogate", (3,)),
+    ("loss_difference", (3,)),
+    ("kl_sum", (3,)),
+    ("kl_max", (3,)),
+    ("identity.error", (3, 1)),
+    ("identity.relative_error", (3, 1)),
+    ("identity.drift", (3, 2)),
+    ("identity.relative_drift", (3, 2)),
+    ("identity.logit_difference", (3,)),
+    ("attribution.hybrid_step", (1, 1)),
+)
+COUNTS: tuple[tuple[str, Any, int], ...] = (
+    ("covered", (3, 1, 2), 8),
+    ("identity.covered", (3, 1, 2), 8),
+    ("top1_agree", (3,), 8),
+    ("decided", (3,), 8),
+    ("loss_within", (3, 2), 7),
+    ("identity.top1_agree", (3,), 8),
+    ("identity.decided", (3,), 8),
+    ("attribution.loss_within", (1, 1, 2), 7),
+)
+
+
+def one_off(most: int) -> Callable[[int], int]:
+    return lambda count: count + 1 if count < most else count - 1
+
+
+def costs(side: str, field: str) -> Change:
+    return state(f"surrogate.kept.{side}[1].{field}", lambda n: n - 1)
+
+
+def another_pair(pair: Any) -> Change:
+    """Another surrogate of the same reference, in every part but the evidence."""
+
+    def apply(draft: Draft) -> None:
+        draft.files[program_name("surrogate")] = strict_json.encode(pair().surrogate)
+        draft.files[SURROGATE] = pair().files[SURROGATE]
+        redraw(draft)
+        recount(draft)
+
+    return apply
+
+
+def unresolved() -> Any:
+    """A surrogate whose first block adds 2^100 and takes it away again: what it computed is lost in float64 only."""
+    big = np.full(8, 2.0**100)
+
+    def steps(ref: Any, output: str) -> tuple[Any, ...]:
+        return (
+            Constant("up_there", ref("big")),
+            Constant("down_here", ref("small")),
+            Add("lifted", output, "up_there"),
+            Add("lowered", "lifted", "down_here"),
+        )
+
+    return appended(steps, {"big": big, "small": -big})
+
+
+def eps(draft: Draft) -> None:
+    document = draft.program("surrogate")
+    document["stages"][1]["steps"][0]["eps"] = "0.00002"
+    draft.set_program("surrogate", document)
+
+
+def heavier(draft: Draft) -> None:
+    """One percent more of a tensor of the surrogate."""
+    cell(SURROGATE, "v.left", slice(None), lambda v: v * np.float32(1.01))(draft)
+    repoint(draft)
+
+
+def _entries() -> tuple[Entry, ...]:
+    found = [
+        case(
+            f"replay::{slug(name)}-smaller",
+            f"A cell of {name} made smaller",
+            "BC-VER-09 BC-VER-10 BC-VER-11",
+            rejected("replay.cell.refuted"),
+            evidence(name, index, lambda v: v / 32),
+            restate,
+            replayed,
+        )
+        for name, index in SMALLER
+    ]
+    found += [
+        case(
+            f"replay::{slug(name)}-one-off",
+            f"A count of {name} changed by one",
+            "BC-VER-09 BC-EVD-07",
+            rejected("replay.cell.refuted"),
+            evidence(name, index, one_off(most)),
+            restate,
+            replayed,
+        )
+        for name, index, most in COUNTS
+    ]
+    found += [
+        case(
+            f"replay::kept-{side}-{slug(field)}",
+            f"One less of the {side}'s {field.replace('_', ' ')}",
+            requirement,
+            rejected("replay.kept.mismatch"),
+            costs(side, field),
+            replayed,
+        )
+        for side in ("reference", "surrogate")
+        for field, requirement in (
+            ("parameters", "BC-CLM-10 BC-CLM-13"),
+            ("bits", "BC-CLM-11"),
+            ("multiply_adds", "BC-CLM-12"),
+        )
+    ]
+    return tuple(found)
+
+
+CASES = (
+    *_entries(),
+    case(
+        "replay::float32-floor",
+        "A float32 floor that no build would measure",
+        "BC-EVD-06 BC-VER-09",
+        rejected("replay.cell.refuted"),
+        evidence("float32.relative_error", (3, 1), 1e-3),
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::float32-floor-of-another-build",
+        "A float32 floor four times another build's",
+        "BC-EVD-06 BC-VER-09",
+        accepted("replay.rows"),
+        evidence("float32.relative_error", (3, 1), 2.0**-22),
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::larger-than-measured",
+        "An error twice what it is: no smaller claim, and false",
+        "BC-VER-09 BC-VER-11",
+        rejected("replay.cell.refuted"),
+        evidence("error", (3, 1), lambda v: v * 2),
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::just-outside-the-tolerance",
+        "A norm off by three millionths",
+        "BC-VER-09",
+        rejected("replay.cell.refuted"),
+        evidence("error", (3, 1), lambda v: v * (1 - 3e-6)),
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::two-false-rows",
+        "Two false rows: the first is refuted, the other need not be decided",
+        "BC-VER-10 BC-VER-11",
+        rejected("replay.cell.refuted replay.cell.inconclusive"),
+        evidence("error", ([2, 4], [1, 1]), lambda v: v / 2),
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::unseen-without-the-model",
+        "A false cell that nobody replays",
+        "BC-VER-04",
+        accepted("replay.not_run"),
+        evidence("error", (3, 1), lambda v: v / 32),
+        restate,
+    ),
+    case(
+        "replay::another-surrogate",
+        "A surrogate changed after it was measured, prompts and claims put right",
+        "BC-VER-07 BC-PRM-10",
+        rejected("replay.cell.refuted replay.cell.inconclusive"),
+        eps,
+        redraw,
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::other-weights",
+        "Weights changed after they were measured, everything else put right",
+        "BC-VER-07 BC-BND-05",
+        rejected("replay.cell.refuted replay.cell.inconclusive"),
+        heavier,
+        redraw,
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::evidence-of-a-better-copy",
+        "The evidence of a copy nearer to the reference",
+        "BC-VER-07 BC-VER-09",
+        rejected("replay.cell.refuted replay.cell.inconclusive"),
+        evidence("error", (slice(None), 1), lambda v: v / 4),
+        restate,
+        replayed,
+        base="copy",
+    ),
+    case(
+        "replay::unresolved",
+        "A block whose result is lost in float64 and not in exact numbers",
+        "BC-EVD-08 BC-VER-08",
+        indeterminate("replay.row.unresolved"),
+        another_pair(unresolved),
+        remeasure,
+        restate,
+        replayed,
+        policy("require", lambda steps: [*steps, "replay"]),
+    ),
+    case(
+        "replay::measured-anew",
+        "The same lie with cells measured anew is the truth",
+        "BC-VER-07",
+        accepted("replay.rows"),
+        heavier,
+        redraw,
+        remeasure,
+        recount,
+        restate,
+        replayed,
+    ),
+    case(
+        "replay::some-rows",
+        "Three rows of six, drawn with a given seed",
+        "BC-PRM-11 BC-VER-06 BC-VER-13",
+        accepted("replay.rows"),
+        model_given,
+        options(replay=3, seed="2a" * 32),
+    ),
+)

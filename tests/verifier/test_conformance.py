@@ -1,0 +1,379 @@
+"""The conformance corpus on this verifier, and the runner on verifiers that misbehave (spec/14-conformance.md)."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from blockcert.codes import CODES
+from blockcert.digest import blake3_bytes
+from blockcert.errors import Refusal
+from blockcert_producers.cli.run import run
+from blockcert_producers.conformance import all_cases, build
+from blockcert_producers.conformance.seeds import throwaway_key
+from blockcert_verifier.conformance.implementation import Implementation, split_command
+from blockcert_verifier.conformance.index import Case, Index, parse_index, read_index
+from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_answer, request_of
+from blockcert_verifier.conformance.score import NoAnswer, Score, judge, score
+from blockcert_verifier.conformance.serve import answer, serve
+from blockcert_verifier.conformance.table import render_score
+
+ROOT = Path(__file__).parents[2]
+FEW = ("number::nan", "wellformed::url-alphabet", "policy::no-limits", "statement::newer-minor", "container::pipe")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("conformance") / "corpus"
+    build(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(corpus: Path) -> Index:
+    return read_index(corpus)
+
+
+@pytest.fixture(scope="module")
+def few(index: Index) -> list[Case]:
+    return [case for case in index.cases if case.id in FEW]
+
+
+# --- the corpus -------------------------------------------------------------------------------------------------
+
+
+def test_this_verifier_says_of_every_case_what_is_expected(corpus: Path, index: Index) -> None:
+    """Verdicts, codes and notes of the whole corpus (BC-CNF-03, BC-CNF-05)."""
+
+    class Ours:
+        def ask(self, request: Request) -> Answer:
+            return answer(request)
+
+    found = score(index.cases, corpus, Ours(), "ours", codes=True)
+    wrong = [(r.id, r.expected, r.got, r.codes, r.why) for r in found.results if r.status == "failed"]
+    assert wrong == []
+    skipped = {r.id: r.why for r in found.results if r.status == "skipped"}
+    assert skipped == {case.id: case.unbuilt for case in index.cases if case.unbuilt is not None}
+
+
+def test_every_code_occurs_in_a_case_or_says_why_it_cannot(index: Index) -> None:
+    """BC-CNF-06."""
+    expected = {code for case in index.cases for code in (*case.expected.codes, *case.expected.notes)}
+    without = [entry.code for entry in index.codes_without_case]
+    assert len(without) == len(set(without))
+    assert expected & set(without) == set(), "a code that a case expects needs no excuse"
+    assert set(CODES) - expected - set(without) == set(), "codes without a case and without a reason"
+    assert (expected | set(without)) - set(CODES) == set(), "codes that are not registered"
+
+
+def test_a_code_that_only_a_producer_gives_is_given_by_no_verifier(index: Index) -> None:
+    """What is excused as a producer's does not stand in the steps of a verification (BC-CNF-06)."""
+    steps = [
+        *(ROOT / "verifier" / "blockcert_verifier" / "steps").glob("*.py"),
+        ROOT / "sdk" / "blockcert" / "bundle.py",
+    ]
+    text = "".join(path.read_text(encoding="utf-8") for path in steps)
+    given = {
+        code for e in index.codes_without_case if e.reason == "producer" for code in [e.code] if f'"{code}"' in text
+    }
+    # the corpus' reader shares two refusals with the producers: a frame of no more than two tokens cannot be stated
+    assert given <= {"prompts.length"}
+
+
+def test_every_case_names_requirements_that_exist(index: Index) -> None:
+    spec = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "spec").glob("*.md"))
+    ids = set(re.findall(r"\*\*(BC-[A-Z]{3}-[0-9]{2})\*\* ", spec))
+    assert {r for case in index.cases for r in case.requirements} <= ids
+
+
+def test_there_are_cases_of_every_verdict_and_of_everything_that_may_be_needed(index: Index) -> None:
+    assert len(index.cases) >= 200
+    verdicts = [case.expected.verdict for case in index.cases]
+    assert min(verdicts.count(v) for v in ("accepted", "rejected", "indeterminate", "refused")) >= 10
+    needs = {need for case in index.cases for need in case.needs}
+    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256"}
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): blake3_bytes(path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "too-many" not in path.parts
+    }
+
+
+def test_two_builds_are_the_same_bytes(tmp_path: Path) -> None:
+    """BC-CNF-04: also where the bases are certified anew."""
+    from blockcert_producers.conformance import base
+
+    chosen = [entry for entry in all_cases() if entry.id.startswith(("wellformed::", "replay::")) or entry.id in FEW]
+    for name in ("first", "second"):
+        build(tmp_path / name, chosen)
+        base._made.cache_clear()
+    assert digests(tmp_path / "first") == digests(tmp_path / "second")
+    assert len(digests(tmp_path / "first")) > 500
+
+
+def test_a_folder_that_exists_is_not_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as refused:
+        build(tmp_path, all_cases()[:1])
+    assert refused.value.code == "output.exists"
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_every_key_of_the_corpus_can_be_computed_by_everybody(corpus: Path, index: Index) -> None:
+    """BC-CNF-07: and says so beside the index."""
+    public = {throwaway_key(name).public.raw.hex() for name in ("producer", "second producer", "stranger")}
+    seen: set[str] = set()
+    for case in index.cases:
+        if case.id.startswith(("policy::key", "json::policy", "container::")):
+            continue
+        policy = json.loads((corpus / case.inputs.policy).read_bytes())
+        seen |= {key["public_key"].lower() for key in policy["keys"]}
+    assert seen <= public
+    assert "none of them may be trusted" in (corpus / "README").read_text().replace("\n", " ")
+
+
+def test_an_index_that_contradicts_itself_is_refused(index: Index) -> None:
+    case = index.cases[0]
+    outside = msgspec.structs.replace(case, id="a::b", inputs=msgspec.structs.replace(case.inputs, bundle="../x"))
+    for cases in ((case, case), (case, outside)):
+        with pytest.raises(Refusal) as refused:
+            parse_index(msgspec.json.encode(msgspec.structs.replace(index, cases=cases)), "index.json")
+        assert refused.value.code == "conformance.index"
+
+
+# --- the protocol -----------------------------------------------------------------------------------------------
+
+
+def test_a_request_says_nothing_of_what_is_expected(corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-08."""
+    for case in few:
+        line = encode_line(request_of(case, corpus))
+        assert line.count(b"\n") == 1
+        assert set(json.loads(line)) & {"expected", "verdict", "codes", "notes", "tests", "requirements"} == set()
+
+
+GARBAGE: dict[str, bytes] = {
+    "nothing": b"\n",
+    "no JSON": b"accepted\n",
+    "two values": b'{"case":"a::b","verdict":"accepted"}{}\n',
+    "a field more": b'{"case":"a::b","verdict":"accepted","score":1}\n',
+    "a verdict that is none": b'{"case":"a::b","verdict":"fine"}\n',
+    "no verdict": b'{"case":"a::b"}\n',
+    "two of three": b'{"case":"a::b","verdict":"accepted","skipped":"no"}\n',
+    "codes of a fault": b'{"case":"a::b","fault":"x","codes":["json.type"]}\n',
+    "null for absent": b'{"case":"a::b","verdict":"accepted","skipped":null}\n',
+    "a duplicate key": b'{"case":"a::b","verdict":"rejected","verdict":"accepted"}\n',
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_what_is_no_answer_is_refused(what: str) -> None:
+    """BC-CNF-09."""
+    with pytest.raises(Refusal):
+        parse_answer(GARBAGE[what])
+
+
+def test_an_answer_reads_back() -> None:
+    for one in (
+        Answer("a::b", "rejected", ("json.type",), ("structure.bundle",)),
+        Answer("a::b", skipped="no"),
+        Answer("a::b", fault="x"),
+    ):
+        assert parse_answer(encode_line(one)) == one
+
+
+def test_serving_answers_line_by_line_and_survives_its_own_faults(
+    corpus: Path, few: list[Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blockcert_verifier.conformance import serve as module
+
+    real = module.verify
+
+    def broken(bundle: str, *arguments: object, **named: object) -> object:
+        if "url-alphabet" in bundle:
+            raise KeyError("predicate")
+        return real(bundle, *arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "verify", broken)
+    out = io.BytesIO()
+    serve(io.BytesIO(b"".join(encode_line(request_of(case, corpus)) for case in few)), out)
+    answers = [parse_answer(line + b"\n") for line in out.getvalue().splitlines()]
+    assert [one.case for one in answers] == [case.id for case in few]
+    faults = [one for one in answers if one.fault is not None]
+    assert [one.case for one in faults] == ["wellformed::url-alphabet"]
+    assert "KeyError" in (faults[0].fault or "")
+
+
+def script(tmp_path: Path, body: str) -> list[str]:
+    """An implementation: `body` runs for every request with `request` and `say` at hand."""
+    path = tmp_path / "implementation.py"
+    head = "import json, os, sys, time\nfor line in sys.stdin:\n    request = json.loads(line)\n"
+    head += "    def say(**answer):\n        print(json.dumps({'case': request['case'], **answer}), flush=True)\n"
+    path.write_text(head + textwrap.indent(textwrap.dedent(body), "    "))
+    return [sys.executable, "-S", str(path)]
+
+
+def scored(tmp_path: Path, corpus: Path, cases: list[Case], body: str, timeout: float = 20.0) -> Score:
+    with Implementation(script(tmp_path, body), timeout) as asked:
+        return score(cases, corpus, asked, "theirs")
+
+
+BAD = """
+if 'nan' in request['case']:
+    {0}
+else:
+    say(verdict='rejected')
+"""
+MISBEHAVIOUR: dict[str, tuple[str, str]] = {
+    "ends": ("sys.exit(3)", "it ended without an answer (exit code 3)"),
+    "dies": ("print('a last word', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)", "a last word"),
+    "says nothing": ("time.sleep(600)", "no answer within 1 s"),
+    "garbage": ("print('accepted', flush=True)", "no answer of the protocol"),
+    "bytes": ("sys.stdout.buffer.write(bytes(range(256)) + b'\\n'); sys.stdout.flush()", "no answer of the protocol"),
+    "another case": ("request['case'] = 'a::b'; say(verdict='rejected')", "an answer to a::b"),
+    "endless line": ("sys.stdout.write('x' * 3000000); sys.stdout.flush(); time.sleep(600)", "a line of more than"),
+    "closed output": ("os.close(1); time.sleep(600)", "it ended without an answer"),
+    "a child that stays": ("import subprocess; subprocess.Popen(['sleep', '600']); sys.exit(1)", "no answer within"),
+    "half a line": ("sys.stdout.write('{\"case\"'); sys.stdout.flush(); sys.exit(0)", "it ended without an answer"),
+}
+
+
+@pytest.mark.parametrize("what", MISBEHAVIOUR)
+def test_whatever_an_implementation_does_costs_one_case(
+    what: str, tmp_path: Path, corpus: Path, few: list[Case]
+) -> None:
+    """BC-CNF-10: that case fails, with a reason, and the process is started again for the next."""
+    does, why = MISBEHAVIOUR[what]
+    found = scored(tmp_path, corpus, few, BAD.format(does), timeout=1.0)
+    results = {result.id: result for result in found.results}
+    assert results["number::nan"].status == "failed"
+    assert why in results["number::nan"].why
+    assert {r.got for name, r in results.items() if name != "number::nan"} == {"rejected"}
+
+
+def test_a_line_that_nobody_asked_for_fails_the_next_case(tmp_path: Path, corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-10: answers cannot be given ahead."""
+    found = scored(tmp_path, corpus, few[:2], "say(verdict='rejected'); say(verdict='rejected'); time.sleep(0.2)")
+    assert found.count("failed") >= 1
+    assert any("that no request asked for" in r.why or "an answer to" in r.why for r in found.results)
+
+
+def test_a_command_that_cannot_be_started_is_wrong_usage() -> None:
+    for command in ("", "'unclosed", "/nowhere/verifier --fast"):
+        with pytest.raises(Refusal) as refused, Implementation(split_command(command)):
+            pass
+        assert refused.value.code == "conformance.implementation"
+
+
+def test_verdicts_decide_and_codes_are_counted_apart(few: list[Case]) -> None:
+    """BC-CNF-05, BC-CNF-11 (BC-RES-07)."""
+    case = next(case for case in few if case.id == "number::nan")
+    same = Answer(case.id, "rejected", ("json.type",))
+    other = Answer(case.id, "rejected", ("number.grammar",))
+    assert (judge(case, same).status, judge(case, same).other_codes) == ("passed", False)
+    assert (judge(case, other).status, judge(case, other).other_codes) == ("passed", True)
+    assert judge(case, other, codes=True).status == "failed"
+    assert judge(case, Answer(case.id, "accepted")).status == "failed"
+    assert judge(case, Answer(case.id, skipped="no time")).status == "skipped"
+    assert judge(case, Answer(case.id, fault="oh")).status == "failed"
+    assert judge(case, NoAnswer("gone")).status == "failed"
+
+
+def test_a_case_without_files_is_skipped_and_not_asked(corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-11, BC-CNF-12."""
+
+    class Nobody:
+        def ask(self, request: Request) -> Answer:
+            raise AssertionError(request.case)
+
+    case = msgspec.structs.replace(few[0], unbuilt="no links here")
+    (result,) = score([case], corpus, Nobody(), "nobody").results
+    assert (result.status, result.why) == ("skipped", "no links here")
+
+
+def test_a_verifier_without_replay_has_cases_enough_of_its_own(index: Index) -> None:
+    """BC-CNF-02 and 12: what is left where replay, corpus and fresh prompts are not needed."""
+    left = [case for case in index.cases if not {"replay", "corpus", "fresh"} & {*case.needs}]
+    assert len(left) > 400
+    assert not any(
+        code.startswith(("replay.cell", "replay.row", "fresh.rows")) for c in left for code in c.expected.codes
+    )
+    assert all("reference" not in case.needs for case in left)
+
+
+def test_a_machine_without_higher_precision_skips_what_it_cannot_decide(
+    corpus: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BC-CNF-12."""
+    from blockcert_verifier import evaluate
+    from blockcert_verifier.steps import measuring
+
+    for module in (evaluate, measuring):
+        monkeypatch.setattr(module, "extended_is_wider", lambda: False)
+    needing = [case for case in index.cases if "precision" in case.needs]
+    assert len(needing) > 20
+    assert all(answer(request_of(case, corpus)).skipped for case in needing[::8])
+
+
+def test_this_verifier_goes_through_the_same_door(corpus: Path, few: list[Case]) -> None:
+    words = [sys.executable, "-m", "blockcert_producers.cli", "conformance", "serve"]
+    with Implementation(words) as ours:
+        found = score(few, corpus, ours, "ours", codes=True)
+    assert [result.status for result in found.results] == ["passed"] * len(FEW)
+    assert found.exit_code == 0
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_a_table_by_family_and_each_failure(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = " ".join(script(tmp_path, "say(verdict='accepted')"))
+    out = tmp_path / "score.json"
+    arguments = [
+        "conformance",
+        "run",
+        "--corpus",
+        str(corpus),
+        "--only",
+        "*a*::*url-alphabet",
+        "--implementation",
+        words,
+    ]
+    assert run([*arguments[:5], "w*::url-alphabet", *arguments[6:]]) == 0
+    assert re.search(r"^wellformed +1 +0 +0", capsys.readouterr().out, re.MULTILINE)
+    assert run([*arguments[:5], "number::n*", *arguments[6:], "--json", str(out)]) == 1
+    shown = capsys.readouterr().out
+    assert "number::nan\n    expected rejected json.type\n    got      accepted" in shown
+    results = json.loads(out.read_bytes())["results"]
+    assert {result["status"] for result in results} == {"failed"}
+
+
+def test_a_run_in_which_everything_is_skipped_proves_nothing(tmp_path: Path, corpus: Path, few: list[Case]) -> None:
+    found = scored(tmp_path, corpus, few, "say(skipped='not today')")
+    assert (found.count("skipped"), found.exit_code) == (len(FEW), 1)
+    assert f"{len(FEW)} cases: not today" in render_score(found)
+
+
+def test_the_command_refuses_what_it_cannot_use(
+    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_corpus = ["conformance", "run", "--corpus", str(corpus)]
+    for words, code in (
+        (["conformance", "run", "--corpus", str(tmp_path)], "conformance.index"),
+        ([*with_corpus, "--only", "nothing::*"], "usage.only"),
+        ([*with_corpus, "--timeout", "0"], "usage.timeout"),
+        ([*with_corpus, "--implementation", "/nowhere/verifier"], "conformance.implementation"),
+    ):
+        assert run(words) == 2
+        assert code in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""The corpus tells verifiers apart: each of these does one thing too little, and fails cases for it.
+
+A corpus that a lax verifier passes decides nothing. Every mutant is this verifier with one check taken out.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blockcert import bundle, dsse, keys, names, strict_json, trust
+from blockcert_producers.conformance import all_cases, build
+from blockcert_verifier import run
+from blockcert_verifier.conformance.index import Index
+from blockcert_verifier.conformance.messages import request_of
+from blockcert_verifier.conformance.score import Result, judge
+from blockcert_verifier.conformance.serve import answer
+from blockcert_verifier.steps import frame, integrity, measuring, prompts, recompute, recount, structure
+from blockcert_verifier.steps.outcome import passed
+
+Patch = tuple[Any, str, Any]
+
+
+def nothing(*_: object, **__: object) -> tuple[()]:
+    return ()
+
+
+def no_findings(*_: object, **__: object) -> list[Any]:
+    return []
+
+
+def claims_hold(*_: object) -> list[Any]:
+    return [passed("recompute", "recompute.claims", "claims", "whatever")]
+
+
+def every_signature(authority: trust.Authority, _role: str) -> int:
+    repeated = sum(refusal.code == "signature.repeated" for refusal in authority.discounted)
+    return len(authority.signers) + repeated
+
+
+def limits_hold(*_: object) -> list[Any]:
+    return [passed("policy", "policy.limits", "policy", "whatever")]
+
+
+MUTANTS: dict[str, tuple[Patch, str, int]] = {
+    "believes every signature": ((keys.PublicKey, "verify", lambda *_: True), "signature", 6),
+    "counts signatures and not keys": ((trust.Authority, "count", every_signature), "signature", 1),
+    "reads the last of two keys": ((strict_json, "_no_duplicates", dict), "json", 3),
+    "takes numbers with a point": ((strict_json, "_check_numbers", nothing), "json", 3),
+    "nests without end": ((strict_json, "_check_caps", nothing), "json", 2),
+    "decodes base64 leniently": ((dsse, "_base64", lambda text, _: base64.b64decode(text + "==")), "envelope", 2),
+    "believes every file": ((integrity, "_compare", no_findings), "digest", 10),
+    "takes statements that contradict themselves": ((structure, "_fields", no_findings), "statement", 8),
+    "takes any list of files": ((structure, "_subjects", no_findings), "statement", 3),
+    "takes names of any kind": ((names, "_unsafe", lambda _: None), "name", 7),
+    "takes names that meet": ((names, "_folded", str), "name", 3),
+    "opens files of two names": ((bundle, "_check_kind", nothing), "container", 1),
+    "evaluates programs that are not well formed": ((structure, "problems", no_findings), "program", 15),
+    "does not draw again": ((prompts, "_compare", no_findings), "prompts", 4),
+    "believes every cell that is finite": ((recompute, "_evidence", no_findings), "evidence", 15),
+    "believes every claim": ((recompute, "claims", claims_hold), "claim", 45),
+    "does not look at thresholds": ((recompute, "thresholds", no_findings), "claim", 4),
+    "counts no costs": ((recount, "recount", no_findings), "replay", 6),
+    "confirms whatever it measures": ((measuring, "judge", lambda *_: (set[int](), [])), "replay", 25),
+    "resolves every row": ((measuring, "unresolved", no_findings), "replay", 1),
+    "derives no window": ((frame, "_rows", nothing), "frame", 2),
+    "sets no limits": ((run, "apply_policy", limits_hold), "limit", 12),
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Index]:
+    folder = tmp_path_factory.mktemp("mutants") / "corpus"
+    families = {family for _, family, _ in MUTANTS.values()}
+    chosen = [entry for entry in all_cases() if entry.id.partition("::")[0] in families]
+    entries = [entry for entry in chosen if entry.id != "container::too-many"]  # ten thousand files
+    return folder, build(folder, entries)
+
+
+def results(corpus: tuple[Path, Index], family: str, ask: Callable[[Any], Any] = answer) -> list[Result]:
+    folder, index = corpus
+    found: list[Result] = []
+    for case in index.cases:
+        if case.family == family and case.unbuilt is None:
+            try:
+                found.append(judge(case, ask(request_of(case, folder))))
+            except Exception as fault:  # a mutant that crashes has failed the case
+                found.append(Result(case.id, "failed", case.expected, why=type(fault).__name__))
+    return found
+
+
+@pytest.mark.parametrize("what", MUTANTS)
+def test_a_verifier_that_does_too_little_fails(
+    what: str, corpus: tuple[Path, Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place, name, instead), family, least = MUTANTS[what]
+    assert hasattr(place, name)
+    monkeypatch.setattr(place, name, instead)
+    failed = [result.id for result in results(corpus, family) if result.status == "failed"]
+    assert len(failed) >= least, failed

@@ -1,0 +1,73 @@
+"""This verifier behind the conformance protocol: a request on a line in, an answer on a line out."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from blockcert.errors import Refusal
+from blockcert.times import parse_time
+from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_request
+from blockcert_verifier.report import Report
+from blockcert_verifier.verification import verify
+
+__all__ = ["answer", "serve"]
+
+_MISSING = ("install.", "device.")
+"""Refusals that say what this machine lacks, and nothing of the case."""
+
+
+def answer(request: Request) -> Answer:
+    """What this verifier says of one case."""
+    try:
+        report = verify(
+            request.bundle,
+            request.policy,
+            reference=request.reference,
+            published=request.published,
+            corpus=request.corpus,
+            tokenizer=request.tokenizer,
+            fresh=request.fresh,
+            own=request.own,
+            replay=request.replay,
+            seed=None if request.seed is None else bytes.fromhex(request.seed),
+            at=parse_time(request.at, "at"),
+            all_digests=request.all_digests,
+        )
+    except Refusal as refusal:
+        if refusal.code.startswith(_MISSING):
+            return Answer(request.case, skipped=refusal.sentence)
+        return Answer(request.case, "refused", codes=(refusal.code,))
+    if _undecided(report):
+        return Answer(request.case, skipped="this machine has no precision beyond float64 to decide a cell with")
+    decisive = {finding.code for finding in report.findings if finding.status in ("failed", "inconclusive")}
+    others = {finding.code for finding in report.findings if finding.status in ("passed", "skipped")}
+    return Answer(request.case, report.verdict, codes=tuple(sorted(decisive)), notes=tuple(sorted(others)))
+
+
+def _undecided(report: Report) -> bool:
+    """Whether a cell was left open here for want of a longer significand, and nothing else was refuted (BC-VER-10)."""
+    codes = {finding.code for finding in report.findings}
+    if "replay.cell.inconclusive" not in codes or "replay.cell.refuted" in codes:
+        return False
+    from blockcert_verifier.evaluate import extended_is_wider
+
+    return not extended_is_wider()
+
+
+def serve(lines: BinaryIO, out: BinaryIO) -> None:
+    """Answer every request in `lines`, one after another, until there are no more.
+
+    A fault of this verifier's own is an answer too, so that one case does not cost the others.
+
+    Raises:
+        Refusal: a line is no request.
+    """
+    for line in lines:
+        request = parse_request(line)
+        try:
+            found = answer(request)
+        except Exception as fault:  # whatever it is, it belongs to this case
+            text = " ".join(str(fault).split())[:500]
+            found = Answer(request.case, fault=f"{type(fault).__name__}: {text}")
+        out.write(encode_line(found))
+        out.flush()
