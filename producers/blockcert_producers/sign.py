@@ -8,14 +8,14 @@ from blockcert.bundle import STATEMENT, Bundle, replace_statement
 from blockcert.digest import digest_file
 from blockcert.dsse import LIMITS, add_signature, certificate_id, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
-from blockcert.keys import PrivateKey
+from blockcert.keys import Signs
 from blockcert_verifier.steps import integrity, structure
 from blockcert_verifier.steps.outcome import failures
 
 __all__ = ["sign_bundle"]
 
 
-def sign_bundle(path: Path, key: PrivateKey) -> str:
+def sign_bundle(path: Path, key: Signs) -> str:
     """The certificate id of the bundle at `path`, whose envelope now carries `key`'s signature too.
 
     The files are compared with the statement first: nobody should put their name to a bundle that every verifier

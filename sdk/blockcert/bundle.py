@@ -27,6 +27,7 @@ __all__ = [
     "STATEMENT",
     "Bundle",
     "BundleWriter",
+    "append_statement",
     "check_new",
     "flush",
     "read_pieces",
@@ -265,16 +266,35 @@ def replace_statement(path: Path, data: bytes) -> None:
     Raises:
         Refusal: ``output.unwritable``, or what ``Bundle`` raises.
     """
+    _put(Bundle(path), STATEMENT, data)
+
+
+def append_statement(path: Path, name: str, data: bytes) -> None:
+    """Puts the statement of another party into the bundle ``path`` under ``name``, in one step, beside what is there.
+
+    Raises:
+        Refusal: ``output.exists`` where the bundle has it already, ``output.unwritable``, or what ``Bundle`` raises.
+    """
     bundle = Bundle(path)
-    target = Path(bundle.file(STATEMENT).path)
+    if name in bundle.files:
+        raise Refusal("output.exists", f"{path}: {name}", "The bundle has this very statement already.")
+    _put(bundle, name, data)
+
+
+def _put(bundle: Bundle, name: str, data: bytes) -> None:
+    path = bundle.location
+    # what STATEMENT's own path tells of a folder reached through links holds for what stands beside it
+    home = Path(bundle.file(STATEMENT).path)
+    target = home if bundle.packed else home.parent.joinpath(*name.split("/"))
     temporary = target.parent / f".{target.name}.partial-{os.urandom(4).hex()}"
-    with writing(path / STATEMENT if not bundle.packed else path):
+    with writing(path if bundle.packed else path / name):
+        target.parent.mkdir(exist_ok=True)
         try:
             with temporary.open("xb") as file:
                 if bundle.packed:
                     from blockcert.packing import write_packed
 
-                    write_packed(bundle, file, {STATEMENT: data})
+                    write_packed(bundle, file, {name: data})
                 else:
                     file.write(data)
                 file.flush()

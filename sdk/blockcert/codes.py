@@ -287,6 +287,7 @@ CODES: dict[str, str] = {
     "usage.limit": "The option --limit names no limit, or gives it no positive number.",
     "usage.replay": "The option --replay is neither a number nor the word all.",
     "usage.show": "The command show was given neither one bundle nor, with --diff, two.",
+    "usage.signer": "The options do not name one signer.",
     "usage.time_limit": "The option --time-limit is no positive number of seconds.",
     "usage.until": "The option --until is no positive number of rows.",
 }

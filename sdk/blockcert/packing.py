@@ -51,14 +51,15 @@ def _rename(temporary: Path, output: Path) -> None:
 
 
 def write_packed(bundle: Bundle, file: BinaryIO, replaced: Mapping[str, bytes], large: int = LARGE) -> int:
-    """Writes the files of ``bundle`` packed into the empty ``file``, those in ``replaced`` anew; returns the size.
+    """Writes the files of ``bundle`` packed into the empty ``file``, with those in ``replaced`` in place of or beside
+    its own; returns the size.
 
     ``large`` is as for ``archive.layout``.
 
     Raises:
         Refusal: what a file of a bundle is refused for when it is read.
     """
-    sizes = {name: len(replaced[name]) if name in replaced else size for name, size in bundle.sizes.items()}
+    sizes = {**bundle.sizes, **{name: len(data) for name, data in replaced.items()}}
     names = sorted(sizes)
     # where everything stands depends on names and sizes alone, so that the contents are read once
     begins = layout([Member(name, sizes[name], 0) for name in names], large).begins

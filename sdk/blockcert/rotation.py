@@ -1,6 +1,7 @@
 """Rotation of a trust policy: number N + 1, signed by the owners of N and by its own.
 
-The normative text is ``spec/11-trust.md``, "Rotation". As TUF rotates its root: whoever holds policy N need trust nobody new to take N + 1.
+The normative text is ``spec/11-trust.md``, "Rotation". As TUF rotates its root: whoever holds policy N need trust
+nobody new to take N + 1.
 """
 
 from __future__ import annotations

@@ -1,26 +1,65 @@
-"""Run every benchmark and print its ratios."""
+"""Run every benchmark, or those named, and print the ratios: ``python -m tests.benchmarks [NAME ...]``.
+
+By themselves run ``tests.benchmarks.scale`` (large models, 9 GB of disk) and ``tests.benchmarks.gpu`` (a GPU).
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
-from tests.benchmarks import hashing, measuring, processes, red_team, statistics
-from tests.benchmarks.materials import materials
+from tests.benchmarks import (
+    against_hooks,
+    gpu,
+    hashing,
+    measuring,
+    memory,
+    processes,
+    red_team,
+    replaying,
+    scaling,
+    statistics,
+)
+from tests.benchmarks.materials import Materials, materials
 
 
 def main() -> None:
-    """Print all reports."""
-    today = datetime.now(UTC).date()
-    print(f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
+    """Print the reports."""
     with tempfile.TemporaryDirectory() as scratch:
-        found = materials(Path(scratch))
-        for lines in (processes.report(found), measuring.report(found), hashing.report(), statistics.report()):
-            print("\n" + "\n".join(lines))
-    print("\n" + "\n".join(red_team.report()))
+        folder = Path(scratch)
+
+        @cache
+        def found() -> Materials:
+            return materials(folder)
+
+        reports: dict[str, Callable[[], list[str]]] = {
+            "processes": lambda: processes.report(found()),
+            "measuring": lambda: measuring.report(found(), folder),
+            "replaying": lambda: replaying.report(found(), folder),
+            "scaling": scaling.report,
+            "memory": lambda: memory.report(folder),
+            "hashing": hashing.report,
+            "statistics": statistics.report,
+            "against_hooks": against_hooks.report,
+            "gpu": lambda: gpu.report(folder / "gpu"),
+            "red_team": red_team.report,
+        }
+        words = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+        words.add_argument("names", nargs="*", metavar="NAME", help=", ".join(reports))
+        asked: list[str] = words.parse_args().names
+        unknown = [name for name in asked if name not in reports]
+        if unknown:
+            words.error(f"no benchmark is called {unknown[0]}; there are {', '.join(reports)}")
+        today = datetime.now(UTC).date()
+        print(f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
+        for name in asked or reports:
+            print("\n" + "\n".join(reports[name]()), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from blockcert_producers import embedded
 from blockcert_producers.produce import Job, compare_bundle
 from tests.support.certificates import corpus_for, rounded_copy, sign_and_trust
 
-__all__ = ["Materials", "materials", "random_model"]
+__all__ = ["Materials", "checkpoint", "materials", "random_model"]
 
 
 class Materials(NamedTuple):
@@ -52,4 +52,24 @@ def random_model(folder: Path, *, blocks: int, width: int) -> Path:
     )
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    return folder
+
+
+def checkpoint(folder: Path, family: str, options: dict[str, Any], dtype: str = "bfloat16") -> Path:
+    """A GPT-2 or Llama with random weights in ``dtype``, in shards of 1 GB, with the embedded model's tokenizer."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        model: Any
+        if family == "gpt2":
+            model = transformers.GPT2LMHeadModel(transformers.GPT2Config(**options))
+        else:
+            model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**options))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    model.save_pretrained(folder, max_shard_size="1GB")
+    shutil.copyfile(embedded.path("llama") / "tokenizer.json", folder / "tokenizer.json")
     return folder

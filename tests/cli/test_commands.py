@@ -14,7 +14,7 @@ import pytest
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.lazy import spread
 from blockcert_producers.cli.run import run
-from blockcert_producers.cli.table import COMMANDS
+from blockcert_producers.cli.table import COMMANDS, TRUST
 from blockcert_verifier import Report, verification
 from tests.support.bundles import NOW, Made, make_bundle
 
@@ -50,7 +50,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert any(line.split() == [name, *entry.summary.split()] for line in out)
 
 
-@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["trust", "new"]])
+@pytest.mark.parametrize("command", [[name] for name in COMMANDS] + [["trust", name] for name in TRUST])
 def test_every_command_explains_itself(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     out, _ = lines(capsys)
@@ -272,7 +272,7 @@ def test_trust_in_several_keys_and_a_threshold(tmp_path: Path, monkeypatch: pyte
     assert run(words) == 0
     policy = json.loads((tmp_path / "trust.json").read_bytes())
     assert [key["name"] for key in policy["keys"]] == ["one", "two"]
-    assert policy["thresholds"] == {"producer": 2}
+    assert policy["thresholds"] == {"producer": 2, "auditor": 0, "revoker": 1, "owner": 1}
     assert "replay" in policy["require"]
     assert run(words) == 2  # never overwritten
 

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from blockcert.digest import digest_file
 from blockcert.errors import Refusal
-from blockcert.program import Attention, DensePattern, FileRef, MeanPattern, Pattern, Program, Rows, WindowPattern
+from blockcert.program import (
+    Add,
+    Attention,
+    Constant,
+    DensePattern,
+    FileRef,
+    MeanPattern,
+    OffsetPattern,
+    Pattern,
+    Program,
+    Rows,
+    SinkPattern,
+    WindowPattern,
+    step_references,
+)
 from blockcert.safetensors_file import write
 from blockcert.same_program import same_stages
 from blockcert.wellformed import problems
 from blockcert_producers.embedded import path as embedded_path
 from blockcert_producers.embedded.text import generate
 from blockcert_producers.extract import Extraction, extract, front
+from blockcert_producers.extract.patterns import attended_pairs
 from blockcert_producers.extract.plan import LEVELS, Plan, Structure, make_plan
 from blockcert_producers.extract.realise import Realised, realise
 from blockcert_producers.extract.sensitivity import measure_sensitivity
@@ -181,6 +198,89 @@ def test_shared_keys_stay_until_every_head_that_reads_them_is_silent(tmp_path: P
     for kept in (one, both):
         found = made(study, kept)
         assert np.isfinite(found.errors).all()
+
+
+def test_a_head_that_looks_at_one_token_keeps_no_queries_and_no_keys(tmp_path: Path) -> None:
+    program, files = model(tmp_path, "llama")
+    study = study_of(program, files, prompts(program))
+    heads = study.anatomy.heads
+    assert heads is not None
+    dense = DensePattern()
+    kept = structure(study, patterns=(OffsetPattern(1), SinkPattern(), OffsetPattern(0), dense, dense, dense))
+    assert not kept.supports[heads.query][:12].any()
+    assert kept.supports[heads.query][12:].all()
+    # two heads share a key head: the second is still read
+    assert not kept.supports[heads.key][:4].any()
+    assert kept.supports[heads.key][4:].all()
+    assert kept.supports[heads.value].all()
+    assert kept.supports[heads.output].all()
+    found = made(study, kept)
+    before = stage_cost(study.stage, study.store, LENGTH).multiply_adds
+    after = stage_cost(found.stage, MemoryStore(study.store, found.tensors), LENGTH).multiply_adds
+    assert before - after == LENGTH * (12 + 4) * 24 + 3 * 2 * 4 * LENGTH * (LENGTH + 1) // 2
+
+
+def test_a_head_that_does_look_at_the_token_before_is_planned_so_at_once(tmp_path: Path) -> None:
+    program, files = model(tmp_path, "gpt2")
+    study = study_of(program, files, prompts(program))
+    step = heads_of(study)
+    value = study.values[step.value][..., 6:12]
+    study.values[step.out][..., 6:12] = np.concatenate([value[:, :1], value[:, :-1]], axis=1)
+    plan = make_plan(study, *measure_sensitivity(study))
+    assert plan.patterns is not None
+    assert plan.patterns[0] == (DensePattern(),) * 4
+    assert [isinstance(pattern, OffsetPattern) for pattern in plan.patterns[1]] == [False, True, False, False]
+    assert plan.patterns[1][1] == OffsetPattern(1)
+
+
+def test_a_head_with_a_window_of_its_own_is_never_given_more(tmp_path: Path) -> None:
+    program, files = model(tmp_path, "gpt2")
+    study = study_of(program, files, prompts(program))
+    step = heads_of(study)
+    own = msgspec.structs.replace(step, patterns=(WindowPattern(5),) * 4)
+    stage = msgspec.structs.replace(study.stage, steps=tuple(own if s is step else s for s in study.stage.steps))
+    windowed = Study(stage, study.values["hidden"], study.store, study.backend)
+    plan = make_plan(windowed, *measure_sensitivity(windowed))
+    assert plan.patterns is not None
+    assert plan.patterns[0] == own.patterns
+    pairs = [[attended_pairs(pattern, LENGTH) for pattern in patterns] for patterns in plan.patterns]
+    for before, after in pairwise(pairs):
+        assert all(a <= b for a, b in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_where_no_head_weighs_positions_queries_and_keys_are_constants(tmp_path: Path, family: str) -> None:
+    program, files = model(tmp_path, family)
+    study = study_of(program, files, prompts(program))
+    found = made(study, structure(study, patterns=(OffsetPattern(1),) * heads_of(study).heads))
+    constants = {step.out for step in found.stage.steps if isinstance(step, Constant)}
+    assert constants == {"q", "k"}
+    assert not any(found.tensors[f"x.{name}.value"].values.any() for name in constants)
+    assert not well_formed(program, found)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_where_every_head_is_its_mean_attention_is_a_constant(tmp_path: Path, family: str) -> None:
+    program, files = model(tmp_path, family)
+    study = study_of(program, files, prompts(program))
+    found = made(study, structure(study, patterns=(MeanPattern(),) * heads_of(study).heads))
+    assert not [step for step in found.stage.steps if isinstance(step, Attention)]
+    assert [type(step) for step in found.stage.steps[:2]] == [Constant, Add]
+    assert not well_formed(program, found)
+    assert set(found.tensors) == {
+        reference.tensor
+        for step in found.stage.steps
+        for reference in step_references(step)
+        if reference.file == SURROGATE_FILE
+    }
+
+
+def well_formed(program: Program, found: Realised) -> list[str]:
+    """What is wrong with the program whose first block is replaced, but for files."""
+    stages = (program.stages[0], found.stage, *program.stages[2:])
+    replaced = msgspec.structs.replace(program, stages=stages)
+    wrong = problems(replaced, "surrogate", reference=False)
+    return [one.code for one in wrong if not one.code.startswith("program.file.")]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

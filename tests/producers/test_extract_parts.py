@@ -7,14 +7,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 
 from blockcert.errors import Refusal
-from blockcert.program import Attention, Dense, DensePattern, Integer, Linear, Rows, Sparse, Stage, WindowPattern
+from blockcert.program import (
+    Attention,
+    Dense,
+    DensePattern,
+    Integer,
+    Linear,
+    MeanPattern,
+    OffsetPattern,
+    RmsNorm,
+    Rows,
+    SinkPattern,
+    Sparse,
+    Stage,
+)
 from blockcert_producers.extract.budget import parse_budget
 from blockcert_producers.extract.candidates import quantile
 from blockcert_producers.extract.formats import feedback, store
 from blockcert_producers.extract.moments import inputs, moments, refit
-from blockcert_producers.extract.patterns import attended_pairs, patterns_for
+from blockcert_producers.extract.patterns import attended_pairs, single_errors, single_pattern, windows
 from blockcert_producers.extract.tensors import MemoryStore, bfloat16
 from blockcert_producers.lift import lift
 from blockcert_verifier.anatomy import dissect
@@ -29,7 +43,7 @@ def random(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "qwen2", "qwen3"])
 def test_the_anatomy_finds_heads_neurons_and_residual_sums(tmp_path: Path, family: str) -> None:
     stage = lift(make_checkpoint(tmp_path, family)).stages[1]
     found = dissect(stage)
@@ -45,6 +59,14 @@ def test_the_anatomy_finds_heads_neurons_and_residual_sums(tmp_path: Path, famil
         "attention_out": ("after_attention", "hidden"),
         "mlp_out": ("after_mlp", "after_attention"),
     }
+
+
+def test_heads_under_a_norm_of_all_their_channels_are_not_heads(tmp_path: Path) -> None:
+    # it would couple them: one head less, and the others' queries change
+    stage = lift(make_checkpoint(tmp_path, "qwen3")).stages[1]
+    steps = tuple(replace(step, head_size=None) if isinstance(step, RmsNorm) else step for step in stage.steps)
+    assert dissect(stage).heads is not None
+    assert dissect(replace(stage, steps=steps)).heads is None
 
 
 def test_a_refit_on_everything_is_ridge_least_squares() -> None:
@@ -148,15 +170,61 @@ def test_error_feedback_beats_rounding_to_the_nearest() -> None:
 
 
 def test_pairs_are_those_of_the_evaluators_mask() -> None:
-    for length in (1, 2, 7, 64):
-        patterns = patterns_for(length)
-        counts = [attended_pairs(pattern, length) for pattern in patterns]
+    for length in (1, 2, 3, 7, 64):
+        tried = (DensePattern(), *windows(length), OffsetPattern(1), SinkPattern(), MeanPattern())
+        counts = [attended_pairs(pattern, length) for pattern in tried]
         assert counts == sorted(counts, reverse=True)
-        for pattern in patterns[:-1]:
-            assert isinstance(pattern, DensePattern | WindowPattern)
+        assert counts[-3:] == [0, 0, 0]
+        for pattern in tried[:-3]:
             step = Attention("o", "q", "k", "v", 1, 1, 2, "2", (pattern,))
-            assert attended_pairs(pattern, length) == int(np.isfinite(attention_mask(step, length)).sum())
-        assert counts[-1] == 0
+            mask = attention_mask(step, length)
+            assert mask is not None
+            assert attended_pairs(pattern, length) == int(np.isfinite(mask).sum())
+
+
+def plain_single_errors(weights: np.ndarray, output: np.ndarray, value: np.ndarray) -> list[float]:
+    """For every distance the weighted residual of the best fit ``output = a value + b``, one number ``a`` and a vector
+    ``b``, by least squares."""
+    prompts, length, size = output.shape
+    found: list[float] = []
+    for back in range(length):
+        moved = np.stack([value[:, max(0, t - back)] for t in range(length)], axis=1)
+        root = np.sqrt(weights).reshape(-1, 1, 1)
+        constant = np.broadcast_to(np.eye(size), (prompts * length, size, size))
+        design = np.concatenate([moved.reshape(-1, size, 1), constant], axis=2) * root
+        target = (output.reshape(-1, size, 1) * root).reshape(-1)
+        best = np.linalg.lstsq(design.reshape(-1, size + 1), target, rcond=None)[0]
+        if best[0] < 0:  # attention has no negative weights
+            best = np.array([0, *(np.average(output.reshape(-1, size), axis=0, weights=weights.reshape(-1)))])
+        found.append(float(((design.reshape(-1, size + 1) @ best - target) ** 2).sum()))
+    return found
+
+
+@pytest.mark.parametrize("length", [1, 2, 9])
+def test_every_offset_is_scored_as_a_fit_to_it_would_be(length: int) -> None:
+    rng = np.random.default_rng(length)
+    weights = rng.random((5, length))
+    value = rng.standard_normal((5, length, 3))
+    output = 0.5 * np.roll(value, 2, axis=1) + rng.standard_normal((5, length, 3)) / 4 + 7
+    found = single_errors(weights, output, value)
+    np.testing.assert_allclose(found, plain_single_errors(weights, output, value), rtol=1e-9, atol=1e-9)
+    if length == 9:
+        assert single_pattern(int(np.argmin(found)), length) == OffsetPattern(2)
+
+
+def test_a_head_that_looks_at_the_first_token_is_a_sink() -> None:
+    rng = np.random.default_rng(0)
+    value = rng.standard_normal((6, 8, 4))
+    output = np.broadcast_to(value[:, :1], value.shape)
+    found = single_errors(np.ones((6, 8)), output, value)
+    assert found[-1] < 1e-12 * found[0]
+    assert single_pattern(int(np.argmin(found)), 8) == SinkPattern()
+    # of one token the first is its own
+    assert single_pattern(0, 1) == OffsetPattern(0)
+
+
+def test_a_head_that_gives_nothing_is_scored_without_dividing_by_nothing() -> None:
+    assert single_errors(np.ones((2, 4)), np.zeros((2, 4, 3)), np.zeros((2, 4, 3))).tolist() == [0, 0, 0, 0]
 
 
 def test_the_quantile_is_the_least_error_that_95_percent_meet() -> None:

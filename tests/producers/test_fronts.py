@@ -171,7 +171,13 @@ def test_the_table_says_what_the_certificates_say(made: Made) -> None:
     assert table == made.front.table
     assert [point.name for point in table.points] == ["lossless", "approximate"]
     assert [point.budget for point in table.points] == ["0.01", "0.05"]
-    assert [point.name for point in table.controls] == ["plain bfloat16", "plain int8", "identity"]
+    assert [point.name for point in table.controls] == [
+        "plain bfloat16",
+        "plain int8",
+        "plain int6",
+        "plain int4",
+        "identity",
+    ]
     for point in table.points:
         trust = sign_and_trust(made.folder / "out" / point.name, made.folder / "trust.json")
         report = verify(made.folder / "out" / point.name, trust, reference=MODEL, replay="all", at=NOW)
@@ -188,7 +194,7 @@ def test_the_table_says_what_the_certificates_say(made: Made) -> None:
 
 
 def test_controls_are_measured_on_all_certification_prompts(made: Made) -> None:
-    bfloat16, int8, identity = made.front.table.controls
+    bfloat16, int8, int6, int4, identity = made.front.table.controls
     assert 6 <= bfloat16.prompts <= 12
     assert int8.prompts == identity.prompts == bfloat16.prompts
     assert identity.multiply_adds.part == identity.bits.part == 0
@@ -197,7 +203,9 @@ def test_controls_are_measured_on_all_certification_prompts(made: Made) -> None:
     # the reference is stored in float32
     assert 0.49 < bfloat16.bits.share < 0.52
     assert 0.24 < int8.bits.share < 0.28
-    assert parse_decimal(bfloat16.relative_error) < parse_decimal(int8.relative_error)
+    errors = [parse_decimal(one.relative_error) for one in (bfloat16, int8, int6, int4)]
+    assert errors == sorted(errors)
+    assert int4.bits.share < int6.bits.share < int8.bits.share
 
 
 def test_other_texts_stand_beside_unsigned(made: Made) -> None:

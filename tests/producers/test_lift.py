@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from blockcert.digest import digest_file
 from blockcert.program import Attention, Dense, LayerNorm, Linear, Program, RmsNorm, Rotary
 from blockcert.wellformed import problems
 from blockcert_producers.embedded import NAMES
-from blockcert_producers.lift import lift
+from blockcert_producers.lift import ARCHITECTURES, lift
 from blockcert_verifier.fidelity import float64_modules, measure_fidelity, transformers_logits
-from tests.support.checkpoints import LLAMA3, edit_config, edit_tensors, make_checkpoint
+from tests.support.architectures import LENGTHS, REFUSED, SHAPES
+from tests.support.checkpoints import LLAMA3, TINY, YARN, edit_config, edit_tensors, make_checkpoint
 from tests.support.evaluator import evaluate
 from tests.support.oracle import Oracle, reference_files
 
@@ -53,56 +55,15 @@ def check(folder: Path, length: int) -> None:
     assert between <= IN_FLOAT64
 
 
-GPT2_SHAPES: dict[str, dict[str, Any]] = {
-    "as usual": {},
-    "one head": {"n_head": 1},
-    "odd head size": {"n_embd": 15, "n_head": 3},
-    "own inner size": {"n_inner": 7},
-    "untied": {"tie_word_embeddings": False},
-    "exact gelu": {"activation_function": "gelu"},
-    "torch's tanh gelu": {"activation_function": "gelu_pytorch_tanh"},
-    "relu": {"activation_function": "relu"},
-    "silu": {"activation_function": "silu"},
-    "unscaled attention": {"scale_attn_weights": False},
-    "attention scaled by layer": {"scale_attn_by_inverse_layer_idx": True},
-    "unscaled but by layer": {"scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True},
-    "another epsilon": {"layer_norm_epsilon": 0.003},
-    "float16": {"dtype": "float16"},
-    "bfloat16": {"dtype": "bfloat16"},
-    "sharded": {"shard": "3KB"},
-}
-
-LLAMA_SHAPES: dict[str, dict[str, Any]] = {
-    "grouped heads": {},
-    "as many key heads": {"num_key_value_heads": 4},
-    "one key head": {"num_key_value_heads": 1},
-    "wide heads": {"head_dim": 10},
-    "narrow heads": {"head_dim": 2},
-    "tied": {"tie_word_embeddings": True},
-    "attention biases": {"attention_bias": True},
-    "mlp biases": {"mlp_bias": True},
-    "all biases": {"attention_bias": True, "mlp_bias": True},
-    "another base": {"rope_parameters": {"rope_type": "default", "rope_theta": 50.0}},
-    "linear scaling": {"rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}},
-    "llama 3 scaling": {"head_dim": 16, "rope_parameters": LLAMA3},
-    "tanh gelu": {"hidden_act": "gelu_pytorch_tanh"},
-    "relu": {"hidden_act": "relu"},
-    "another epsilon": {"rms_norm_eps": 0.003},
-    "float16": {"dtype": "float16"},
-    "bfloat16": {"dtype": "bfloat16"},
-    "sharded": {"shard": "3KB"},
-    "sharded and tied": {"shard": "3KB", "tie_word_embeddings": True},
-}
+@pytest.mark.parametrize(("family", "shape"), [(family, shape) for family in SHAPES for shape in SHAPES[family]])
+def test_a_checkpoint_of_this_family_and_shape_computes_the_same(family: str, shape: str, tmp_path: Path) -> None:
+    check(make_checkpoint(tmp_path, family, **SHAPES[family][shape]), length=LENGTHS.get(family, 40))
 
 
-@pytest.mark.parametrize("shape", GPT2_SHAPES)
-def test_a_gpt2_of_this_shape_computes_the_same(shape: str, tmp_path: Path) -> None:
-    check(make_checkpoint(tmp_path, "gpt2", **GPT2_SHAPES[shape]), length=20)
-
-
-@pytest.mark.parametrize("shape", LLAMA_SHAPES)
-def test_a_llama_of_this_shape_computes_the_same(shape: str, tmp_path: Path) -> None:
-    check(make_checkpoint(tmp_path, "llama", **LLAMA_SHAPES[shape]), length=40)
+def test_every_family_has_shapes_and_refusals() -> None:
+    assert set(SHAPES) == set(REFUSED) == set(TINY) == set(ARCHITECTURES)
+    assert all(SHAPES.values())
+    assert all(REFUSED.values())
 
 
 OLD_SPELLINGS: dict[str, dict[str, Any]] = {
@@ -115,6 +76,13 @@ OLD_SPELLINGS: dict[str, dict[str, Any]] = {
         "rope_theta": LLAMA3["rope_theta"],
         "rope_scaling": {name: value for name, value in LLAMA3.items() if name != "rope_theta"},
     },
+    "YaRN, as Qwen 2.5 spells it": {
+        "max_position_embeddings": 48,
+        "rope_theta": YARN["rope_theta"],
+        "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 48, "type": "yarn"},
+    },
+    "YaRN without its context": {"rope_scaling": {"type": "yarn", "factor": 2}},
+    "dynamic, by type": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
     "both spellings, agreeing": {
         "rope_scaling": {"rope_type": "linear", "factor": 4.0},
         "rope_parameters": {"rope_type": "linear", "factor": 4.0},
@@ -162,6 +130,29 @@ def test_real_models_compute_the_same(name: str) -> None:
     if not (REAL / name).is_dir():
         pytest.skip(f"the model {name} is not on this machine")
     check(REAL / name, length=32)
+
+
+def test_float64_modules_widen_in_their_own_thread_and_only_while_they_last() -> None:
+    import torch
+
+    def types() -> list[Any]:
+        one = torch.ones(1, dtype=torch.float64)
+        other = torch.nn.functional.softmax(one, dim=0, dtype=torch.float32)
+        return [one.float().dtype, one.to(torch.float32).dtype, other.dtype]
+
+    narrow = [torch.float32] * 3
+
+    def interrupted() -> None:
+        with float64_modules(), ThreadPoolExecutor(1) as pool:
+            assert types() == [torch.float64] * 3
+            assert pool.submit(types).result() == narrow
+            # a view reads bits: another type would be other numbers
+            assert torch.ones(1, dtype=torch.int32).view(torch.float32).dtype == torch.float32
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
+    assert types() == narrow
 
 
 def test_without_the_patch_float64_is_not_reached(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from blockcert.dsse import parse_envelope
 from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
 from blockcert.program import Program
+from blockcert.review import parse_review
+from blockcert.revocation import read_list
 from blockcert.statement import Statement
 from blockcert.trust import parse_policy
 
@@ -36,11 +38,22 @@ def library(kind: str) -> Callable[[bytes], object]:
         "program": lambda data: strict_json.decode(data, Program, "p"),
         "envelope": lambda data: parse_envelope(data, "e"),
         "trust-policy": lambda data: parse_policy(data, "t"),
+        "revocation-list": lambda data: read_list(data, "r"),
+        "review": lambda data: parse_review(data, "r"),
     }[kind]
 
 
-BEYOND_A_SCHEMA = ("trust.threshold", "trust.limit_unused", "trust.key", "trust.window", "time.calendar", "key.public.")
-"""What the library refuses of a trust policy and no schema can: rules between fields, and about points of a curve."""
+BEYOND_A_SCHEMA = (
+    "revocation.window",
+    "revocation.repeated",
+    "trust.threshold",
+    "trust.limit_unused",
+    "trust.key",
+    "trust.window",
+    "time.calendar",
+    "key.public.",
+)
+"""What the library refuses of a policy or list and no schema can: rules between fields, and on points of a curve."""
 
 
 def refusal(read: Callable[[bytes], object], data: bytes) -> str | None:
@@ -151,7 +164,7 @@ def shortened(value: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["envelope", "program", "statement", "trust-policy"])
+@pytest.mark.parametrize("kind", ["envelope", "program", "review", "revocation-list", "statement", "trust-policy"])
 def test_schema_and_library_agree_on_every_mutation(kind: str) -> None:
     validator = Draft202012Validator(schema(kind), registry=Registry())
     read = library(kind)

@@ -11,8 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-GPT2: dict[str, Any] = {"vocab_size": 29, "n_embd": 12, "n_layer": 2, "n_head": 3, "n_positions": 24}
-LLAMA: dict[str, Any] = {
+_DECODER: dict[str, Any] = {
     "vocab_size": 29,
     "hidden_size": 16,
     "intermediate_size": 20,
@@ -21,6 +20,38 @@ LLAMA: dict[str, Any] = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 64,
 }
+_GEMMA: dict[str, Any] = {
+    "vocab_size": 29,
+    "hidden_size": 12,
+    "intermediate_size": 20,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 6,
+    "query_pre_attn_scalar": 7,
+    "sliding_window": 5,
+    "max_position_embeddings": 64,
+}
+TINY: dict[str, dict[str, Any]] = {
+    "gemma2": {**_GEMMA, "attn_logit_softcapping": 4.0, "final_logit_softcapping": 9.0},
+    "gemma3_text": {**_GEMMA, "layer_types": ["sliding_attention", "full_attention"]},
+    "gpt2": {"vocab_size": 29, "n_embd": 12, "n_layer": 2, "n_head": 3, "n_positions": 24},
+    "gpt_neox": {
+        "vocab_size": 29,
+        "hidden_size": 24,
+        "intermediate_size": 20,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "max_position_embeddings": 64,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    },
+    "llama": _DECODER,
+    # narrower than the prompts of the tests
+    "mistral": {**_DECODER, "sliding_window": 7},
+    "qwen2": _DECODER,
+    "qwen3": {**_DECODER, "head_dim": 6},
+}
+"""The smallest options of each family by its ``model_type``; all others are the defaults of its config class."""
 LLAMA3 = {
     # over 8 rotary frequencies of base 500000 these keep one, blend one and slow the others
     "rope_type": "llama3",
@@ -30,6 +61,15 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 48,
 }
+YARN = {
+    # over 8 rotary frequencies of base 50 these keep two, blend three and slow the others
+    "rope_type": "yarn",
+    "rope_theta": 50.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 48,
+    "beta_fast": 4.0,
+    "beta_slow": 0.8,
+}
 
 
 def make_checkpoint(folder: Path, kind: str, *, dtype: str = "float32", shard: str = "5GB", **options: Any) -> Path:
@@ -37,14 +77,13 @@ def make_checkpoint(folder: Path, kind: str, *, dtype: str = "float32", shard: s
 
     Every weight is random, norms and biases too, and large enough that each option shows in the logits.
     """
-    if kind == "gpt2":
-        model: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**GPT2, **options}))
-    else:
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**LLAMA, **options}))
+    config: Any = transformers.AutoConfig.for_model(kind, **{**TINY[kind], **options})
+    model: Any = transformers.AutoModelForCausalLM.from_config(config)
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            centre = 1.0 if name.endswith("weight") and parameter.ndim == 1 else 0.0
+            # Gemma adds 1 to the weights of its norms itself
+            centre = 1.0 if name.endswith("weight") and parameter.ndim == 1 and "gemma" not in kind else 0.0
             parameter.copy_(centre + 0.3 * torch.randn(parameter.shape, generator=generator))
     model.to(getattr(torch, dtype)).save_pretrained(folder, max_shard_size=shard)
     return folder

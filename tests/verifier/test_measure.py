@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from blockcert.evidence import EvidenceShape, columns
+from blockcert.program import Stage
 from blockcert.same_program import same_stages
-from blockcert_verifier.evaluate import Backend, WeightStore, extended_is_wider
+from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore, extended_is_wider
 from blockcert_verifier.measure import Cells, Measured, Pair, Settings, Tolerance, confirm, measure
+from blockcert_verifier.work.estimate import evaluations
 from tests.support.plain_measure import plain_row
 from tests.support.tiny import VOCABULARY, tiny_pair
 
@@ -128,3 +130,57 @@ def test_infinite_measurements_are_refuted_quietly() -> None:
     infinite = Cells.exactly(np.array([np.inf, 1.0]))
     found = confirm({"error": np.array([np.inf, 1.0])}, Measured({"error": infinite}))
     assert [d.index for d in found.disagreements] == [(0,)]
+
+
+def test_the_host_waits_for_a_device_as_often_whatever_the_number_of_prompts(tmp_path: Path) -> None:
+    class Counting(Backend):
+        fetched = 0
+
+        def numpy(self, values: object) -> np.ndarray:
+            self.fetched += 1
+            return super().numpy(values)
+
+    pair, tokens = pair_of(tmp_path)
+    counts: list[int] = []
+    for rows in (1, 5):
+        backend = Counting("torch")
+        measure(pair, tokens[:rows], SETTINGS, backend, attribution=rows)
+        counts.append(backend.fetched)
+    # one for each of five stages, one for the hybrid steps, five at the logits
+    assert counts[0] == counts[1] <= 11
+
+
+def test_a_stage_runs_as_often_as_is_needed_and_no_hybrid_goes_through_the_head(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair, tokens = pair_of(tmp_path)
+    ran: dict[Stage, int] = {}
+    traced = LoadedStage.traced
+
+    def counting(stage: LoadedStage, source: np.ndarray, *rest: object) -> object:
+        ran[stage._stage] = ran.get(stage._stage, 0) + source.shape[0]
+        return traced(stage, source, *rest)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(LoadedStage, "traced", counting)
+    measure(pair, tokens, SETTINGS, Backend(), attribution=5)
+    found = [
+        ran[f] + (0 if same else ran[g])
+        for f, g, same in zip(pair.reference.stages, pair.surrogate.stages, pair.same, strict=True)
+    ]
+    # of the head: the reference, the stitched model, two single replacements, the control
+    assert [count // 5 for count in found] == [1, 2, 4, 5, 5]
+    assert [sum(counts) for counts in evaluations(pair.same, True)] == [1, 2, 4, 5, 5]
+
+
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_values_come_to_the_host_as_they_are_and_in_their_shapes(device: str) -> None:
+    backend = Backend(device)
+    reals = np.array([[1.0, -0.5, np.inf], [np.pi, 1e-300, -2.0]])
+    found = backend.on_host(
+        {"reals": backend.array(reals), "truth": backend.booleans(reals > 0), "one": backend.array(reals)[0, 1]}
+    )
+    assert list(found) == ["reals", "truth", "one"]
+    assert np.array_equal(found["reals"], reals)
+    assert np.array_equal(found["truth"], (reals > 0).astype(np.float64))
+    assert found["one"].shape == ()
+    assert {values.dtype for values in found.values()} == {np.dtype(np.float64)}

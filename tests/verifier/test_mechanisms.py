@@ -6,21 +6,26 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from blockcert.program import (
+    Attention,
+    Constant,
     DensePattern,
     MeanPattern,
     OffsetPattern,
     Pattern,
+    Program,
     SinkPattern,
+    TensorRef,
     WindowPattern,
 )
 from blockcert_producers.cli.run import run
-from blockcert_verifier.mechanisms import BlockMechanism, HeadMechanism, pattern_words
+from blockcert_verifier.mechanisms import BlockMechanism, HeadMechanism, MapMechanism, mechanisms, pattern_words
 from blockcert_verifier.mechanisms_text import render_mechanisms
 from tests.support.bundles import Made, make_bundle, reseal
-from tests.support.tiny import FF
+from tests.support.tiny import FF, tiny_pair
 
 WORDS: list[tuple[Pattern, str]] = [
     (DensePattern(), "attends every token so far"),
@@ -117,6 +122,36 @@ def test_heads_that_do_the_same_are_named_together() -> None:
         "",
         "Block 4: the reference's own program",
     ]
+
+
+def test_attention_that_became_a_constant_is_said(tmp_path: Path) -> None:
+    reference, _, _ = tiny_pair(tmp_path, 1, 2)
+
+    def constant(tensor: str) -> Program:
+        stage = reference.stages[1]
+        at = next(i for i, step in enumerate(stage.steps) if isinstance(step, Attention))
+        value = Constant(stage.steps[at].out, TensorRef("programs/surrogate.safetensors", tensor))
+        # in this block only attention reads what comes before it
+        changed = msgspec.structs.replace(stage, steps=(value, *stage.steps[at + 1 :]))
+        return msgspec.structs.replace(reference, stages=(reference.stages[0], changed, *reference.stages[2:]))
+
+    name = next(step.out for step in reference.stages[1].steps if isinstance(step, Attention))
+    found = mechanisms(reference, constant("one"), {})
+    assert (found[0].attends, found[0].constants, found[0].heads) == (False, (name,), ())
+    lines = render_mechanisms(found).splitlines()
+    assert "  no head is left: attention gives one constant, whatever the tokens" in lines
+    assert f"  {name}: one constant at every position" in lines
+    # a block that never attended has lost no head
+    assert mechanisms(constant("one"), constant("another"), {})[0].attends
+
+
+def test_a_file_that_is_larger_than_its_bits_is_said() -> None:
+    def text(form: str) -> str:
+        return render_mechanisms([BlockMechanism(1, False, maps=(MapMechanism("q", "int", form, 4, 4, 16, form),))])
+
+    note = "An int4 or int6 is counted as 4 or 6 bits; the file holds each in a byte."
+    assert text("int4, a scale per row").splitlines()[-1] == note
+    assert note not in text("int8, a scale per row")
 
 
 def test_many_heads_fit_the_terminal() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from blockcert.program import Activation, Add, Attention, Linear, Multiply, Rotary, Stage, step_inputs
+from blockcert.program import Activation, Add, Attention, Linear, Multiply, RmsNorm, Rotary, Stage, step_inputs
 
 __all__ = ["Anatomy", "Heads", "Neurons", "dissect"]
 
@@ -60,12 +60,13 @@ def dissect(stage: Stage) -> Anatomy:
 
 
 def _source(stage: Stage, made: dict[str, int], readers: dict[str, list[int]], name: str) -> int | None:
-    """The linear step that ``name`` comes from, through rotary positions only and read by nothing else."""
+    """The linear step that ``name`` comes from, through rotary positions and norms in heads only, which keep heads
+    apart, and read by nothing else."""
     while name in made and len(readers[name]) == 1:
         step = stage.steps[made[name]]
         if isinstance(step, Linear):
             return made[name]
-        if not isinstance(step, Rotary):
+        if not (isinstance(step, Rotary) or (isinstance(step, RmsNorm) and step.head_size is not None)):
             return None
         name = step.input
     return None

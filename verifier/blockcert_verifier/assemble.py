@@ -34,8 +34,9 @@ __all__ = ["Seen", "assemble"]
 class Seen(Struct, frozen=True):
     """What a verification saw; the statement only where it is authentic.
 
-    `asked` are steps that the caller asked for beyond what a policy requires: a verdict waits for them too. `seconds`
-    is what each step took, `row_seconds` what measuring one row takes on this machine, where that is known.
+    `listed` says that a genuine revocation list was given. `asked` are steps that the caller asked for beyond what a
+    policy requires: a verdict waits for them too. `seconds` is what each step took, `row_seconds` what measuring one
+    row takes on this machine, where that is known.
     """
 
     findings: tuple[Finding, ...]
@@ -48,6 +49,7 @@ class Seen(Struct, frozen=True):
     fidelity: FidelityCheck | None = None
     depth: tuple[DepthRow, ...] | None = None
     asked: tuple[StepName, ...] = ()
+    listed: bool = False
     seconds: Mapping[StepName, float] = {}
     row_seconds: float | None = None
 
@@ -215,6 +217,9 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
             f"whether the reference program computes what {against} computes",
             f"{given}; --transformers measures it again, with blockcert[produce]",
         )
+    if not seen.listed:
+        how = "a list signed by a key that the policy trusts as revoker, --revocations FILE"
+        add("whether the certificate or its signers' keys were revoked", how)
     add("a bfloat16 runtime, a KV cache or a sampler", "the claims are about the two exact programs")
     if "sha256" not in digests:
         add("SHA-256 digests", "--all-digests compares them beside BLAKE3")

@@ -84,6 +84,14 @@ def verify(
         str | None,
         typer.Option("--at", metavar="TIME", help="Verify as of this time, e.g. 2026-01-31T23:59:59Z."),
     ] = None,
+    revocations: Annotated[
+        Path | None,
+        typer.Option("--revocations", metavar="FILE", help="A signed list of what no longer counts."),
+    ] = None,
+    revocation_state: Annotated[
+        Path | None,
+        typer.Option("--revocation-state", metavar="FILE", help="Remembers the highest list seen; an older is told."),
+    ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(
@@ -128,6 +136,8 @@ def verify(
         at=None if at is None else _time(at),
         limits=_limits(limit or []),
         all_digests=all_digests,
+        revocations=revocations,
+        revocation_state=revocation_state,
         progress=progress_line(),
     )
     if json is not None:

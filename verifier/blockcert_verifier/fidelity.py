@@ -18,6 +18,7 @@ from blockcert.errors import Refusal
 from blockcert.numbers import exact, round_up
 from blockcert.program import Program
 from blockcert.statement import Fidelity
+from blockcert_verifier.widening import stored_dtype, widen_while_used
 
 __all__ = [
     "DType",
@@ -100,28 +101,30 @@ def require_transformers() -> None:
 
 @contextmanager
 def float64_modules() -> Generator[None]:
-    """While it lasts, ``transformers``' Llama computes in float64 where it otherwise casts to float32.
+    """While it lasts, ``transformers`` computes in float64 where it otherwise casts to float32.
 
-    RMS norm, the rotary tables and the softmax of eager attention name ``torch.float32`` (or ``torch.float``) in
-    their sources; those modules are given a ``torch`` whose float32 is float64. Their formulas stay their own.
+    Norms, rotary tables and the softmax of eager attention ask for float32 by ``x.float()``, ``x.to(torch.float32)`` or
+    ``dtype=torch.float32``. Those calls are answered with float64 on their way into torch (a ``TorchFunctionMode``), so
+    every formula stays the module's own, of whatever family, and no module or class is changed: the mode belongs to
+    this thread and ends with the context.
     """
     torch = _torch()
+    overrides: Any = import_module("torch.overrides")
+    # these read bytes as a type rather than convert to it: another type would be other numbers
+    reinterpret = (torch.Tensor.view, torch.frombuffer, torch.asarray)
 
-    class Wide:
-        float32 = float = torch.float64
+    class Wide(overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            named: dict[str, Any] = kwargs or {}
+            if func is torch.Tensor.float:
+                func = torch.Tensor.double
+            elif func not in reinterpret:
+                args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+                named = {key: torch.float64 if value is torch.float32 else value for key, value in named.items()}
+            return func(*args, **named)
 
-        def __getattr__(self, name: str) -> Any:
-            return getattr(torch, name)
-
-    names = ("transformers.models.llama.modeling_llama", "transformers.modeling_rope_utils")
-    modules: list[Any] = [import_module(name) for name in names]
-    for module in modules:
-        module.torch = Wide()
-    try:
+    with Wide():
         yield
-    finally:
-        for module in modules:
-            module.torch = torch
 
 
 def _torch() -> Any:
@@ -164,16 +167,25 @@ def _quiet_and_offline() -> Generator[Any]:
 
 
 def _load(folder: Path, dtype: DType) -> Callable[[Array], Array]:
+    """What runs the checkpoint in ``dtype``; 16-bit weights stay so in memory and are widened where they are used."""
     with _quiet_and_offline() as transformers:
         torch = _torch()
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            str(folder),
-            dtype=getattr(torch, dtype),
-            attn_implementation="eager",
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        ).eval()
+
+        def read(held: str) -> Any:
+            return transformers.AutoModelForCausalLM.from_pretrained(
+                str(folder),
+                dtype=getattr(torch, held),
+                attn_implementation="eager",
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            ).eval()
+
+        narrow = stored_dtype(folder) if dtype == "float32" else None
+        model = read(narrow or dtype)
+        if narrow is not None and not widen_while_used(model, torch.float32):
+            del model
+            model = read(dtype)
 
     def run(tokens: Array) -> Array:
         with torch.inference_mode():

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from blockcert.program import (
     Attention,
+    Constant,
     Dense,
     DensePattern,
     Integer,
@@ -64,7 +65,11 @@ class MapMechanism(Struct, frozen=True):
 
 class BlockMechanism(Struct, frozen=True):
     """One block, counted from 1. ``neurons`` and ``reference_neurons`` are null where the block has no such part or
-    only a file that is not at hand knows; heads and maps are left out of a block that is the reference's own."""
+    only a file that is not at hand knows; heads and maps are left out of a block that is the reference's own.
+
+    ``constants`` are the steps that give the same vector at every position; ``attends`` is false where the reference's
+    block has an attention step and this one has none: what attention gave became one constant.
+    """
 
     block: int
     same_program: bool
@@ -72,6 +77,8 @@ class BlockMechanism(Struct, frozen=True):
     neurons: int | None = None
     reference_neurons: int | None = None
     maps: tuple[MapMechanism, ...] = ()
+    constants: tuple[str, ...] = ()
+    attends: bool = True
 
 
 def pattern_words(pattern: Pattern) -> str:
@@ -105,10 +112,12 @@ def mechanisms(reference: Program, surrogate: Program, headers: Headers) -> tupl
             continue
         stage = surrogate.stages[i]
         steps = [step for step in stage.steps if isinstance(step, Attention)]
+        attends = bool(steps) or not any(isinstance(step, Attention) for step in reference.stages[i].steps)
         heads = tuple(HeadMechanism(h, p, pattern_words(p)) for s in steps for h, p in enumerate(s.patterns))
         maps = tuple(_map(step, headers) for step in stage.steps if isinstance(step, Linear))
         of = _neurons(reference.stages[i], headers)
-        found.append(BlockMechanism(i, False, heads, _neurons(stage, headers), of, maps))
+        constants = tuple(step.out for step in stage.steps if isinstance(step, Constant))
+        found.append(BlockMechanism(i, False, heads, _neurons(stage, headers), of, maps, constants, attends))
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from blockcert_verifier.mechanisms import BlockMechanism
 __all__ = ["render_mechanisms"]
 
 _INDENT = " " * 6
+_PACKED = ("int4", "int6")
 
 
 def render_mechanisms(blocks: Sequence[BlockMechanism]) -> str:
@@ -23,6 +24,8 @@ def render_mechanisms(blocks: Sequence[BlockMechanism]) -> str:
             paragraphs.append([f"{name.capitalize()}: the reference's own program"])
         else:
             paragraphs += [_block(block) for block in found]
+    if any((linear.format or "").startswith(_PACKED) for block in blocks for linear in block.maps):
+        paragraphs.append(wrap("An int4 or int6 is counted as 4 or 6 bits; the file holds each in a byte."))
     return joined(paragraphs)
 
 
@@ -35,6 +38,8 @@ def _block(block: BlockMechanism) -> list[str]:
         # the words are those of one head
         verb, _, rest = words.partition(" ")
         lines += wrap(f"{_numbers('head', heads)} {verb if len(heads) == 1 else verb[:-1]} {rest}", "  ", _INDENT)
+    if not block.attends:
+        lines += wrap("no head is left: attention gives one constant, whatever the tokens", "  ", _INDENT)
     if block.neurons is not None:
         of, kept = block.reference_neurons, block.neurons
         count = f"{kept}" if of is None else f"all {of}" if kept == of else f"{kept} of {of}"
@@ -44,6 +49,8 @@ def _block(block: BlockMechanism) -> list[str]:
         by_words.setdefault(linear.words, []).append(linear.step)
     for words, names in by_words.items():
         lines += wrap(f"{', '.join(names)}: {words}", "  ", _INDENT)
+    if block.constants:
+        lines += wrap(f"{', '.join(block.constants)}: one constant at every position", "  ", _INDENT)
     return lines
 
 

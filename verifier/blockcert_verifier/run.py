@@ -3,7 +3,8 @@
 The order is a rule, not a habit (`spec/10-verification.md`):
 
 1. The container is opened and its envelope parsed; nothing else in it is looked at.
-2. Signatures are checked over the payload's bytes. Where they fail, nothing of the payload is read.
+2. Revocation lists and signatures are checked over the payload's bytes. Where they fail, nothing of the payload is
+   read. What other parties put beside the certificate is read as far as trusted keys signed it.
 3. The payload is parsed: version, critical extensions, names, then the times it states.
 4. Every file is compared with its size and digest before any of it is parsed.
 5. Programs, prompts and evidence are parsed; every claim is recomputed.
@@ -34,6 +35,7 @@ from blockcert.file_range import Source
 from blockcert.findings import Finding, StepName, step_status
 from blockcert.keys import fingerprint
 from blockcert.program import Program
+from blockcert.revocation import SignedList
 from blockcert.same_program import same_stages
 from blockcert.statement import Frame, Statement
 from blockcert.strict_json import DEFAULT as PROGRAM_LIMITS
@@ -53,6 +55,8 @@ from blockcert_verifier.steps.frame import Corpus, frame
 from blockcert_verifier.steps.fresh import Wanted
 from blockcert_verifier.steps.outcome import failures, from_refusal, passed
 from blockcert_verifier.steps.policy import policy as apply_policy
+from blockcert_verifier.steps.reviews import reviews
+from blockcert_verifier.steps.revocation import Given, Revocations, certificate, revocations
 
 if TYPE_CHECKING:
     from blockcert_verifier.corpus import Population
@@ -101,11 +105,14 @@ class Run:
         limits: Limits,
         digest: Callable[[Source, Callable[[int], None]], FileDigests],
         progress: Progress,
+        revocations: Given | None = None,
     ) -> None:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
         self._measuring, self._progress, self._limits = measuring, progress, limits
         self._watch = Watch(limits, measuring.clock)
         self._digest: integrity.Digest = lambda source: digest(source, self._watch.look)
+        self._given = revocations
+        self._said = Revocations(None, "", {})
         self._findings: list[Finding] = []
         self._signers: tuple[Signer, ...] = ()
         self._statement: Statement | None = None
@@ -123,6 +130,14 @@ class Run:
         self._id: str | None = None
         self._seconds: dict[StepName, float] = {}
         self._timed: tuple[StepName | None, float] = (None, 0.0)
+
+    @property
+    def newest(self) -> SignedList | None:
+        """The genuine revocation list that was given, where none of a higher number was seen before."""
+        given = self._given
+        if given is None or self._said.list is None:
+            return None
+        return given.signed if given.seen is None or given.signed.list.number > given.seen.number else None
 
     def all(self, path: Path) -> Seen:
         """Every step, in order, as far as they hold."""
@@ -146,6 +161,7 @@ class Run:
             fidelity=self._fidelity,
             depth=self._depth,
             asked=self._asked,
+            listed=self._said.list is not None,
             seconds=self._seconds,
             row_seconds=None if cost is None or not cost.rows else float(cost.seconds) / cost.rows,
         )
@@ -186,10 +202,16 @@ class Run:
             passed("structure", "structure.bundle", "bundle", f"a safe {kind} of {len(bundle.files)} files")
         )
         self._begin("authenticity")
-        authority, findings = authenticity.signatures(self._trust, envelope, self._now)
+        self._said, findings = revocations(self._trust, self._given, self._now)
+        current = not findings
+        self._findings += findings
+        revoked = self._said.keys
+        authority, findings = authenticity.signatures(self._trust, envelope, self._now, revoked)
         self._id = certificate_id(envelope.payload)
         self._signed(authority)
         self._add(findings)
+        self._add(certificate(self._said, self._id, current=current))
+        self._add(reviews(self._trust, self._id, bundle.sizes, bundle.read, self._now, revoked))
 
         try:
             check_depth(envelope.payload, STATEMENT, self._limits)
@@ -199,7 +221,7 @@ class Run:
         self._add(findings)
         if statement is None:
             raise _Stop
-        authority, findings = authenticity.times(self._trust, envelope, statement, self._now)
+        authority, findings = authenticity.times(self._trust, envelope, statement, self._now, revoked)
         self._signed(authority)
         self._add(findings)
         self._statement = statement

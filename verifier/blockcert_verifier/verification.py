@@ -15,6 +15,7 @@ from blockcert_verifier.assemble import assemble
 from blockcert_verifier.choices import Measuring, beta
 from blockcert_verifier.limits import DEFAULT, Limits
 from blockcert_verifier.published import read_published
+from blockcert_verifier.remembered import given_list, remember
 from blockcert_verifier.report import Report
 from blockcert_verifier.run import Progress, Run
 from blockcert_verifier.steps.frame import Corpus
@@ -50,6 +51,8 @@ def verify(
     at: datetime | None = None,
     limits: Limits = DEFAULT,
     all_digests: bool = False,
+    revocations: Path | str | None = None,
+    revocation_state: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The report on a bundle: a verdict, what was checked, what was not, and why.
@@ -86,6 +89,8 @@ def verify(
         at: the time to verify at, aware; the clock is read once if None.
         limits: most that the verification may take; exceeding one is a finding and leaves the verdict open.
         all_digests: compare SHA-256 digests too.
+        revocations: a signed revocation list of the policy's revokers.
+        revocation_state: a file of the caller's own that remembers the highest list seen; made where there is none.
         progress: called as the work advances.
 
     Raises:
@@ -128,8 +133,11 @@ def verify(
         limits=limits,
         digest=lambda source, progress: digest_file(source, all_digests, progress),
         progress=progress or (lambda _step, _done, _total: None),
+        revocations=None if revocations is None else given_list(Path(revocations), revocation_state),
     )
     seen = run.all(Path(bundle))
+    if revocation_state is not None:
+        remember(Path(revocation_state), run.newest)
     digests = () if seen.certificate_id is None else ("blake3", "sha256") if all_digests else ("blake3",)
     return assemble(trust, now, seen, digests, time_given=at is not None)
 

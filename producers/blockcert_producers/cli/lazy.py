@@ -13,7 +13,18 @@ from blockcert_producers.cli.table import Entry
 
 __all__ = ["SpreadCommand", "group", "spread"]
 
-SPREAD = ("--prompts", "--producer", "--corpus", "--own", "--shift")
+SPREAD = (
+    "--prompts",
+    "--producer",
+    "--auditor",
+    "--revoker",
+    "--owner",
+    "--corpus",
+    "--own",
+    "--shift",
+    "--certificate",
+    "--of-key",
+)
 
 
 def spread(arguments: list[str], options: tuple[str, ...] = SPREAD) -> list[str]:

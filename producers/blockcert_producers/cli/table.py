@@ -20,7 +20,11 @@ class Entry(NamedTuple):
 
 
 TRUST: dict[str, Entry] = {
-    "new": Entry("Write a policy that trusts the keys you name.", "blockcert_producers.cli.trust", "new"),
+    "new": Entry("Write a policy that trusts the keys you name.", "blockcert_producers.cli.trust_new", "new"),
+    "add-key": Entry("Trust one more key, or a key for more.", "blockcert_producers.cli.trust_change", "add_key"),
+    "rotate": Entry("Sign the policy that follows yours.", "blockcert_producers.cli.trust_change", "rotate"),
+    "accept": Entry("Take the policy that follows yours.", "blockcert_producers.cli.trust_change", "accept"),
+    "show": Entry("Print whom a policy trusts, and for what.", "blockcert_producers.cli.trust_change", "show"),
 }
 
 COMMANDS: dict[str, Entry] = {
@@ -35,6 +39,8 @@ COMMANDS: dict[str, Entry] = {
     "sign": Entry("Sign a bundle.", "blockcert_producers.cli.sign", "sign"),
     "pack": Entry("Put a bundle into one file; every command takes it.", "blockcert_producers.cli.pack", "pack"),
     "unpack": Entry("Put a packed bundle back into a folder.", "blockcert_producers.cli.pack", "unpack"),
+    "review": Entry("Put your word about a certificate beside it, signed.", "blockcert_producers.cli.review", "review"),
+    "revoke": Entry("Write a signed list of what no longer counts.", "blockcert_producers.cli.revoke", "revoke"),
     "demo": Entry(
         "Run the whole way once on a small model, tampering included.", "blockcert_producers.cli.demo", "demo"
     ),

@@ -14,11 +14,15 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from blockcert.program import attends
 from blockcert.statement import Cost
+from blockcert_producers.extract.allocation import Assignment, assignments
 from blockcert_producers.extract.budget import covered
 from blockcert_producers.extract.formats import Format
-from blockcert_producers.extract.plan import Plan, Structure
-from blockcert_producers.extract.realise import Realised, realise
+from blockcert_producers.extract.moments import Inputs
+from blockcert_producers.extract.plan import LEVELS, Plan, Structure
+from blockcert_producers.extract.realise import Realised, realise, reference_inputs
+from blockcert_producers.extract.sensitivity import Sensitivity
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host, MemoryStore
 from blockcert_verifier.costs import stage_cost
@@ -27,6 +31,9 @@ __all__ = ["Candidate", "Candidates", "Forms", "quantile"]
 
 Forms: TypeAlias = tuple[Format, ...]
 """The number format of every linear map, in the order of the block's steps."""
+
+_SPARSE = 0.6
+"""The share of weights that must be gone before indices cost less than integers of few bits."""
 
 
 def quantile(errors: Host) -> float:
@@ -57,7 +64,7 @@ class Candidates:
     Args:
         study: the block on the calibration prompts.
         plan: its path.
-        tokens: token weights of the refit for each linear map, by position.
+        sensitivities: of every linear map, by position; their token weights are those of the refit.
         prefix: of the new tensors' names.
         widest: the widest budget; of a candidate beyond it the tensors are not held.
         tick: called with how many candidates were realised so far.
@@ -67,7 +74,7 @@ class Candidates:
         self,
         study: Study,
         plan: Plan,
-        tokens: Mapping[int, Host],
+        sensitivities: Mapping[int, Sensitivity],
         prefix: str,
         widest: float,
         tick: Callable[[int], None],
@@ -75,12 +82,15 @@ class Candidates:
         self.study = study
         self._widest = widest
         self._plan, self._prefix, self._tick = plan, prefix, tick
-        self._tokens = dict(tokens)
+        self._sensitivities = sensitivities
+        tokens = {i: sensitivity.tokens for i, sensitivity in sensitivities.items()}
+        self._tokens = tokens
         # maps that share token weights share the product too: their fits are then computed once
         products = {id(values): values * study.fitted for values in tokens.values()}
         self._fitted = {i: products[id(values)] for i, values in tokens.items()}
         self._known: dict[tuple[int | None, Forms], Candidate] = {}
         self._final: dict[tuple[int | None, Forms], Candidate] = {}
+        self._chains: dict[int | None, tuple[Assignment, ...]] = {}
         self._done = 0
         nothing = Realised(study.stage, {}, np.zeros(study.output.shape[0]))
         cost = stage_cost(study.stage, study.store, study.length)
@@ -89,6 +99,33 @@ class Candidates:
     def all_in(self, form: Format) -> Forms:
         """One format for every linear map."""
         return (form,) * len(self.study.anatomy.linears)
+
+    @property
+    def smaller_from(self) -> int | None:
+        """The first level at which what is dropped may take bits along: whole neurons, the queries of heads that weigh
+        nothing any more, or weights so many that a sparse map is short. None where there is none."""
+        plan = self._plan
+        found: list[int] = []
+        if plan.neurons is not None:
+            found.append(int(plan.neurons.min()))
+        if plan.patterns is not None:
+            scoreless = [level for level, heads in enumerate(plan.patterns) if not all(map(attends, heads))]
+            found += scoreless[:1]
+        drops = np.sort(np.concatenate([drop.reshape(-1) for drop in plan.drops.values()]))
+        found.append(int(drops[int(_SPARSE * drops.size)]))
+        return least if (least := min(found)) <= LEVELS else None
+
+    def assignments(self, level: int | None) -> tuple[Assignment, ...]:
+        """The chain of ``allocation`` at a level; what is whole has one chain, refitted or not."""
+        at = level or None
+        if at not in self._chains:
+            structure = None if at is None else self._plan.at(at, self.study)
+
+            def fitted(index: int) -> Inputs:
+                return reference_inputs(self.study, index, self._fitted[index])
+
+            self._chains[at] = assignments(self.study, self._sensitivities, fitted, structure)
+        return self._chains[at]
 
     def get(self, level: int | None, forms: Forms) -> Candidate:
         """The candidate at a level in these formats, fitted to the prompts that are not held out."""

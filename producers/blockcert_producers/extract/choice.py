@@ -1,19 +1,19 @@
 """The search of one block: the cheapest candidate within a budget, for one aim.
 
-For ``structure`` the path is searched in float16 by bisection, and the level it ends at is tried in integers too, ever
-narrower ones, which keep the multiply-adds in fewer bits. Bisection tries the same levels for two budgets until the
-wider one passes where the narrower fails: a wider budget ends at the same level or a later one, and later levels never
-keep more.
+For ``structure`` the path is searched in float16 by bisection, and at the level where that ends the chain of
+``allocation``, whose formats keep the multiply-adds in ever fewer bits. Bisection tries the same levels for two budgets
+until the wider one passes where the narrower fails: a wider budget ends at the same level or a later one, and later
+levels never keep more.
 
-For ``bits`` the path is searched so in every integer format that can hold the whole block. Then single maps of the
-best found so far, those with the most weights first, are tried in narrower formats, the narrowest first, and stay in
-the first that is within the budget.
+For ``bits`` the chain is searched so for the whole block, refitted, and from where that ends for the block rounded
+alone, which needs no biases. Then single maps of the best found so far, those with the most weights first, are tried in
+the format that comes next in the chain. Last, structure is dropped under the formats that leave it half of the error,
+from the level on where what goes takes bits along.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Sequence
 
 from blockcert_producers.extract.budget import Aim, cheapness
 from blockcert_producers.extract.candidates import Candidate, Candidates, Forms, quantile
@@ -22,20 +22,12 @@ from blockcert_producers.extract.plan import LEVELS
 
 __all__ = ["PROBES", "cheapest"]
 
-PROBES = {"structure": LEVELS.bit_length() + 6, "bits": 5 * LEVELS.bit_length()}
+PROBES = {"structure": 3 * LEVELS.bit_length(), "bits": 5 * LEVELS.bit_length()}
 """About how many candidates a search realises; progress counts with it."""
 
 _HALVES: tuple[Format, ...] = ("float16", "bfloat16")
-_FORMATS: tuple[Format, ...] = get_args(Format)
-
-
-def _integers() -> tuple[Format, ...]:
-    """The integer formats, the narrowest first."""
-    found: list[Format] = [form for form in _FORMATS if form not in _HALVES]
-    return tuple(sorted(found, key=lambda form: int(form[3])))
-
-
-_INTEGERS = _integers()
+_LEFT_TO_STRUCTURE = 0.5
+_BY_ROUNDING = 0.9
 
 
 def cheapest(candidates: Candidates, limit: float, aim: Aim, earlier: Sequence[Candidate] = ()) -> Candidate:
@@ -52,6 +44,7 @@ class _Search:
     def __init__(self, candidates: Candidates, limit: float, aim: Aim) -> None:
         self._candidates, self._limit = candidates, limit
         self._aim: Aim = aim
+        self._whole = candidates.reference.cost.multiply_adds
 
     def key(self, candidate: Candidate) -> tuple[int, int, float]:
         """What the cheapest is the least of."""
@@ -59,69 +52,95 @@ class _Search:
 
     def structure(self) -> list[Candidate]:
         """The candidates for the fewest multiply-adds."""
-        found = [self._candidates.reference]
-        level = self._last_level("float16")
-        if level is not None:
-            form: Format = (*self._fitting(level), "float16")[0]
-            found.append(self._candidates.finished(level, self._candidates.all_in(form), self._limit))
-        # halves alone save no multiply-adds, so they matter only where nothing can be dropped; integers may
-        alone: list[Format] = [*self._fitting(None), *(_HALVES if level is None else ())]
-        return found + [self._get(None, form) for form in alone if self._passes(None, form)]
+        half = self._candidates.all_in("float16")
+        level = self._last_level(half)
+        levels: list[int | None] = [] if level is None else [level]
+        # rounding alone saves multiply-adds too, where weights round to zero, but not so many
+        if level is None or self._candidates.get(level, half).cost.multiply_adds > _BY_ROUNDING * self._whole:
+            levels.append(None)
+        named = [(at, forms) for at in levels if (forms := self._narrowest(at)) is not None]
+        if level is None:
+            named += self._halves()
+        return self._finished(named)
 
     def bits(self) -> list[Candidate]:
         """The candidates for the fewest bits."""
-        named: list[tuple[int | None, Forms]] = [
-            (None, self._candidates.all_in(form)) for form in self._fitting(None)[:1]
-        ]
-        for form in self._fitting(0):
-            level = self._last_level(form, 0)
-            assert level is not None  # noqa: S101 - level 0 fits
-            named.append((level, self._candidates.all_in(form)))
+        forms = self._narrowest(0)
+        named: list[tuple[int | None, Forms]] = [] if forms is None else [(0, forms)]
+        alone = self._narrowest(None, forms)
+        named += [] if alone is None else [(None, alone)]
         if not named:
-            named += [(None, self._candidates.all_in(form)) for form in _HALVES if self._passes(None, form)]
-            level = self._last_level("float16")
-            named += [] if level is None else [(level, self._candidates.all_in("float16"))]
-        if named:
-            named.append(self._narrowed(*min(named, key=lambda name: self.key(self._candidates.get(*name)))))
+            level = self._last_level(half := self._candidates.all_in("float16"))
+            return self._finished([*self._halves(), *([] if level is None else [(level, half)])])
+        best = min(named, key=lambda name: self.key(self._candidates.get(*name)))
+        named.append(self._narrowed(*best))
+        smaller = self._candidates.smaller_from
+        if smaller is not None:
+            forms = self._wider(best[1])
+            level = self._last_level(forms, smaller)
+            named += [] if level is None else [(level, forms)]
+        return self._finished(named)
+
+    def _finished(self, named: Sequence[tuple[int | None, Forms]]) -> list[Candidate]:
         return [self._candidates.reference, *(self._candidates.finished(*name, self._limit) for name in named)]
 
-    def _fitting(self, level: int | None) -> list[Format]:
-        """The integer formats within the limit at a level, the narrowest first: all down to the first that is not."""
-        found: list[Format] = []
-        for form in reversed(_INTEGERS):
-            if not self._passes(level, form):
-                break
-            found.insert(0, form)
-        return found
+    def _halves(self) -> list[tuple[int | None, Forms]]:
+        found = [(None, self._candidates.all_in(form)) for form in _HALVES]
+        return [name for name in found if self._passes(*name)]
+
+    def _narrowest(self, level: int | None, near: Forms | None = None) -> Forms | None:
+        """The formats at which bisection of the chain ends, or, from ``near``, the walk along it; None where float16 is
+        beyond the limit."""
+        chain = [one.forms for one in self._candidates.assignments(level)]
+        if near in chain:
+            at = chain.index(near)
+            while at >= 0 and not self._passes(level, chain[at]):
+                at -= 1
+            while 0 <= at < len(chain) - 1 and at >= chain.index(near) and self._passes(level, chain[at + 1]):
+                at += 1
+            return chain[at] if at >= 0 else None
+        if not self._passes(level, chain[0]):
+            return None
+        return chain[_last(0, len(chain), lambda at: self._passes(level, chain[at]))]
 
     def _narrowed(self, level: int | None, forms: Forms) -> tuple[int | None, Forms]:
-        """The candidate with single maps in narrower formats; see the module."""
-        narrower = _INTEGERS[: _INTEGERS.index(forms[0])] if forms[0] in _INTEGERS else _INTEGERS
-        study = self._candidates.study
+        """The candidate with single maps in the format that comes next for them."""
+        study, chain = self._candidates.study, self._candidates.assignments(level)
         sizes = [study.matrix(index).size for index in study.anatomy.linears]
         for at in sorted(range(len(forms)), key=lambda i: -sizes[i]):
-            for form in narrower:
-                tried = (*forms[:at], form, *forms[at + 1 :])
-                candidate = self._candidates.get(level, tried)
-                if self.key(candidate) < self.key(self._candidates.get(level, forms)) and candidate.within(self._limit):
+            in_order: list[Format] = list(dict.fromkeys(one.forms[at] for one in chain))
+            following = in_order.index(forms[at]) + 1
+            if following < len(in_order):
+                tried: Forms = (*forms[:at], in_order[following], *forms[at + 1 :])
+                if self._passes(level, tried):
                     forms = tried
-                    break
         return level, forms
 
-    def _last_level(self, form: Format, last: int | None = None) -> int | None:
-        """The level of the path at which bisection ends in one format; ``last`` where it finds none within the limit,
-        a level that is known to be or None."""
-        low, high = last or 0, LEVELS + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._passes(middle, form):
-                low = last = middle
-            else:
-                high = middle
-        return last
+    def _wider(self, forms: Forms) -> Forms:
+        """The narrowest formats of the chain whose predicted error leaves room for as much again from structure."""
+        chain = self._candidates.assignments(0)
+        whole = next((one.error for one in chain if one.forms == forms), chain[-1].error)
+        return [one.forms for one in chain if one.error <= max(whole * _LEFT_TO_STRUCTURE, chain[0].error)][-1]
 
-    def _get(self, level: int | None, form: Format) -> Candidate:
-        return self._candidates.get(level, self._candidates.all_in(form))
+    def _last_level(self, forms: Forms, first: int = 0) -> int | None:
+        """The level of the path, from ``first`` on, at which bisection ends in these formats; None where it finds none
+        within the limit."""
+        if first and not self._passes(first, forms):
+            return None
+        last = _last(first, LEVELS + 1, lambda level: self._passes(level, forms))
+        return last if last or self._passes(0, forms) else None
 
-    def _passes(self, level: int | None, form: Format) -> bool:
-        return self._get(level, form).within(self._limit)
+    def _passes(self, level: int | None, forms: Forms) -> bool:
+        return self._candidates.get(level, forms).within(self._limit)
+
+
+def _last(first: int, end: int, passes: Callable[[int], bool]) -> int:
+    """Where bisection of ``first .. end - 1`` ends for what passes up to somewhere; ``first`` is taken to pass."""
+    low, high = first, end
+    while high - low > 1:
+        middle = (low + high) // 2
+        if passes(middle):
+            low = middle
+        else:
+            high = middle
+    return low

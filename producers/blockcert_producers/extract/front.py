@@ -27,6 +27,7 @@ from blockcert.statement import Cost
 from blockcert_producers.extract.budget import Aim, Budget, parse_budget
 from blockcert_producers.extract.candidates import Candidate, Candidates, quantile
 from blockcert_producers.extract.choice import PROBES, cheapest
+from blockcert_producers.extract.formats import form_words
 from blockcert_producers.extract.plan import make_plan
 from blockcert_producers.extract.sensitivity import measure_sensitivity
 from blockcert_producers.extract.study import Study
@@ -151,9 +152,8 @@ class Front:
         with np.errstate(all="ignore"):
             sensitivities, amplification = measure_sensitivity(study)
             plan = make_plan(study, sensitivities, amplification)
-            tokens = {i: s.tokens for i, s in sensitivities.items()}
             widest = max(float(budget.limit) for budget in budgets)
-            candidates = Candidates(study, plan, tokens, f"block{index}", widest, tick)
+            candidates = Candidates(study, plan, sensitivities, f"block{index}", widest, tick)
             found: list[Candidate] = []
             for budget in budgets:
                 found.append(cheapest(candidates, float(budget.limit), aim, found))
@@ -189,8 +189,9 @@ def _forms(candidate: Candidate) -> str | None:
     """The number formats of a candidate in words, the commonest first; None where nothing was changed."""
     if candidate.forms is None:
         return None
-    counts = Counter[str](candidate.forms)
-    return " and ".join(sorted(counts, key=lambda form: (-counts[form], form)))
+    counts = Counter(form_words(form) for form in candidate.forms)
+    *most, last = sorted(counts, key=lambda form: (-counts[form], form))
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 class _Model:

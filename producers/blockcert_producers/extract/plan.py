@@ -3,7 +3,7 @@
 A plan knows no budget. It has levels ``0 .. LEVELS``; at level 0 the block is whole, and each level keeps a subset of
 what the level before kept, so multiply-adds never grow along the path. A level is a price: everything is dropped whose
 predicted error, divided by the multiply-adds it costs, is at most the price. One price orders single weights of every
-map, whole neurons, and the patterns of heads alike.
+map, whole neurons, the patterns of heads and the ranks of maps alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TypeAlias
 import numpy as np
 from msgspec import Struct
 
-from blockcert.program import Attention, DensePattern, MeanPattern, Pattern
+from blockcert.program import Attention, MeanPattern, Pattern, attends
+from blockcert_producers.extract.low_rank import spectrum
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import HeadOptions, head_options
 from blockcert_producers.extract.sensitivity import Sensitivity
@@ -38,24 +39,30 @@ Drops: TypeAlias = dict[int, Host]
 
 class Structure(Struct, frozen=True):
     """A block at one level: where each map may be nonzero, which neurons are kept (None for all), every head's
-    pattern (None where the block has no heads)."""
+    pattern (None where the block has no heads), and the maps of low rank: their ranks, and what their rows cost."""
 
     supports: dict[int, Host]
     neurons: Host | None
     patterns: tuple[Pattern, ...] | None
+    ranks: dict[int, int] = {}
+    rows: dict[int, Host] = {}
 
 
 class Plan(Struct, frozen=True):
     """The path of one block; see the module. ``neurons`` holds the level at which each neuron is dropped,
-    ``patterns[level]`` the pattern of every head."""
+    ``patterns[level]`` the pattern of every head, ``ranks[i][level]`` the rank of a map, 0 where single weights are
+    dropped; ``rows`` are those of ``Structure``."""
 
     drops: Drops
     neurons: Host | None
     patterns: tuple[tuple[Pattern, ...], ...] | None
+    ranks: dict[int, Host] = {}
+    rows: dict[int, Host] = {}
 
     def at(self, level: int, study: Study) -> Structure:
         """The block's structure at a level."""
-        supports = {i: drop > level for i, drop in self.drops.items()}
+        ranks = {i: int(rank[level]) for i, rank in self.ranks.items() if rank[level]}
+        supports = {i: np.ones_like(drop, dtype=bool) if i in ranks else drop > level for i, drop in self.drops.items()}
         patterns = None if self.patterns is None else self.patterns[level]
         heads, neurons = study.anatomy.heads, study.anatomy.neurons
         if heads is not None and patterns is not None:
@@ -67,23 +74,26 @@ class Plan(Struct, frozen=True):
                 alive[int(np.argmax(self.neurons))] = True
             if not alive.all():
                 kept = np.flatnonzero(alive)
-        return Structure(supports, kept, patterns)
+        return Structure(supports, kept, patterns, ranks, {i: self.rows[i] for i in ranks})
 
 
 def _silence(study: Study, supports: dict[int, Host], patterns: tuple[Pattern, ...]) -> None:
-    """Take away what only heads that attend to nothing would read."""
+    """Take away what only scores would read, of heads that have none, and what only heads of the mean would read."""
     heads = study.anatomy.heads
     assert heads is not None  # noqa: S101 - checked by the caller
     step = study.stage.steps[heads.attention]
     assert isinstance(step, Attention)  # noqa: S101 - by the anatomy
     silent = np.array([isinstance(pattern, MeanPattern) for pattern in patterns])
-    queries = np.repeat(silent, step.head_size)
-    keys = np.repeat(silent.reshape(step.key_value_heads, -1).all(axis=1), step.head_size)
-    supports[heads.query] = supports[heads.query] & ~queries[:, None]
-    supports[heads.key] = supports[heads.key] & ~keys[:, None]
-    supports[heads.value] = supports[heads.value] & ~keys[:, None]
+    scoreless = np.array([not attends(pattern) for pattern in patterns])
+
+    def all_that_share(head: Host) -> Host:
+        return np.repeat(head.reshape(step.key_value_heads, -1).all(axis=1), step.head_size)
+
+    supports[heads.query] = supports[heads.query] & ~np.repeat(scoreless, step.head_size)[:, None]
+    supports[heads.key] = supports[heads.key] & ~all_that_share(scoreless)[:, None]
+    supports[heads.value] = supports[heads.value] & ~all_that_share(silent)[:, None]
     # a constant input is carried by the bias
-    supports[heads.output] = supports[heads.output] & ~queries[None, :]
+    supports[heads.output] = supports[heads.output] & ~np.repeat(silent, step.head_size)[None, :]
 
 
 def make_plan(study: Study, sensitivities: dict[int, Sensitivity], amplification: float) -> Plan:
@@ -103,7 +113,15 @@ def make_plan(study: Study, sensitivities: dict[int, Sensitivity], amplification
     heads, neurons = study.anatomy.heads, study.anatomy.neurons
     patterns = None if heads is None else _patterns(study, head_options(study, heads, amplification), held)
     dropped = None if neurons is None else _neurons(study, ledgers[neurons.output].fit.inputs.gram, held)
-    return Plan(drops, dropped, patterns)
+    ranks = {
+        i: _ranks(
+            study, i, spectrum(study.matrix(i), ledger.fit.inputs.gram, sensitivities[i].rows), sensitivities[i], held
+        )
+        for i, ledger in ledgers.items()
+        # a head that is silent takes columns of the output map along, and low rank has none of its own
+        if heads is None or i != heads.output
+    }
+    return Plan(drops, dropped, patterns, ranks, {i: sensitivities[i].rows for i in ranks})
 
 
 def _price_at(ledgers: dict[int, _Ledger], shares: Host) -> Host:
@@ -146,6 +164,10 @@ class _Held:
     def __init__(self, prices: dict[int, Host], drops: Drops, levels: Host, length: int) -> None:
         self._prices, self._drops, self.levels, self._length = prices, drops, levels.astype(np.float64), length
 
+    def kept(self, index: int, level: int) -> int:
+        """How many weights of a map are kept at the level after ``level``."""
+        return int((self._drops[index] > level + 1).sum())
+
     def by_group(self, index: int, groups: Host, axis: int, count: int) -> Host:
         """For the map ``index`` whose rows (``axis`` 0) or columns (1) belong to ``groups``: levels x groups.
 
@@ -176,20 +198,41 @@ def _patterns(study: Study, options: HeadOptions, held: _Held) -> tuple[tuple[Pa
     step = study.stage.steps[heads.attention]
     assert isinstance(step, Attention)  # noqa: S101 - by the anatomy
     groups = np.repeat(np.arange(step.heads, dtype=np.int64), step.head_size)
-    own = held.by_group(heads.query, groups, 0, step.heads) + held.by_group(heads.output, groups, 1, step.heads)
+    scores = held.by_group(heads.query, groups, 0, step.heads)
+    own = held.by_group(heads.output, groups, 1, step.heads)
     if step.heads == step.key_value_heads:
-        for i in (heads.key, heads.value):
-            own = own + held.by_group(i, groups, 0, step.heads)
-    chosen: list[tuple[Pattern, ...]] = [(DensePattern(),) * step.heads]
+        scores = scores + held.by_group(heads.key, groups, 0, step.heads)
+        own = own + held.by_group(heads.value, groups, 0, step.heads)
+    scored = [np.array([attends(pattern) for pattern in row]) for row in options.patterns]
+    chosen: list[tuple[Pattern, ...]] = [step.patterns]
     least = np.zeros(step.heads, dtype=np.int64)
     for level, price in enumerate(held.levels):
         for h in range(step.heads):
-            total = options.errors[h] + float(price) * options.costs
+            total = options.errors[h] + float(price) * options.costs[h]
+            total[scored[h]] += scores[level, h]
             total[:-1] += own[level, h]  # the last pattern, mean, needs none of the head's own weights
             # the cheapest of equals, and never back to a pattern that costs more
             least[h] = total.size - 1 - int(np.argmin(total[least[h] :][::-1]))
-        chosen.append(tuple(options.patterns[k] for k in least))
+        chosen.append(tuple(options.patterns[h][k] for h, k in enumerate(least)))
     return tuple(chosen)
+
+
+def _ranks(study: Study, index: int, adds: Host, sensitivity: Sensitivity, held: _Held) -> Host:
+    """The rank of a map at every level, 0 up to where a low rank costs less than its single weights do, by error plus
+    price times multiply-adds; never more multiply-adds than before."""
+    rows, columns = study.matrix(index).shape
+    size = rows + columns
+    single = held.by_group(index, np.zeros(rows, dtype=np.int64), 0, 1)[:, 0]
+    left = float(sensitivity.tokens.mean()) * (adds.sum() - np.cumsum(adds))  # of rank 1 and more
+    costs = study.length * size * np.arange(1, adds.size + 1)
+    found = np.zeros(LEVELS + 1, dtype=np.int64)
+    for level, price in enumerate(held.levels):
+        total = left + price * costs
+        least = int(np.argmin(total))
+        most = found[level] or held.kept(index, level) // size
+        if found[level] or (total[least] < single[level] and least + 1 <= most):
+            found[level + 1] = min(least + 1, most)
+    return found
 
 
 def _neurons(study: Study, gram: Host, held: _Held) -> Host:

@@ -14,16 +14,31 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from blockcert.program import Attention, Linear, MeanPattern, Stage, Step, TensorRef, step_inputs
+from blockcert.program import (
+    Attention,
+    Constant,
+    Linear,
+    LowRank,
+    MeanPattern,
+    Stage,
+    Step,
+    TensorRef,
+    attends,
+    step_inputs,
+    step_references,
+)
 from blockcert_producers.extract.formats import Format, store
-from blockcert_producers.extract.moments import Fits, Inputs, inputs, moments, refit
+from blockcert_producers.extract.low_rank import factors
+from blockcert_producers.extract.moments import Fits, Inputs, Moments, inputs, moments, refit
 from blockcert_producers.extract.patterns import mean_outputs
 from blockcert_producers.extract.plan import RIDGE, Structure
 from blockcert_producers.extract.study import Study, relative_errors
 from blockcert_producers.extract.tensors import Host, MemoryStore, Tensor, ref, tensor
 from blockcert_verifier.evaluate import Array
 
-__all__ = ["Realised", "realise"]
+__all__ = ["Realised", "realise", "reference_inputs"]
+
+_LARGEST_HALF = 65504.0
 
 
 class Realised(Struct, frozen=True):
@@ -53,9 +68,35 @@ def realise(
     walk = _Walk(study, structure, form, prefix, tokens)
     for i in range(len(study.stage.steps)):
         walk.take(i)
-    stage = msgspec.structs.replace(study.stage, steps=tuple(walk.steps))
+    stage = _without_unread(msgspec.structs.replace(study.stage, steps=tuple(walk.steps)))
+    read = {reference.tensor for step in stage.steps for reference in step_references(step)}
+    tensors = {name: held for name, held in walk.tensors.items() if name in read}
     errors = relative_errors(study.output, study.flat(walk.values[stage.output]))
-    return Realised(stage, walk.tensors, errors)
+    return Realised(stage, tensors, errors)
+
+
+def _without_unread(stage: Stage) -> Stage:
+    """The stage without the steps that nothing reads any more."""
+    read, kept = {stage.output}, list[Step]()
+    for step in reversed(stage.steps):
+        if step.out in read:
+            kept.append(step)
+            read.update(step_inputs(step))
+    return msgspec.structs.replace(stage, steps=tuple(reversed(kept)))
+
+
+def reference_inputs(study: Study, index: int, tokens: Host) -> Inputs:
+    """The inputs' side of a fit of a map to what the reference gives it, kept in ``study.fits``."""
+    name = study.linear(index).input
+    key = (name, id(tokens))
+    if key not in study.fits:
+        study.fits[key] = (inputs(study.flat(study.values[name]), tokens, RIDGE), tokens)
+    return study.fits[key][0]
+
+
+def _short(values: Host) -> Host:
+    """A bias or a factor in float16, or float32 where it overflows: what float16 loses is far below any budget."""
+    return values.astype(np.float16 if np.abs(values).max(initial=0) <= _LARGEST_HALF else np.float32)
 
 
 class _Walk:
@@ -104,8 +145,9 @@ class _Walk:
         walks of one study too where the value is the reference's."""
         name, tokens = self.study.linear(index).input, self.tokens[index]
         value = self.values[name]
-        known = self.study.fits if value is self.study.values[name] else self._fits
-        key = (name, id(tokens))
+        if value is self.study.values[name]:
+            return reference_inputs(self.study, index, tokens)
+        known, key = self._fits, (name, id(tokens))
         if key not in known:
             known[key] = (inputs(self.study.flat(value), tokens, RIDGE), tokens)
         return known[key][0]
@@ -136,14 +178,43 @@ class _Walk:
                 weight, support, target = weight[alive], support[alive], target[:, alive]
             elif index == neurons.output:
                 weight, support = weight[:, alive], support[:, alive]
+        if not support.any():
+            return self._constant(index, target, structure)
         fit = moments(self._inputs(index), target, weight)
+        if index in structure.ranks:
+            return self._of_low_rank(index, fit, refit(fit, None, weight) * support, structure)
         fitted = refit(fit, support, weight)
         name = f"{self.prefix}.{step.out}"
         kept = None if self.whole else support
         linear, tensors, rounded = store(name, fitted, kept, self.forms[index], fit.inputs.gram)
         self.tensors.update(tensors)
-        self.tensors[f"{name}.bias"] = tensor(fit.bias(rounded).astype(np.float32))
+        self.tensors[f"{name}.bias"] = tensor(_short(fit.bias(rounded)))
         return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))
+
+    def _of_low_rank(self, index: int, fit: Moments, fitted: Host, structure: Structure) -> Step:
+        """A map as two factors; the language has them as real numbers only, so they are stored in float16."""
+        neurons, rows, out = self.study.anatomy.neurons, structure.rows[index], self.study.linear(index).out
+        if neurons is not None and index in neurons.inputs and structure.neurons is not None:
+            rows = rows[structure.neurons]
+        left, right = map(_short, factors(fitted, fit.inputs.gram, rows, structure.ranks[index]))
+        name = f"{self.prefix}.{out}"
+        bias = _short(fit.bias(left.astype(np.float64) @ right.astype(np.float64)))
+        named = {f"{name}.left": left, f"{name}.right": right, f"{name}.bias": bias}
+        self.tensors.update({each: tensor(values) for each, values in named.items()})
+        linear = LowRank(ref(f"{name}.left"), ref(f"{name}.right"))
+        return msgspec.structs.replace(self.study.linear(index), map=linear, bias=ref(f"{name}.bias"))
+
+    def _constant(self, index: int, target: Host, structure: Structure) -> Step:
+        """A map of which no weight is kept: its mean, or zeros where no head weighs positions by it."""
+        study, tokens = self.study, self.tokens[index]
+        out, heads = study.linear(index).out, study.anatomy.heads
+        mean = tokens @ target / tokens.sum() if tokens.sum() > 0 else target.mean(axis=0)
+        scores = heads is not None and index in (heads.query, heads.key)
+        if scores and structure.patterns is not None and not any(map(attends, structure.patterns)):
+            mean = np.zeros_like(mean)
+        name = f"{self.prefix}.{out}.value"
+        self.tensors[name] = tensor(mean.astype(np.float32))
+        return Constant(out, ref(name))
 
     def _patterned(self, step: Attention, structure: Structure) -> Step:
         assert structure.patterns is not None  # noqa: S101 - checked by the caller

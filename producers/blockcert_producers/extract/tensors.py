@@ -11,14 +11,14 @@ from blockcert.program import TensorRef
 from blockcert.safetensors_file import TensorInfo
 from blockcert_verifier.evaluate import WeightStore
 
-__all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "ref", "tensor"]
+__all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "half", "ref", "tensor"]
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
 SURROGATE_FILE = "programs/surrogate.safetensors"
 """The one file of the bundle in which an extracted program's new tensors stand."""
 
-_NAMES = {"<f4": "F32", "<f2": "F16", "|i1": "I8", "<i4": "I32", "<u2": "U16", "<u4": "U32"}
+_NAMES = {"<f4": "F32", "<f2": "F16", "|i1": "I8", "<i4": "I32", "|u1": "U8", "<u2": "U16", "<u4": "U32"}
 
 
 class Tensor(Struct, frozen=True):
@@ -36,6 +36,16 @@ def tensor(values: Host) -> Tensor:
     """``values`` as a stored tensor of their own dtype, little-endian."""
     held = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return Tensor(_NAMES[held.dtype.str], held)
+
+
+_LEAST_NORMAL, _LARGEST = 2.0**-14, 65504.0
+
+
+def half(values: Host) -> Host:
+    """``values`` in float16, or in float32 where one of them overflows or would lose precision."""
+    size = np.abs(values)
+    fits = bool(((size == 0) | ((size >= _LEAST_NORMAL) & (size <= _LARGEST))).all())
+    return values.astype(np.float16 if fits else np.float32)
 
 
 def bfloat16(values: Host) -> tuple[Tensor, Host]:

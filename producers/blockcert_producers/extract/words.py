@@ -21,8 +21,13 @@ def describe(study: Study, structure: Structure | None, form: str | None, before
         return f"every weight kept, in {form}"
     share = 100 * after.multiply_adds / before.multiply_adds
     size = sum(support.size for support in structure.supports.values())
-    kept = sum(int(support.sum()) for support in structure.supports.values())
-    parts = [f"{100 * kept / size:.1f} % of the weights kept, refitted, in {form}"]
+    kept = sum(
+        structure.ranks[i] * sum(support.shape) if i in structure.ranks else int(support.sum())
+        for i, support in structure.supports.items()
+    )
+    weights = "every weight" if kept == size else f"{100 * kept / size:.1f} % of the weights"
+    parts = [f"{weights} kept, refitted, in {form}"]
+    parts.extend(f"{study.linear(i).out} of rank {rank}" for i, rank in structure.ranks.items())
     if structure.patterns is not None:
         parts.extend(_heads(structure.patterns))
     if structure.neurons is not None and study.anatomy.neurons is not None:

@@ -15,6 +15,7 @@ from blockcert.statement import Kept
 from blockcert_producers.bundling import Opened
 from blockcert_producers.certify.measuring import evidence_columns
 from blockcert_producers.certify.terms import default_predicates, default_thresholds
+from blockcert_producers.extract.formats import Format
 from blockcert_producers.extract.rounding import rounded
 from blockcert_producers.fronts.table import Point, identity, point
 from blockcert_producers.progress import Progress
@@ -24,8 +25,8 @@ from blockcert_verifier.measure import Pair, Settings
 
 __all__ = ["ROUNDINGS", "measure_controls"]
 
-ROUNDINGS = {"bfloat16": "plain bfloat16", "int8": "plain int8"}
-"""Formats to which every map is rounded to the nearest value, and what the front calls that; int8 scales each row."""
+ROUNDINGS: dict[Format, str] = {form: f"plain {form}" for form in ("bfloat16", "int8", "int6", "int4")}
+"""Formats to which every map is rounded to the nearest value, and what a front calls that; integers scale each row."""
 
 
 def measure_controls(opened: Opened, tokens: np.ndarray[Any, Any], progress: Progress) -> tuple[Point, ...]:
@@ -40,12 +41,12 @@ def measure_controls(opened: Opened, tokens: np.ndarray[Any, Any], progress: Pro
     before = program_costs(opened.reference, store, length)
     found: list[Point] = []
     nothing: list[Point] = []
-    for form in ("bfloat16", "int8"):
+    for form, called in ROUNDINGS.items():
         program, memory = rounded(opened.reference, store, form)
         pair = Pair(opened.reference, program, same_stages(opened.reference, program), memory)
 
-        def tick(task: str, done: int, total: int, name: str = form) -> None:
-            progress(f"{task} {ROUNDINGS[name]}", done, total)
+        def tick(task: str, done: int, total: int, name: str = called) -> None:
+            progress(f"{task} {name}", done, total)
 
         try:
             measured = evidence_columns(pair, tokens, settings, device=opened.job.device, attribution=0, progress=tick)
@@ -65,6 +66,6 @@ def measure_controls(opened: Opened, tokens: np.ndarray[Any, Any], progress: Pro
             strata=None,
         )
         claims, kept = summarise(table, terms), Kept(before, program_costs(program, memory, length))
-        found.append(point(ROUNDINGS[form], "rounding", claims, kept, rows))
+        found.append(point(called, "rounding", claims, kept, rows))
         nothing = [identity(claims, kept, rows)]  # the same whatever it stood beside
     return (*found, *nothing)

@@ -12,13 +12,22 @@ from pathlib import Path
 from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
 from blockcert.program import Program
-from blockcert_producers.lift import gpt2, llama
+from blockcert_producers.lift import gemma2, gemma3, gpt2, gpt_neox, llama, mistral, qwen2, qwen3
 from blockcert_producers.lift.checkpoint import Checkpoint, open_checkpoint
 
 __all__ = ["ARCHITECTURES", "Checkpoint", "lift", "open_checkpoint"]
 
-ARCHITECTURES: Mapping[str, Callable[[Checkpoint], Program]] = {"gpt2": gpt2.build, "llama": llama.build}
-"""The families that can be lifted, by the ``model_type`` of their ``config.json``."""
+ARCHITECTURES: Mapping[str, Callable[[Checkpoint], Program]] = {
+    "gemma2": gemma2.build,
+    "gemma3_text": gemma3.build,
+    "gpt2": gpt2.build,
+    "gpt_neox": gpt_neox.build,
+    "llama": llama.build,
+    "mistral": mistral.build,
+    "qwen2": qwen2.build,
+    "qwen3": qwen3.build,
+}
+"""The families that can be lifted, by the ``model_type`` of their ``config.json``. To add one, see ``README.md``."""
 
 
 def lift(folder: Path, *, prefix: str = "reference/", digest: Callable[[Path], FileDigests] | None = None) -> Program:

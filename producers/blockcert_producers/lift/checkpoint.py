@@ -171,8 +171,12 @@ class Weights:
         rows: tuple[int, int] | None = None,
         columns: tuple[int, int] | None = None,
         transpose: bool = False,
+        period: int | None = None,
     ) -> TensorRef:
-        """A reference to ``tensor``, whose stored shape must be ``shape`` and whose dtype a floating one."""
+        """A reference to ``tensor``, whose stored shape must be ``shape`` and whose dtype a floating one.
+
+        ``rows``, ``columns``, ``transpose`` and ``period`` are those of the reference.
+        """
         file = self._home.get(tensor)
         if file is None:
             self._refuse(
@@ -190,7 +194,7 @@ class Weights:
         if info.dtype not in _FLOATS:
             self._refuse("lift.tensor", tensor, f"its type {info.dtype} is not one of {', '.join(_FLOATS)}")
         self._used.add(tensor)
-        return TensorRef(self._checkpoint.prefix + file, tensor, rows, columns, transpose)
+        return TensorRef(self._checkpoint.prefix + file, tensor, rows, columns, transpose, period)
 
     def tied(self, head: str, embedding: str) -> None:
         """Accept a stored copy ``head`` of the tied tensor ``embedding`` if it is one, byte for byte."""

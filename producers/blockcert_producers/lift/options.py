@@ -16,7 +16,7 @@ T = TypeVar("T")
 _GREATEST_CONFIG = 1 << 20
 
 # Options that cannot change the logits of an evaluation: names and versions, special tokens, storage types,
-# dropout, caching, training and generation settings, and the labels of classification heads.
+# dropout, caching, training and generation settings, the labels of classification heads, notes of other libraries.
 WITHOUT_EFFECT = frozenset(
     (
         "_name_or_path",
@@ -59,6 +59,8 @@ WITHOUT_EFFECT = frozenset(
         "use_bfloat16",
         "tf_legacy_loss",
         "pretraining_tp",
+        "is_llama_config",
+        "transformers.js_config",
         "problem_type",
         "id2label",
         "label2id",
@@ -148,30 +150,47 @@ class Options:
         self._known.add(name)
         return self._values.get(name)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
     def given(self, name: str) -> bool:
         """Whether ``name`` stands in the object and is not null."""
         return self._values.get(name) is not None
 
-    def integer(self, name: str, default: int | None = None, *, most: int = 1 << 22) -> int:
-        """A positive integer; absent or null means ``default``, which must then be given."""
+    def integer(
+        self, name: str, default: int | None = None, *, null: int | None = None, least: int = 1, most: int = 1 << 22
+    ) -> int:
+        """An integer from ``least`` to ``most``; absent means ``default``, which must then be given, and null means
+        ``null`` where that is given, else as absent."""
         value = self._get(name)
         if value is None:
-            if default is None:
+            found = null if null is not None and name in self._values else default
+            if found is None:
                 self.refuse(name, "this option is missing; the model's shape cannot be known without it")
-            return default
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
-            self.refuse(name, f"{_show(value)} is not an integer from 1 to {most}")
+            return found
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            self.refuse(name, f"{_show(value)} is not an integer from {least} to {most}")
         return value
 
-    def number(self, name: str, default: str | None = None) -> str:
-        """A positive number as the exact decimal of its shortest spelling (``1e-05`` is ``0.00001``)."""
+    def integer_or_none(self, name: str, default: int) -> int | None:
+        """As :meth:`integer`, but only absent means ``default``; null is None."""
+        if name in self._values and self._get(name) is None:
+            return None
+        return self.integer(name, default)
+
+    def number(self, name: str, default: str | None = None, *, zero: bool = False) -> str:
+        """A positive number, or ``zero``, as the exact decimal of its shortest spelling (``1e-05`` is ``0.00001``)."""
         value = self._get(name)
         if value is None:
             if default is None:
                 self.refuse(name, "this option is missing and has no default")
             return default
-        if not isinstance(value, int | float) or isinstance(value, bool) or value <= 0:
-            self.refuse(name, f"{_show(value)} is not a positive number")
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0 or (value == 0 and not zero):
+            self.refuse(name, f"{_show(value)} is not a positive number{' or 0' if zero else ''}")
+        return self.decimal(name, value)
+
+    def decimal(self, name: str, value: float) -> str:
+        """The exact decimal of the shortest spelling of ``value``, which follows from the option ``name``."""
         try:
             return format_decimal(Fraction(repr(value)))
         except Refusal:
@@ -186,14 +205,32 @@ class Options:
             self.refuse(name, f"{_show(value)} is not true or false")
         return value
 
-    def choice(self, name: str, table: Mapping[str, T], default: T) -> T:
-        """``table``'s entry for a string; absent means ``default``; other strings are refused by name."""
+    def choice(self, name: str, table: Mapping[str, T], default: T, *, refused: Mapping[str, str] | None = None) -> T:
+        """``table``'s entry for a string; absent means ``default``; other strings are refused by name, those in
+        ``refused`` with the reason that stands there."""
         value = self._get(name)
         if value is None:
             return default
+        if isinstance(value, str) and refused is not None and value in refused:
+            self.refuse(name, f"{_show(value)} is not supported: {refused[value]}")
         if not isinstance(value, str) or value not in table:
             self.refuse(name, f"{_show(value)} is not supported; supported are: {', '.join(sorted(table))}")
         return table[value]
+
+    def choices(self, name: str, table: Mapping[str, T], count: int) -> tuple[T, ...] | None:
+        """``table``'s entries for a list of ``count`` strings; None where it is absent or null."""
+        value = self._get(name)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.refuse(name, f"{_show(value)} is not a list")
+        items = cast(list[object], value)
+        if len(items) != count:
+            self.refuse(name, f"it has {len(items)} entries, and the model {count} layers")
+        wrong = next((item for item in items if not isinstance(item, str) or item not in table), None)
+        if wrong is not None or None in items:
+            self.refuse(name, f"{_show(wrong)} is not supported; supported are: {', '.join(sorted(table))}")
+        return tuple(table[cast(str, item)] for item in items)
 
     def only(self, name: str, *supported: object, why: str) -> None:
         """Refuse the option ``name`` unless it is absent or has one of the values ``supported``."""

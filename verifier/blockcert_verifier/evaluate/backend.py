@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -79,7 +81,8 @@ class Backend:
         if self._torch is None:
             return np.ascontiguousarray(values, dtype=self.dtype)
         narrow = values.astype(np.float32) if values.dtype == np.float16 else values
-        return self._torch.from_numpy(np.array(narrow)).to(device=self._place, dtype=self.dtype)
+        # moved as it is stored and widened there: half of the bytes of float64
+        return self._torch.from_numpy(np.array(narrow)).to(self._place).to(self.dtype)
 
     def integers(self, values: np.ndarray[Any, Any]) -> Array:
         """``values`` as int64, on the device."""
@@ -93,6 +96,21 @@ class Backend:
     def numpy(self, values: Array) -> np.ndarray[Any, Any]:
         """``values`` as a numpy array on the host."""
         return np.asarray(values) if self._torch is None else values.detach().cpu().numpy()
+
+    def on_host(self, values: Mapping[str, Array]) -> dict[str, np.ndarray[Any, Any]]:
+        """Some values as float64 on the host, truth as 0 and 1: one transfer, hence one wait for a GPU, for all."""
+        if self._torch is None:
+            return {name: np.asarray(array, dtype=np.float64) for name, array in values.items()}
+        flat = [self.xp.reshape(array, (-1,)).to(self.dtype) for array in values.values()]
+        whole = self.numpy(self.xp.concat(flat)).astype(np.float64)
+        found: dict[str, np.ndarray[Any, Any]] = {}
+        begin = 0
+        for name, array in values.items():
+            shape = tuple(array.shape)
+            end = begin + math.prod(shape)
+            found[name] = whole[begin:end].reshape(shape)
+            begin = end
+        return found
 
     def cast(self, values: Array) -> Array:
         """A value of another back end of the same namespace and device in this one's precision."""

@@ -26,4 +26,5 @@ def logits(
     with np.errstate(all="ignore"):
         for stage in program.stages:
             values = LoadedStage(stage, store, backend, tokens.shape[1], program)(values)
+            store.release()
     return backend.numpy(values)

@@ -132,7 +132,8 @@ class LoadedStage:
                 mask = attention_mask(step, length)
                 return (None if mask is None else backend.array(mask), means)
             case Take():
-                return (backend.integers(store.integers(step.indices, (None,))),)
+                indices = store.integers(step.indices, (None,))
+                return (backend.integers(indices), indices)
             case Constant():
                 return (vector(step.value),)
             case _:
@@ -273,7 +274,7 @@ class LoadedStage:
                 return cap * xp.tanh(values[step.input] / cap)
             case Take():
                 x = values[step.input]
-                chosen = backend.numpy(loaded[0])
+                chosen: Any = loaded[1]  # on the host
                 if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= x.shape[-1]:
                     raise ValueError(f"it takes channels outside the {x.shape[-1]} there are, or none")
                 return xp.take(x, loaded[0], axis=-1)

@@ -120,7 +120,6 @@ class Batch:
         self._singles: dict[int, Array] = {}
         self._hybrids: dict[int, Array] = {}
         self._scale: Host = np.zeros(tokens.shape)  # S_t: the largest norm of token t so far
-        self._error: Host | None = None  # the stage's error per token, where it has one
         self.unresolved: dict[int, Unresolved] = {}
 
     def reference_inputs(self, index: int) -> list[Array]:
@@ -139,13 +138,13 @@ class Batch:
         """Take what both stages made of this batch's inputs, and measure; the float32 floor where ``f32`` is given."""
         same, head, a = self._pair.same[index], index == self._last, self.attributed
         before, stitched = self._x, self._y is not self._x
-        if f32 is not None:
-            sizes = [self._sizes(traced) for array, traced in (*mine, *theirs) if array is before or array is self._y]
-        else:
-            sizes = []  # of the second measurement, with noise, only the cells are compared
         f_outputs = [traced.output for _, traced in mine]
         g_outputs = [traced.output for _, traced in theirs]
         from_x = f_outputs[0] if same else g_outputs.pop(0)
+        if f32 is None:
+            sized = []  # of the second measurement, with noise, only the cells are compared
+        else:
+            sized = [traced for array, traced in (*mine, *theirs) if array is before or array is self._y]
 
         self._x = f_outputs[0]
         self._y = g_outputs[0] if stitched else from_x
@@ -156,24 +155,73 @@ class Batch:
             if 1 <= index < self._last:
                 self._hybrids[index - 1] = from_x[:a]
 
-        reference_norm = self._norm(self._x)
-        self._scale = np.maximum(self._scale, reference_norm)
-        self._check_resolution(index, reference_norm, sizes)
-        self._measure_stage(index, from_x, reference_norm)
-        self._measure_control(index, before, reference_norm, f_outputs[-1] if head else None)
-        if f32 is not None:
-            self._measure_float32(index, before, reference_norm, f32)
+        norm, sizes = self._measure_stage(index, before, from_x, f_outputs[-1] if head else None, f32, sized)
+        self._check_resolution(index, norm, sizes)
         if index == 0:
             self._embedded = self._x
         if index == self._last - 1:
-            self._measure_hidden_state_rows(reference_norm)
+            self._measure_hidden_state_rows(norm)
+            self._hybrids = {}  # they end at the last hidden state; the head adds nothing to what is measured of them
         if head:
             self._measure_logits(f_outputs[-1])
             self._x = self._y = self._embedded = None  # the trajectories end here; the cells remain
-            self._singles, self._hybrids = {}, {}
+            self._singles = {}
 
-    def _sizes(self, traced: Traced) -> _Sizes:
-        return _Sizes(self._norm(traced.output), self._on_host(traced.magnitude), self._on_host(traced.score))
+    def _measure_stage(
+        self,
+        index: int,
+        before: Array,
+        from_x: Array,
+        identity_logits: Array | None,
+        f32: LoadedStage | None,
+        sized: list[Traced],
+    ) -> tuple[Host, list[_Sizes]]:
+        """Measure what the stage did; the norms of its output, and the sizes of what was ``sized``.
+
+        Everything is reduced on the device to B x T first and fetched at once.
+        """
+        same, inner = self._pair.same[index], 1 <= index < self._last
+        wanted = {"norm": self._norm(self._x)}
+        if not same:
+            wanted["error"] = self._norm(self._x - from_x)
+        if self._y is not self._x:
+            wanted["drift"] = self._norm(self._x - self._y)
+        if inner:
+            wanted["update"] = self._norm(self._x - before)
+            wanted["identity drift"] = self._norm(self._x - self._embedded)
+        if identity_logits is not None:
+            wanted["identity drift"] = self._norm(self._x - identity_logits)
+        if f32 is not None and f32.backend is self._backend:
+            wanted["float32"] = self._backend.xp.zeros_like(wanted["norm"])
+        elif f32 is not None:
+            low = before if index == 0 else f32.backend.cast(before)
+            wanted["float32"] = self._norm(self._x - self._backend.cast(f32(low)))
+        for number, traced in enumerate(sized):
+            if traced.output is not self._x:
+                wanted[f"output {number}"] = self._norm(traced.output)
+            wanted[f"magnitude {number}"], wanted[f"score {number}"] = traced.magnitude, traced.score
+        found = self._backend.on_host(wanted)
+
+        norm, error = found["norm"], found.get("error")
+        self._scale = np.maximum(self._scale, norm)
+        self._error_columns("", index, error, norm)
+        self._drift_columns("", index, found.get("drift"), norm)
+        self._error_columns("identity.", index, found.get("update"), norm)
+        self._drift_columns("identity.", index, found.get("identity drift"), norm)
+        if inner:
+            tau, tolerance = self._tau(), self._settings.tolerance
+            self.cells["relative_update_error", index] = (
+                self._zeros() if error is None else ratios(error, found["update"], tau, tolerance)
+            )
+        if "float32" in found:
+            difference = found["float32"]
+            # a token whose norm is 0 has nothing to be relative to
+            ratio = np.where(difference == 0, 0.0, difference / np.where(norm == 0, np.finfo(np.float64).tiny, norm))
+            self.cells["float32.relative_error", index] = floor(ratio.max(axis=-1))
+        return norm, [
+            _Sizes(found.get(f"output {number}", norm), found[f"magnitude {number}"], found[f"score {number}"])
+            for number in range(len(sized))
+        ]
 
     def _check_resolution(self, index: int, norm: Host, sizes: list[_Sizes]) -> None:
         """Note the rows in which tolerances or rounding could hide something (BC-EVD-08)."""
@@ -188,14 +236,10 @@ class Batch:
         for row in np.flatnonzero(tokens.any(axis=-1)):
             self.unresolved.setdefault(int(row), Unresolved(int(row), stage, reason))
 
-    def _on_host(self, values: Array) -> Host:
-        return np.asarray(self._backend.numpy(values), dtype=np.float64)
-
-    def _norm(self, values: Array) -> Host:
-        """Norms over channels, B x T, as float64 on the host."""
+    def _norm(self, values: Array) -> Array:
+        """Norms over channels, B x T, on the device."""
         xp = self._backend.xp
-        norm = xp.sqrt(xp.vecdot(values, values, axis=-1))
-        return np.asarray(self._backend.numpy(norm), dtype=np.float64)
+        return xp.sqrt(xp.vecdot(values, values, axis=-1))
 
     def _tau(self) -> Host:
         return self._settings.tolerance.absolute * self._scale
@@ -226,34 +270,6 @@ class Batch:
             self._zeros() if drift is None else ratios(drift, norm, tau, tolerance)
         )
 
-    def _measure_stage(self, index: int, from_x: Array, norm: Host) -> None:
-        same = self._pair.same[index]
-        error = None if same else self._norm(self._x - from_x)
-        self._error_columns("", index, error, norm)
-        self._drift_columns("", index, None if self._y is self._x else self._norm(self._x - self._y), norm)
-        self._error = error
-
-    def _measure_control(self, index: int, before: Array, norm: Host, identity_logits: Array | None) -> None:
-        if 1 <= index < self._last:
-            update = self._norm(self._x - before)
-            self._error_columns("identity.", index, update, norm)
-            self._drift_columns("identity.", index, self._norm(self._x - self._embedded), norm)
-            error = self._error
-            self.cells["relative_update_error", index] = (
-                self._zeros() if error is None else ratios(error, update, self._tau(), self._settings.tolerance)
-            )
-            return
-        self._error_columns("identity.", index, None, norm)
-        drift = None if identity_logits is None else self._norm(self._x - identity_logits)
-        self._drift_columns("identity.", index, drift, norm)
-
-    def _measure_float32(self, index: int, before: Array, norm: Host, f32: LoadedStage) -> None:
-        low = before if index == 0 else f32.backend.cast(before)
-        error = self._norm(self._x - self._backend.cast(f32(low)))
-        # a token whose norm is 0 has nothing to be relative to
-        ratio = np.where(error == 0, 0.0, error / np.where(norm == 0, np.finfo(np.float64).tiny, norm))
-        self.cells["float32.relative_error", index] = floor(ratio.max(axis=-1))
-
     def _measure_hidden_state_rows(self, norm: Host) -> None:
         """At the last block: the median norm, and the hybrid steps ``D_i = d(H_i, H_{i-1})``."""
         tolerance, tau, a = self._settings.tolerance, self._tau(), self.attributed
@@ -263,19 +279,21 @@ class Batch:
             return
         # H_{i-1} and H_i are one trajectory where stage i is one program, so only the first of each run is held
         held = {**self._hybrids, -1: self._y[:a], self._last - 1: self._x[:a]}
+        steps = [index for index in range(self._last) if not self._pair.same[index]]
+        found = self._backend.on_host(
+            {str(i): self._norm(held[min(j for j in held if j >= i)] - held[i - 1]) for i in steps}
+        )
         for index in range(self._last):
-            if self._pair.same[index]:
-                self.cells["attribution.hybrid_step", index] = Cells.exactly(np.zeros(a))
-                continue
-            following = min(i for i in held if i >= index)
-            step = self._norm(held[following] - held[index - 1])
-            self.cells["attribution.hybrid_step", index] = norms(step, tau[:a], tolerance)
+            self.cells["attribution.hybrid_step", index] = (
+                norms(found[str(index)], tau[:a], tolerance) if index in steps else Cells.exactly(np.zeros(a))
+            )
 
     def _measure_logits(self, identity_logits: Array) -> None:
         backend, settings, tolerance = self._backend, self._settings, self._settings.tolerance
         agreed = agreement(backend, self._x, self._y, tolerance)
         control = agreement(backend, self._x, identity_logits, tolerance)
-        spread = self._on_host(backend.xp.max(self._x, axis=-1) - backend.xp.min(self._x, axis=-1))
+        xp = backend.xp
+        spread = backend.on_host({"spread": xp.max(self._x, axis=-1) - xp.min(self._x, axis=-1)})["spread"]
         crowded = ~(agreed.scale <= FALL * spread)
         self._note(crowded, self._last, f"logits are more than {FALL:g} times larger than they differ")
         for prefix, found in (("", agreed), ("identity.", control)):
@@ -294,16 +312,19 @@ class Batch:
             return
         tokens, length = self._tokens[:a], self._scale.shape[1]
         untouched = Cells.exactly(np.full((a, len(settings.loss)), length - 1, dtype=np.int64))
+        wanted = {"reference": reference[1][:a]}
+        for index, logits in self._singles.items():
+            wanted[f"loss {index}"] = token_losses(backend, logits, tokens)[1]
+            wanted[f"size {index}"] = xp.max(xp.abs(logits), axis=-1)
+        found = backend.on_host(wanted)
         for index in range(self._last + 1):
             name = ("attribution.loss_within", index)
             if index not in self._singles:
                 self.cells[name] = untouched
                 continue
-            logits = self._singles[index]
-            _, loss = token_losses(backend, logits, tokens)
-            size = np.asarray(backend.numpy(backend.xp.max(backend.xp.abs(logits), axis=-1)), dtype=np.float64)
+            size = found[f"size {index}"]
             crowded = ~(size <= FALL * spread[:a])
             self._note(crowded, index, f"with only this stage replaced, logits are {FALL:g} times what they differ")
             scale = np.maximum(agreed.scale[:a], size)[:, :-1]
-            difference = loss - reference[1][:a]
+            difference = found[f"loss {index}"] - found["reference"]
             self.cells[name] = loss_difference_counts(difference, scale, settings.loss, tolerance)

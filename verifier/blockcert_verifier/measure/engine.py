@@ -47,9 +47,9 @@ _PER_STAGE = (
     "identity.relative_drift",
     "float32.relative_error",
 )
-# elements of the largest array that one batch of prompts makes
-_BATCH_ELEMENTS = 1 << 21
-_BATCH_PROMPTS = 32
+# elements of the largest array that one batch of prompts makes, and prompts at most; a GPU wants more of both at once
+_BATCH_ELEMENTS, _BATCH_PROMPTS = 1 << 21, 32
+_DEVICE_ELEMENTS, _DEVICE_PROMPTS = 1 << 26, 256
 
 
 class Pair(Struct, frozen=True):
@@ -76,7 +76,9 @@ def _batches(
     widest = max(
         pair.reference.vocabulary, 8 * pair.reference.hidden_size, *map(_widest, (pair.reference, pair.surrogate))
     )
-    size = max(1, min(_BATCH_PROMPTS, _BATCH_ELEMENTS // (times * length * widest)))
+    on_device = backend.device.startswith("cuda")
+    elements, prompts = (_DEVICE_ELEMENTS, _DEVICE_PROMPTS) if on_device else (_BATCH_ELEMENTS, _BATCH_PROMPTS)
+    size = max(1, min(prompts, elements // (times * length * widest)))
     return [
         Batch(tokens[at : at + size], min(max(attribution - at, 0), size, rows - at), pair, settings, backend)
         for at in range(0, rows, size)
@@ -171,7 +173,8 @@ def _measure(
             g = f
             if not pair.same[index]:
                 g = LoadedStage(pair.surrogate.stages[index], pair.store, backend, length, pair.surrogate)
-            f32 = LoadedStage(reference, pair.store, single, length)
+            # measured in float32 (to explore, never for a certificate), a stage is its own float32 stage
+            f32 = f if backend.precision == "float32" else LoadedStage(reference, pair.store, single, length)
             for number, team in enumerate(teams):
                 advance(index, f, g, f32, team, noise)
                 if progress is not None:

@@ -38,33 +38,39 @@ def agreement(backend: Backend, reference: Array, surrogate: Array, tolerance: T
     position's largest logit difference.
     """
     xp = backend.xp
-    difference = _host(backend, xp.max(xp.abs(reference - surrogate), axis=-1))  # B x T
-    scale = _host(backend, xp.maximum(xp.max(xp.abs(reference), axis=-1), xp.max(xp.abs(surrogate), axis=-1)))
-    tol = tolerance.absolute * scale
-
+    difference = xp.max(xp.abs(reference - surrogate), axis=-1)  # B x T
+    scale = xp.maximum(xp.max(xp.abs(reference), axis=-1), xp.max(xp.abs(surrogate), axis=-1))
     best_f, best_g = xp.max(reference, axis=-1), xp.max(surrogate, axis=-1)
     top_f, top_g = xp.argmax(reference, axis=-1), xp.argmax(surrogate, axis=-1)
-    near = backend.array(2 * tol)
+    near = 2 * tolerance.absolute * scale
     near_f = reference >= (best_f - near)[..., None]
     near_g = surrogate >= (best_g - near)[..., None]
-    single = (backend.numpy(_count(xp, near_f)) == 1) & (backend.numpy(_count(xp, near_g)) == 1)
-    same = backend.numpy(top_f == top_g)
-    possible = backend.numpy(xp.any(near_f & near_g, axis=-1))
-
-    vocabulary = xp.arange(reference.shape[-1], device=getattr(reference, "device", None))
-    others = xp.where(vocabulary[None, None, :] == top_f[..., None], -xp.inf, reference)
-    runner_up = _host(backend, xp.max(others, axis=-1)) if reference.shape[-1] > 1 else np.full(tol.shape, -np.inf)
-    gap = (_host(backend, best_f) - runner_up) - 2 * difference
+    wanted = {
+        "difference": difference,
+        "scale": scale,
+        "best": best_f,
+        "single": (_count(xp, near_f) == 1) & (_count(xp, near_g) == 1),
+        "same": top_f == top_g,
+        "possible": xp.any(near_f & near_g, axis=-1),
+    }
+    if reference.shape[-1] > 1:
+        vocabulary = xp.arange(reference.shape[-1], device=getattr(reference, "device", None))
+        others = xp.where(vocabulary[None, None, :] == top_f[..., None], -xp.inf, reference)
+        wanted["runner-up"] = xp.max(others, axis=-1)
+    found = backend.on_host(wanted)
+    tol = tolerance.absolute * found["scale"]
+    single, same, possible = (found[name] != 0 for name in ("single", "same", "possible"))
+    gap = (found["best"] - found.get("runner-up", np.full(tol.shape, -np.inf))) - 2 * found["difference"]
     return Agreement(
-        norms(difference, tol, tolerance),
+        norms(found["difference"], tol, tolerance),
         counted(same & single, same, possible),
         counted(gap > 4 * tol, gap > 0, gap > -4 * tol),
-        scale,
+        found["scale"],
     )
 
 
-def token_losses(backend: Backend, logits: Array, tokens: Array) -> tuple[Array, Host]:
-    """Log-probabilities (B x T-1 x V) and losses in nats (B x T-1) of each next token."""
+def token_losses(backend: Backend, logits: Array, tokens: Array) -> tuple[Array, Array]:
+    """Log-probabilities (B x T-1 x V) and losses in nats (B x T-1) of each next token, on the device."""
     xp = backend.xp
     logits = logits[:, :-1, :]
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
@@ -73,7 +79,7 @@ def token_losses(backend: Backend, logits: Array, tokens: Array) -> tuple[Array,
     targets = xp.reshape(tokens[:, 1:], (-1,))
     rows = xp.arange(flat.shape[0], device=getattr(flat, "device", None))
     picked = xp.reshape(flat[rows, targets], tokens[:, 1:].shape)
-    return log_probability, -_host(backend, picked)
+    return log_probability, -picked
 
 
 def loss_difference_counts(difference: Host, scale: Host, thresholds: tuple[float, ...], tolerance: Tolerance) -> Cells:
@@ -93,8 +99,8 @@ def loss_difference_counts(difference: Host, scale: Host, thresholds: tuple[floa
 
 def divergence(
     backend: Backend,
-    reference: tuple[Array, Host],
-    surrogate: tuple[Array, Host],
+    reference: tuple[Array, Array],
+    surrogate: tuple[Array, Array],
     scale: Host,
     thresholds: tuple[float, ...],
     tolerance: Tolerance,
@@ -102,7 +108,8 @@ def divergence(
     """Cells of losses and KL(F||G) from both programs' ``token_losses``; ``scale`` is B x T."""
     xp = backend.xp
     (log_f, loss_f), (log_g, loss_g) = reference, surrogate
-    kl = _host(backend, xp.sum(xp.exp(log_f) * (log_f - log_g), axis=-1))  # B x T-1
+    kl = xp.sum(xp.exp(log_f) * (log_f - log_g), axis=-1)  # B x T-1
+    kl, loss_f, loss_g = backend.on_host({"kl": kl, "f": loss_f, "g": loss_g}).values()
     kl = np.maximum(kl, 0)  # a divergence is not negative; rounding can make it so
     length = scale.shape[-1]
     difference = loss_g - loss_f
@@ -118,7 +125,3 @@ def divergence(
 
 def _count(xp: object, truth: Array) -> Array:
     return xp.sum(xp.astype(truth, xp.int64), axis=-1)  # type: ignore[attr-defined]
-
-
-def _host(backend: Backend, values: Array) -> Host:
-    return np.asarray(backend.numpy(values), dtype=np.float64)

@@ -6,6 +6,7 @@ chooses keys and algorithms. Normative text: `spec/11-trust.md`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from blockcert.dsse import Envelope
@@ -20,12 +21,17 @@ __all__ = ["signatures", "times"]
 PLACE = "statement.dsse.json"
 
 
-def signatures(policy: TrustPolicy, envelope: Envelope, now: datetime) -> tuple[Authority, list[Finding]]:
-    """Who signed the payload, unread; a failed finding where the policy's threshold is not met."""
+def signatures(
+    policy: TrustPolicy, envelope: Envelope, now: datetime, revoked: Mapping[bytes, str] = {}
+) -> tuple[Authority, list[Finding]]:
+    """Who signed the payload, unread; a failed finding where the policy's threshold is not met.
+
+    Keys among `revoked`, raw bytes to why, count for nothing.
+    """
     if not envelope.signatures:
         sentence = "the certificate is not signed, so nobody answers for it"
         return Authority((), ()), [failed("authenticity", "signature.none", f"{PLACE}: $.signatures", sentence)]
-    authority = authorised(policy, envelope, now, None, PLACE)
+    authority = authorised(policy, envelope, now, None, PLACE, revoked)
     return authority, _threshold(policy, authority)
 
 
@@ -45,12 +51,16 @@ def _threshold(policy: TrustPolicy, authority: Authority) -> list[Finding]:
 
 
 def times(
-    policy: TrustPolicy, envelope: Envelope, statement: Statement, now: datetime
+    policy: TrustPolicy,
+    envelope: Envelope,
+    statement: Statement,
+    now: datetime,
+    revoked: Mapping[bytes, str] = {},
 ) -> tuple[Authority, list[Finding]]:
     """Who signed within the windows of their keys at the time that the statement gives, and whether it holds `now`."""
     p = statement.predicate
     issued, end = parse_time(p.issued_at), parse_time(p.not_after)
-    authority = authorised(policy, envelope, now, issued, PLACE)
+    authority = authorised(policy, envelope, now, issued, PLACE, revoked)
     findings = [finding for finding in _threshold(policy, authority) if finding.status == "failed"]
     if now < issued:
         sentence = f"the certificate says it was issued at {p.issued_at}, and the clock here says {format_time(now)}"

@@ -104,7 +104,7 @@ def evaluations(same: Sequence[bool], attributed: bool) -> Iterator[Evaluations]
     stitched, singles, hybrids = False, 0, 0
     for index, one in enumerate(same):
         mine = 1 + singles + (index == last)
-        theirs = (not one) + stitched + hybrids
+        theirs = (not one) + stitched + hybrids * (index < last)
         # where both sides are one program it is loaded and run once, on all that either needs
         yield Evaluations(mine + theirs, 0) if one else Evaluations(mine, theirs)
         stitched = stitched or not one

@@ -1,0 +1,53 @@
+"""Who signs: a private key file with its passphrase, or a command that holds the key elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blockcert.errors import Refusal
+from blockcert.keys import Signs
+
+__all__ = ["Key", "Public", "Signer", "chosen"]
+
+Key = Annotated[Path | None, typer.Option("--key", metavar="FILE", help="Your private key, NAME.key.")]
+Signer = Annotated[
+    str | None,
+    typer.Option(
+        "--signer",
+        metavar="CMD",
+        help="In place of --key: a command that reads the bytes to sign and prints the signature.",
+    ),
+]
+Public = Annotated[
+    Path | None, typer.Option("--public", metavar="FILE", help="With --signer: the public key of its signatures.")
+]
+
+
+def chosen(key: Path | None, passphrase_file: Path | None, signer: str | None, public: Path | None) -> Signs:
+    """What signs, by the options given.
+
+    Raises:
+        Refusal: ``usage.signer`` where they do not name one signer, and what keys and passphrases are refused for.
+    """
+    from blockcert import keys
+    from blockcert_producers.cli.passphrase import passphrase
+
+    if (key is None) == (signer is None):
+        raise Refusal("usage.signer", "--key", "say who signs: --key FILE, or --signer CMD with --public KEY.pub")
+    if key is None or signer is not None:
+        from blockcert_producers.signer import CommandSigner
+
+        if public is None:
+            raise Refusal("usage.signer", "--public", "--signer needs the public key that its signatures belong to")
+        return CommandSigner(keys.load_public(public).key, signer or "")
+    if public is not None:
+        raise Refusal("usage.signer", "--public", "--public goes with --signer; a private key knows its public one")
+    try:
+        return keys.load_private(key, b"")
+    except Refusal as refusal:
+        if refusal.code != "key.passphrase":
+            raise
+        return keys.load_private(key, passphrase(passphrase_file, what=str(key)))

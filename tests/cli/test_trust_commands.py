@@ -1,0 +1,150 @@
+"""The life of trust at the prompt: a policy grows and rotates, a certificate is reviewed and revoked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from blockcert_producers.cli.run import run
+from tests.support.bundles import Made, make_bundle
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def desk(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a bundle, and keys of everybody's, in which the commands run."""
+    monkeypatch.setenv("BLOCKCERT_PASSPHRASE", "correct horse")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made.bundle, "bundle")
+    for name in ("vendor", "auditor", "revoker", "owner", "second"):
+        assert run(["keygen", name]) == 0
+    assert run(["sign", "bundle", "--key", "vendor.key"]) == 0
+    return tmp_path
+
+
+def new_policy(*more: str) -> None:
+    words = ["--producer", "vendor.pub", "--auditor", "auditor.pub", "--revoker", "revoker.pub", "--owner", "owner.pub"]
+    assert run(["trust", "new", *words, "--require", "recompute", "--out", "trust.json", *more]) == 0
+
+
+def verdict(*more: str, policy: str = "trust.json") -> int:
+    return run(["verify", "bundle", "--trust", policy, "--quiet", *more])
+
+
+def test_a_review_and_its_threshold(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_policy("--approvals", "1")
+    assert verdict() == 3
+    assert "[review.threshold_not_met]" in capsys.readouterr().out
+    (desk / "report.json").write_text("{}")
+    words = ["review", "bundle", "--outcome", "approves", "--note", "all rows replayed", "--report", "report.json"]
+    assert run([*words, "--key", "auditor.key"]) == 0
+    assert "approves blake3:" in capsys.readouterr().out
+    assert verdict() == 0
+    assert run(["review", "bundle", "--outcome", "objects", "--note", "no", "--key", "auditor.key"]) == 0
+    assert verdict() == 1
+
+
+def test_a_revocation(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_policy("--revocations", "the vendor's release page")
+    assert verdict() == 3
+    assert "the vendor's release page" in " ".join(capsys.readouterr().out.split())
+    signed = ["--key", "revoker.key"]
+    assert run(["revoke", "--out", "list-1", *signed]) == 0
+    checked = ["--revocation-state", "seen", "--revocations"]
+    assert verdict(*checked, "list-1") == 0
+    words = ["revoke", "--certificate", "bundle", "--reason", "error", "--note", "row 3", "--after", "list-1"]
+    assert run([*words, "--out", "list-2", *signed]) == 0
+    assert "list number 2, 1 certificates" in capsys.readouterr().out
+    assert verdict(*checked, "list-2") == 1
+    assert verdict(*checked, "list-1") == 3
+    assert json.loads((desk / "seen").read_bytes())["number"] == 2
+    assert run([*words, "--out", "list-2", *signed]) == 2
+    assert "[output.exists]" in capsys.readouterr().err
+
+
+def test_a_key_is_revoked_at_once(desk: Path) -> None:
+    new_policy()
+    assert (
+        run(["revoke", "--of-key", "vendor.pub", "--reason", "key-compromise", "--out", "l", "--key", "revoker.key"])
+        == 0
+    )
+    assert verdict() == 0
+    assert verdict("--revocations", "l") == 1
+
+
+def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_policy()
+    window = ["--not-before", "2026-01-01T00:00:00Z", "--not-after", "2999-01-01T00:00:00Z"]
+    assert run(["trust", "add-key", "trust.json", "second.pub", "--role", "owner", *window, "--out", "next.json"]) == 0
+    assert run(["trust", "rotate", "trust.json", "next.json", "--key", "second.key", "--out", "next.signed"]) == 0
+    assert "still to be signed by 1 more of the old policy's owners" in capsys.readouterr().out
+    assert run(["trust", "accept", "trust.json", "next.signed", "--out", "mine.json"]) == 2
+    assert not (desk / "mine.json").exists()
+    assert run(["trust", "rotate", "trust.json", "next.json", "--key", "owner.key", "--out", "next.signed"]) == 0
+    assert run(["trust", "accept", "trust.json", "next.signed", "--out", "mine.json"]) == 0
+    assert (desk / "mine.json").read_bytes() == (desk / "next.json").read_bytes()
+    capsys.readouterr()
+    assert run(["trust", "show", "mine.json"]) == 0
+    out = capsys.readouterr().out
+    assert "Policy number 2" in out
+    assert "second: owner, 2026-01-01T00:00:00Z to 2999-01-01T00:00:00Z" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert verdict(policy="mine.json") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["trust", "add-key", "trust.json", "vendor.pub", "--out", "n"], "trust.key"),
+        (
+            ["trust", "add-key", "trust.json", "vendor.pub", "--role", "owner", "--not-after", "x", "--out", "n"],
+            "trust.window",
+        ),
+        (["trust", "add-key", "trust.json", "second.pub", "--not-after", "tomorrow", "--out", "n"], "json.type"),
+        (["trust", "add-key", "trust.json", "second.pub", "--out", "trust.json"], "output.exists"),
+        (["trust", "accept", "trust.json", "nowhere", "--out", "n"], "file.missing"),
+        (["trust", "accept", "trust.json", "bundle/statement.dsse.json", "--out", "n"], "envelope.payload_type"),
+        (["trust", "rotate", "trust.json", "trust.json", "--key", "owner.key", "--out", "n"], "trust.rotation.number"),
+        (["trust", "show", "nowhere"], "trust.not_found"),
+        (["review", "nowhere", "--outcome", "objects", "--key", "auditor.key"], "bundle.not_found"),
+        (["review", "bundle", "--outcome", "objects", "--key", "auditor.key", "--report", "nowhere"], "file.missing"),
+        (["review", "bundle", "--outcome", "objects", "--key", "auditor.key", "--note", "a\x1b[2J"], "json.type"),
+        (["revoke", "--certificate", "blake3:12", "--out", "l", "--key", "revoker.key"], "certificate.id"),
+        (["revoke", "--after", "trust.json", "--out", "l", "--key", "revoker.key"], "json.type"),
+        (["revoke", "--of-key", "revoker.key", "--out", "l", "--key", "revoker.key"], "key.private_given"),
+        (["revoke", "--out", "l"], "usage.signer"),
+        (["sign", "bundle"], "usage.signer"),
+        (["sign", "bundle", "--signer", "true"], "usage.signer"),
+        (["sign", "bundle", "--key", "vendor.key", "--public", "vendor.pub"], "usage.signer"),
+        (["sign", "bundle", "--key", "vendor.key", "--signer", "true"], "usage.signer"),
+        (["sign", "bundle", "--signer", "false", "--public", "second.pub"], "signer.failed"),
+    ],
+)
+def test_what_is_refused(desk: Path, words: list[str], code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    new_policy()
+    before = {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert run(words) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"[{code}]" in err
+    assert {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()} == before
+
+
+def test_an_external_signer_signs_a_bundle(desk: Path) -> None:
+    (desk / "hsm.py").write_text(
+        "import sys\nfrom blockcert import keys\n"
+        "sys.stdout.buffer.write(keys.load_private('second.key', b'correct horse').sign(sys.stdin.buffer.read()))\n"
+    )
+    assert run(["sign", "bundle", "--signer", f"{sys.executable} hsm.py", "--public", "second.pub"]) == 0
+    words = ["trust", "new", "--producer", "second.pub", "--require", "recompute", "--out", "trust.json"]
+    assert run(words) == 0
+    assert verdict() == 0

@@ -1,0 +1,204 @@
+"""Reviews beside a certificate: whose count, which of several, and what junk does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from blockcert.bundle import STATEMENT, Bundle, append_statement
+from blockcert.dsse import Envelope, add_signature, encode_envelope, parse_envelope
+from blockcert.errors import Refusal
+from blockcert.keys import PrivateKey, generate
+from blockcert.packing import pack
+from blockcert.review import MOST_APPENDED, Outcome, new_review, parse_review, sign_review
+from blockcert.revocation import RevokedKey, new_list, sign_list
+from blockcert.trust import TrustedKey, TrustPolicy
+from blockcert_verifier import Report, verify
+from tests.support.bundles import NOW, Made, make_bundle
+
+ANN, BEN, STRANGER = generate(), generate(), generate()
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def made(original: Made, tmp_path: Path) -> Made:
+    return original.copy(tmp_path)
+
+
+def trusting(made: Made, approvals: int = 0, **window: Any) -> TrustPolicy:
+    ends = {"not_before": None, "not_after": None, **window}
+    auditors = [
+        TrustedKey(name, "ed25519", key.public.raw.hex(), ("auditor",), **ends)
+        for name, key in (("ann", ANN), ("ben", BEN))
+    ]
+    policy = made.without_replay
+    thresholds = replace(policy.thresholds, auditor=approvals)
+    return replace(policy, keys=(*policy.keys, *auditors), thresholds=thresholds)
+
+
+def say(made: Made, outcome: Outcome, key: PrivateKey, days: float = -1, note: str = "seen", about: bytes = b"") -> str:
+    return say_of(made.bundle, outcome, key, days, note, about)
+
+
+def say_of(bundle: Path, outcome: Outcome, key: PrivateKey, days: float, note: str, about: bytes) -> str:
+    payload = about or parse_envelope(Bundle(bundle).read(STATEMENT, 1 << 24), STATEMENT).payload
+    review = new_review(payload, outcome, made_at=NOW + timedelta(days=days), note=note, report=b"a report")
+    name, data = sign_review(review, key)
+    append_statement(bundle, name, data)
+    return name
+
+
+def check(made: Made, policy: TrustPolicy, **options: Any) -> Report:
+    return verify(made.bundle, policy, at=NOW, **options)
+
+
+def found(report: Report) -> set[tuple[str, str]]:
+    return {(f.status, f.code) for f in report.findings if f.code.startswith("review.")}
+
+
+def test_an_approval_is_reported_and_meets_a_threshold(made: Made) -> None:
+    assert found(check(made, trusting(made, 1))) == {("inconclusive", "review.threshold_not_met")}
+    before = check(made, trusting(made)).certificate_id
+    say(made, "approves", ANN)
+    report = check(made, trusting(made, 1))
+    assert report.verdict == "accepted"
+    assert report.certificate_id == before
+    assert found(report) == {("passed", "review.approved")}
+    assert check(made, trusting(made, 2)).verdict == "indeterminate"
+    say(made, "approves", BEN)
+    assert check(made, trusting(made, 2)).verdict == "accepted"
+
+
+def test_one_auditor_who_approves_twice_counts_once(made: Made) -> None:
+    say(made, "approves", ANN)
+    say(made, "approves", ANN, note="and again")
+    assert check(made, trusting(made, 2)).verdict == "indeterminate"
+
+
+def test_an_objection_rejects_with_its_words(made: Made) -> None:
+    say(made, "approves", BEN)
+    say(made, "objects", ANN, note="row 3 differs on our machine")
+    report = check(made, trusting(made))
+    assert report.verdict == "rejected"
+    assert "ann objects" in report.sentence
+    assert "row 3 differs on our machine" in report.sentence
+
+
+@pytest.mark.parametrize(("earlier", "later"), [("objects", "approves"), ("approves", "objects")])
+def test_of_several_by_one_key_the_latest_counts(made: Made, earlier: Outcome, later: Outcome) -> None:
+    say(made, earlier, ANN, days=-2)
+    say(made, later, ANN, days=-1)
+    assert check(made, trusting(made, 0)).verdict == ("accepted" if later == "approves" else "rejected")
+
+
+def test_of_two_of_one_time_the_objection_counts(made: Made) -> None:
+    say(made, "approves", ANN)
+    say(made, "objects", ANN)
+    assert check(made, trusting(made)).verdict == "rejected"
+
+
+def test_what_does_not_count_changes_no_verdict_and_is_named(made: Made) -> None:
+    names = [
+        say(made, "objects", STRANGER),
+        say(made, "objects", made.key, note="a producer is no auditor"),
+        say(made, "objects", ANN, about=b"another payload"),
+        say(made, "objects", BEN, days=1, note="from the future"),
+    ]
+    junk = made.bundle / "appended" / "junk.dsse.json"
+    junk.write_bytes(b"{")
+    report = check(made, trusting(made))
+    assert report.verdict == "accepted"
+    said = {f.place: f.code for f in report.findings if f.code.startswith("review.")}
+    assert [said[name] for name in names] == [
+        "review.unknown_signer",
+        "review.unknown_signer",
+        "review.other",
+        "review.unknown_signer",
+    ]
+    assert said["appended/junk.dsse.json"] == "review.malformed"
+
+
+def test_a_key_outside_its_window_or_revoked_does_not_count(made: Made, tmp_path: Path) -> None:
+    say(made, "objects", ANN)
+    assert check(made, trusting(made, not_after="2026-01-01T00:00:00Z")).verdict == "accepted"
+    # valid now, but not when it says that it was made
+    assert check(made, trusting(made, not_before="2026-11-22T00:00:00Z")).verdict == "accepted"
+    policy = trusting(made)
+    revoker = TrustedKey("revoker", "ed25519", BEN.public.raw.hex(), ("revoker",), None, None)
+    policy = replace(policy, keys=(*policy.keys[:-1], revoker))
+    entry = RevokedKey(ANN.public.raw.hex(), "2026-11-21T00:00:00Z", "key-compromise")
+    lifted = new_list(None, (), (entry,), issued_at=NOW, next_update=NOW + timedelta(days=1))
+    (tmp_path / "list").write_bytes(sign_list(lifted, BEN))
+    assert check(made, policy).verdict == "rejected"
+    assert check(made, policy, revocations=tmp_path / "list").verdict == "accepted"
+
+
+def test_a_review_has_one_signature_and_no_unknown_field(made: Made) -> None:
+    name = say(made, "objects", ANN)
+    path = made.bundle / name
+    envelope = parse_envelope(path.read_bytes(), name)
+    path.write_bytes(encode_envelope(add_signature(envelope, BEN)))
+    assert found(check(made, trusting(made))) == {("skipped", "review.malformed")}
+    payload = json.loads(envelope.payload)
+    payload["predicate"]["verdict"] = "accepted"
+    path.write_bytes(encode_envelope(add_signature(Envelope(json.dumps(payload).encode()), ANN)))
+    assert found(check(made, trusting(made))) == {("skipped", "review.malformed")}
+    path.write_bytes(b"x" * (1 << 17))
+    assert found(check(made, trusting(made))) == {("skipped", "review.malformed")}
+
+
+@pytest.mark.parametrize(
+    "name", ["appended/deeper/a.dsse.json", "appended/a.json", "Appended2/a.dsse.json", "a.dsse.json"]
+)
+def test_only_statements_of_that_form_are_no_subjects(made: Made, name: str) -> None:
+    target = made.bundle / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(b"{}")
+    report = check(made, trusting(made))
+    assert report.verdict == "rejected"
+    assert report.findings[-1].code == "bundle.file.unlisted"
+
+
+def test_more_statements_than_are_read_leave_the_verdict_open(made: Made) -> None:
+    folder = made.bundle / "appended"
+    folder.mkdir()
+    for i in range(MOST_APPENDED + 1):
+        (folder / f"{i:03}.dsse.json").write_bytes(b"{}")
+    report = check(made, trusting(made))
+    assert report.verdict == "indeterminate"
+    assert ("inconclusive", "review.malformed") in found(report)
+
+
+def test_a_packed_bundle_takes_reviews_too(made: Made, tmp_path: Path) -> None:
+    packed = tmp_path / "certificate.zip"
+    pack(made.bundle, packed)
+    shutil.rmtree(made.bundle)
+    say_of(packed, "objects", ANN, -1, "seen", b"")
+    assert verify(packed, trusting(made), at=NOW).verdict == "rejected"
+
+
+def test_the_same_statement_is_not_put_there_twice(made: Made) -> None:
+    say(made, "approves", ANN)
+    with pytest.raises(Refusal) as refused:
+        say(made, "approves", ANN)
+    assert refused.value.code == "output.exists"
+
+
+def test_words_that_no_reader_takes_are_not_signed() -> None:
+    review = new_review(b"p", "approves", made_at=NOW, note="a\x1b[2J", report=None)
+    with pytest.raises(Refusal) as refused:
+        sign_review(review, ANN)
+    assert refused.value.code == "json.type"
+    good = new_review(b"p", "approves", made_at=NOW, note="", report=None)
+    assert parse_review(msgspec.json.encode(good), "r") == good

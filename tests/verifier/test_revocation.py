@@ -1,0 +1,202 @@
+"""Revocation lists: what they reject, what they leave open, and what is remembered of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from blockcert.dsse import certificate_digest, parse_envelope
+from blockcert.errors import Refusal
+from blockcert.keys import generate
+from blockcert.revocation import (
+    RevocationList,
+    RevokedCertificate,
+    RevokedKey,
+    new_list,
+    parse_list,
+    parse_state,
+    read_list,
+    sign_list,
+)
+from blockcert.trust import Revocation, TrustedKey, TrustPolicy
+from blockcert_verifier import Report, verify
+from tests.support.bundles import NOW, Made, make_bundle
+
+REVOKER, OTHER = generate(), generate()
+SINCE = "2026-11-01T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+def trusting(made: Made, *, asks: bool = True) -> TrustPolicy:
+    revoker = TrustedKey("revoker", "ed25519", REVOKER.public.raw.hex(), ("revoker",), None, None)
+    policy = made.without_replay
+    return replace(policy, keys=(*policy.keys, revoker), revocation=Revocation("the vendor's page") if asks else None)
+
+
+def digest(made: Made) -> str:
+    return certificate_digest(parse_envelope((made.bundle / "statement.dsse.json").read_bytes(), "e").payload).hex()
+
+
+def a_list(**changes: Any) -> RevocationList:
+    made = new_list(None, (), (), issued_at=NOW - timedelta(days=1), next_update=NOW + timedelta(days=30))
+    return replace(made, **changes)
+
+
+def check(made: Made, folder: Path, found: RevocationList | None, key: Any = REVOKER, **options: Any) -> Report:
+    policy = options.pop("policy", None) or trusting(made)
+    if found is not None:
+        (folder / "list").write_bytes(sign_list(found, key))
+        options["revocations"] = folder / "list"
+    return verify(made.bundle, policy, at=NOW, **options)
+
+
+def codes(report: Report, status: str) -> set[str]:
+    return {finding.code for finding in report.findings if finding.status == status}
+
+
+def test_a_current_list_that_does_not_name_the_certificate(made: Made, tmp_path: Path) -> None:
+    report = check(made, tmp_path, a_list())
+    assert report.verdict == "accepted"
+    assert "revocation.list" in codes(report, "passed")
+    assert not any("revoked" in one.what for one in report.unchecked)
+
+
+def test_without_a_list_that_was_not_asked_for_the_report_says_so(made: Made, tmp_path: Path) -> None:
+    report = check(made, tmp_path, None, policy=trusting(made, asks=False))
+    assert report.verdict == "accepted"
+    assert any("revoked" in one.what for one in report.unchecked)
+
+
+def revoked(made: Made, **changes: Any) -> RevocationList:
+    entry = RevokedCertificate(digest(made), SINCE, "superseded", "too wide", "b" * 64)
+    return a_list(certificates=(entry,), **changes)
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_a_revoked_certificate_is_rejected_also_by_a_list_that_is_stale(
+    made: Made, tmp_path: Path, stale: bool
+) -> None:
+    report = check(made, tmp_path, revoked(made, next_update="2026-11-22T09:00:00Z") if stale else revoked(made))
+    assert report.verdict == "rejected"
+    assert "certificate.revoked" in codes(report, "failed")
+    assert "superseded" in report.sentence
+    assert f"blake3:{'b' * 64} replaces it" in report.sentence
+
+
+def test_a_revoked_key_counts_for_nothing(made: Made, tmp_path: Path) -> None:
+    entry = RevokedKey(made.policy.keys[0].public_key, "2026-11-21T00:00:00Z", "key-compromise")
+    report = check(made, tmp_path, a_list(keys=(entry,)))
+    assert report.verdict == "rejected"
+    assert codes(report, "failed") == {"signature.key_revoked", "signature.threshold_not_met"}
+
+
+def test_a_list_may_revoke_the_key_that_signed_it(made: Made, tmp_path: Path) -> None:
+    entry = RevokedKey(REVOKER.public.raw.hex(), SINCE, "key-compromise")
+    assert check(made, tmp_path, replace(revoked(made), keys=(entry,))).verdict == "rejected"
+
+
+OPEN: dict[str, tuple[Callable[[Made], RevocationList | None], Any, str]] = {
+    "no list": (lambda _: None, REVOKER, "revocation.missing"),
+    "by nobody trusted": (revoked, OTHER, "revocation.untrusted"),
+    "stale": (lambda _: a_list(next_update="2026-11-22T09:59:59Z"), REVOKER, "revocation.stale"),
+    "from the future": (lambda _: a_list(issued_at="2026-11-22T10:00:01Z"), REVOKER, "revocation.not_yet_valid"),
+}
+
+
+@pytest.mark.parametrize("case", OPEN)
+def test_what_leaves_the_verdict_open(made: Made, tmp_path: Path, case: str) -> None:
+    make, key, code = OPEN[case]
+    report = check(made, tmp_path, make(made), key)
+    assert report.verdict == "indeterminate"
+    assert codes(report, "inconclusive") == {code}
+    assert code in report.sentence
+
+
+def test_a_list_that_a_producer_signed_counts_for_nothing(made: Made, tmp_path: Path) -> None:
+    report = check(made, tmp_path, revoked(made), made.key)
+    assert codes(report, "inconclusive") == {"revocation.untrusted"}
+
+
+def test_the_highest_list_is_remembered_and_an_older_one_told(made: Made, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    assert check(made, tmp_path, a_list(number=5), revocation_state=state).verdict == "accepted"
+    assert parse_state(state.read_bytes(), "state").number == 5
+    again = check(made, tmp_path, a_list(number=5), revocation_state=state)
+    assert again.verdict == "accepted"
+    for other in (a_list(number=4), a_list(number=5, next_update="2026-12-30T00:00:00Z")):
+        report = check(made, tmp_path, other, revocation_state=state)
+        assert (report.verdict, codes(report, "inconclusive")) == ("indeterminate", {"revocation.rollback"})
+        assert parse_state(state.read_bytes(), "state").number == 5
+    # what nobody trusted signed must not lift the number, or anybody could shut out every list to come
+    check(made, tmp_path, a_list(number=9), OTHER, revocation_state=state)
+    assert parse_state(state.read_bytes(), "state").number == 5
+    check(made, tmp_path, a_list(number=6), revocation_state=state)
+    assert parse_state(state.read_bytes(), "state").number == 6
+    assert [path.name for path in tmp_path.iterdir() if ".partial-" in path.name] == []
+
+
+def test_two_revokers_where_the_policy_asks_for_two(made: Made, tmp_path: Path) -> None:
+    policy = trusting(made)
+    second = TrustedKey("second", "ed25519", OTHER.public.raw.hex(), ("revoker",), None, None)
+    policy = replace(policy, keys=(*policy.keys, second), thresholds=replace(policy.thresholds, revoker=2))
+    report = check(made, tmp_path, revoked(made), policy=policy)
+    assert codes(report, "inconclusive") == {"revocation.untrusted"}
+
+
+def test_the_next_list_carries_the_entries_on() -> None:
+    first = a_list(certificates=(RevokedCertificate("a" * 64, SINCE, "error"),))
+    entry = RevokedCertificate("b" * 64, SINCE, "withdrawn")
+    second = new_list(first, (entry,), (), issued_at=NOW, next_update=NOW + timedelta(days=1))
+    assert second.number == first.number + 1
+    assert second.certificates == (*first.certificates, entry)
+    signed = sign_list(second, REVOKER)
+    assert parse_list(signed, "list").list == second
+    assert signed == sign_list(second, REVOKER)
+
+
+A, K = RevokedCertificate("a" * 64, SINCE, "error"), RevokedKey(REVOKER.public.raw.hex(), SINCE, "error")
+BAD: dict[str, tuple[dict[str, Any], str, str]] = {
+    "a certificate twice": ({"certificates": (A, A)}, "revocation.repeated", "$.certificates[1]"),
+    "a key twice": ({"keys": (K, K)}, "revocation.repeated", "$.keys[1]"),
+    "ended before it began": ({"next_update": "2026-01-01T00:00:00Z"}, "revocation.window", "$.next_update"),
+    "a key that is no point": ({"keys": (replace(K, public_key="ab" * 32),)}, "key.public.not_on_curve", "$.keys[0]"),
+    "a small-order key": ({"keys": (replace(K, public_key="00" * 32),)}, "key.public.small_order", "$.keys[0]"),
+    "a date that is none": ({"issued_at": "2026-02-30T00:00:00Z"}, "time.calendar", "$.issued_at"),
+    "number 0": ({"number": 0}, "json.type", "$.number"),
+    "an unknown reason": ({"certificates": (replace(A, reason="boredom"),)}, "json.type", "$.certificates[0].reason"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_lists_are_refused(case: str) -> None:
+    changes, code, place = BAD[case]
+    with pytest.raises(Refusal) as refused:
+        read_list(msgspec.json.encode(a_list(**changes)), "list")
+    assert refused.value.code == code
+    assert place in refused.value.place
+
+
+def test_a_list_that_cannot_be_read_is_the_callers_mistake(made: Made, tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    for content, code in ((b"", "json.syntax"), (b"{}", "json.type")):
+        path.write_bytes(content)
+        with pytest.raises(Refusal) as refused:
+            verify(made.bundle, trusting(made), revocations=path, at=NOW)
+        assert refused.value.code == code
+    with pytest.raises(Refusal) as refused:
+        verify(made.bundle, trusting(made), revocations=tmp_path / "nowhere", at=NOW)
+    assert refused.value.code == "file.missing"
+    # a certificate is no list, whatever it holds
+    with pytest.raises(Refusal) as refused:
+        verify(made.bundle, trusting(made), revocations=made.bundle / "statement.dsse.json", at=NOW)
+    assert refused.value.code == "envelope.payload_type"

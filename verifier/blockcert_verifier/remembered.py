@@ -1,0 +1,52 @@
+"""The caller's revocation list, and the file that remembers the highest one seen (`spec/11-trust.md`, BC-TRU-17)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from blockcert.errors import Refusal
+from blockcert.revocation import SignedList, encode_state, parse_list, parse_state
+from blockcert_verifier.steps.revocation import Given
+
+__all__ = ["given_list", "remember"]
+
+MOST_BYTES = 16 << 20
+
+
+def given_list(path: Path, state: Path | str | None) -> Given:
+    """The list in a file, beside the highest one that the file `state` remembers, where there is one.
+
+    Raises:
+        Refusal: `file.missing`, `file.unreadable`, and what `blockcert.revocation` refuses.
+    """
+    seen = None
+    if state is not None and Path(state).exists():
+        seen = parse_state(_read(Path(state)), str(state))
+    return Given(parse_list(_read(path), str(path)), str(path), seen)
+
+
+def remember(state: Path, newest: SignedList | None) -> None:
+    """Replaces the state by `newest` in one step; nothing where that is None. Refuses `file.unwritable`."""
+    if newest is None:
+        return
+    temporary = state.with_name(f".{state.name}.partial-{os.urandom(4).hex()}")
+    try:
+        try:
+            temporary.write_bytes(encode_state(newest))
+            temporary.replace(state)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as fault:
+        sentence = f"the highest revocation list cannot be remembered there: {fault.strerror}"
+        raise Refusal("file.unwritable", str(state), sentence) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise Refusal("file.missing", str(path), "there is no such file") from None
+    except OSError as fault:
+        raise Refusal("file.unreadable", str(path), f"it cannot be read: {fault.strerror}") from None

@@ -1,0 +1,98 @@
+"""Reviews: what other parties put beside the certificate, each verified on its own.
+
+Normative text: `spec/11-trust.md`, "Reviews" (BC-TRU-19 to 24). Anybody can put a file there, so one that cannot be
+read, is not about this certificate or not by an auditor of the policy counts for nothing, and is said to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from blockcert.dsse import parse_envelope
+from blockcert.errors import Refusal
+from blockcert.findings import Finding
+from blockcert.review import MOST_APPENDED, MOST_BYTES, Review, is_appended, parse_review
+from blockcert.times import parse_time
+from blockcert.trust import Signer, TrustPolicy, authorised
+from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
+
+__all__ = ["reviews"]
+
+
+def reviews(
+    policy: TrustPolicy,
+    certificate: str,
+    names: Mapping[str, int],
+    read: Callable[[str, int], bytes],
+    now: datetime,
+    revoked: Mapping[bytes, str],
+) -> list[Finding]:
+    """What the trusted auditors say of the certificate whose id is `certificate`.
+
+    `names` are the bundle's files; `read` gives one of at most so many bytes. Of several reviews by one key the latest
+    counts; of two of one time, the objection.
+    """
+    findings: list[Finding] = []
+    auditors = replace(policy, keys=tuple(key for key in policy.keys if "auditor" in key.roles))
+    latest: dict[bytes, tuple[Signer, Review, str]] = {}
+    appended = sorted(filter(is_appended, names))
+    for name in appended[:MOST_APPENDED]:
+        try:
+            signers, review = _one(auditors, certificate, name, read(name, MOST_BYTES), now, revoked)
+        except Refusal as refusal:
+            code = refusal.code if refusal.code.startswith("review.") else "review.malformed"
+            findings.append(skipped("authenticity", code, name, refusal.sentence))
+            continue
+        for signer in signers:
+            before = latest.get(signer.key.raw)
+            if before is None or _order(review) > _order(before[1]):
+                latest[signer.key.raw] = (signer, review, name)
+    if len(appended) > MOST_APPENDED:
+        sentence = f"only the first {MOST_APPENDED} of {len(appended)} statements beside the certificate were read"
+        findings.append(inconclusive("authenticity", "review.malformed", "appended/", sentence))
+    approving = [entry for entry in latest.values() if entry[1].outcome == "approves"]
+    for signer, review, name in latest.values():
+        if review.outcome == "objects":
+            sentence = f"the auditor {signer.name} objects (at {review.made_at}): {review.note or 'without a word'}"
+            findings.append(failed("authenticity", "review.objection", name, sentence))
+    needed = policy.thresholds.auditor
+    if len(approving) < needed:
+        sentence = f"{len(approving)} of the {needed} trusted auditors that the policy asks for approve the certificate"
+        findings.append(inconclusive("authenticity", "review.threshold_not_met", "appended/", sentence))
+    elif approving:
+        said = ", ".join(f"{signer.name} (at {review.made_at})" for signer, review, _ in approving)
+        findings.append(passed("authenticity", "review.approved", "appended/", f"approved by {said}"))
+    return findings
+
+
+def _order(review: Review) -> tuple[datetime, bool]:
+    return parse_time(review.made_at), review.outcome == "objects"
+
+
+def _one(
+    policy: TrustPolicy, certificate: str, name: str, data: bytes, now: datetime, revoked: Mapping[bytes, str]
+) -> tuple[list[Signer], Review]:
+    """The auditors that signed one statement, and what it says; refuses what counts for nothing."""
+    envelope = parse_envelope(data, name)
+    if len(envelope.signatures) != 1:
+        sentence = f"a review has one signature, its author's, and this has {len(envelope.signatures)}"
+        raise Refusal("review.malformed", name, sentence)
+    if not _auditors(authorised(policy, envelope, now, None, name, revoked).signers):
+        sentence = "no auditor of the policy signed this, so it counts for nothing"
+        raise Refusal("review.unknown_signer", name, sentence)
+    found = parse_review(envelope.payload, name)  # only what a trusted key signed is read
+    made = parse_time(found.predicate.made_at)
+    signers = _auditors(authorised(policy, envelope, now, made, name, revoked).signers)
+    if not signers or made > now:
+        sentence = f"it says that it was made at {found.predicate.made_at}, when no signer's key counts"
+        raise Refusal("review.unknown_signer", name, sentence)
+    if f"blake3:{found.subject[0].digest.blake3}" != certificate:
+        raise Refusal("review.other", name, f"it is about the certificate blake3:{found.subject[0].digest.blake3}")
+    return signers, found.predicate
+
+
+def _auditors(signers: tuple[Signer, ...]) -> list[Signer]:
+    return [signer for signer in signers if "auditor" in signer.roles]
