@@ -8,6 +8,7 @@ from pathlib import Path
 
 from blockcert.errors import Refusal
 from blockcert.evidence import Column, EvidenceShape, columns
+from blockcert.names import shown
 from blockcert.safetensors_file import TensorInfo, column, read_header_bytes
 
 __all__ = ["EvidenceTable", "read_evidence", "table_from_bytes"]
@@ -65,8 +66,9 @@ def table_from_bytes(data: bytes, shape: EvidenceShape, place: str) -> EvidenceT
 
 
 def _check_column(name: str, found: TensorInfo | None, wanted: Column | None, place: str) -> None:
-    if wanted is None:
-        raise Refusal("evidence.columns", f"{place}: {name}", "the certificate's evidence has no such column")
+    if wanted is None:  # a name that anybody may have written
+        where = f"{place}: {shown(name)[1:-1]}"
+        raise Refusal("evidence.columns", where, "the certificate's evidence has no such column")
     if found is None:
         raise Refusal("evidence.columns", f"{place}: {name}", "this evidence column is missing")
     if (found.dtype, tuple(found.shape)) != (wanted.dtype, wanted.shape):

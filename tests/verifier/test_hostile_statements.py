@@ -112,6 +112,19 @@ def test_nothing_that_a_bundle_says_reaches_the_terminal_as_it_stands(
             assert not {"\x1b", "\x9b", "\u202e"} & {*shown}
 
 
+@pytest.mark.parametrize(("file", "column"), [("evidence", "error"), ("prompts", "split")])
+def test_the_name_of_a_column_is_shown_and_not_put_into_a_place(copy: Made, file: str, column: str) -> None:
+    path = copy.bundle / f"{file}.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + length].replace(f'"{column}"'.encode(), b'"\\u001b[31m"')
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + length :])
+    reseal(copy)
+    report = check(copy)
+    assert failed(report) == {f"{file}.columns"}
+    assert [f.place for f in report.findings if not f.place.isprintable() or not f.message.isprintable()] == []
+
+
 # --- limits that nothing would meet -----------------------------------------------------------------------------
 
 

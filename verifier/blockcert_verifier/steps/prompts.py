@@ -10,6 +10,7 @@ from msgspec import Struct
 from blockcert.draw import draw_windows
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
+from blockcert.names import shown
 from blockcert.safetensors_file import column, read_header_bytes
 from blockcert.statement import Frame, Statement
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed
@@ -55,7 +56,7 @@ def read_prompts(data: bytes, frame: Frame, place: str) -> PromptTable:
         if found.get(name) != wanted.get(name):
             has = "missing" if name not in found else f"{found[name][0]} {list(found[name][1])}"
             must = "not be there" if name not in wanted else f"be {wanted[name][0]} {list(wanted[name][1])}"
-            raise Refusal("prompts.columns", f"{place}: {name}", f"the column is {has}, and must {must}")
+            raise Refusal("prompts.columns", f"{place}: {shown(name)[1:-1]}", f"the column is {has}, and must {must}")
     tokens, window, split = (column(data, header[name], place) for name in wanted)
     return PromptTable(frame.length, frame.calibration, tokens, window, split)  # type: ignore[arg-type]
 
