@@ -1,15 +1,14 @@
 """The operations of the program language in ball arithmetic: one short function each (``spec/05-programs.md``).
 
-A value is a list of tokens, each a list of balls; ``T`` tokens, ``d`` channels. Numbers of a program are exact decimals,
-enclosed at the working precision.
+A value is a list of tokens, each a list of balls; ``T`` tokens, ``d`` channels. Numbers of a program are exact
+decimals, enclosed at the working precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-
-from flint import arb, arb_mat, fmpq
+from itertools import chain
 
 from blockcert.numbers import parse_decimal
 from blockcert.program import (
@@ -24,50 +23,46 @@ from blockcert.program import (
     WindowPattern,
     YarnScaling,
 )
-from blockcert_verifier.enclose.maps import Balls
+from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb, arb_mat, fmpq, total
 
 __all__ = ["activation", "attend", "ball", "layer_norm", "rms_norm", "rotary_tables", "rotate", "soft_cap"]
 
 
-def ball(value: Fraction | str) -> arb:
+def ball(value: Fraction | str) -> Ball:
     """The ball of a rational number, or of a decimal string's."""
     exact = parse_decimal(value) if isinstance(value, str) else value
     return arb(fmpq(exact.numerator, exact.denominator))
 
 
-def _sum(values: list[arb]) -> arb:
-    return sum(values, arb(0))
-
-
-def rms_norm(x: Balls, gain: list[arb], eps: arb) -> Balls:
+def rms_norm(x: Balls, gain: list[Ball], eps: Ball) -> Balls:
     """``x / sqrt(mean(x^2) + eps) * gain`` in every head of as many channels as gain has."""
     size = len(gain)
     found: Balls = []
     for row in x:
         if len(row) % size:
             raise ValueError(f"heads of {size} in {len(row)} channels")
-        normed: list[arb] = []
+        normed: list[Ball] = []
         for at in range(0, len(row), size):
             part = row[at : at + size]
-            inverse = (_sum([v * v for v in part]) / size + eps).rsqrt()
+            inverse = (total([v * v for v in part]) / size + eps).rsqrt()
             normed += [v * inverse * g for v, g in zip(part, gain, strict=True)]
         found.append(normed)
     return found
 
 
-def layer_norm(x: Balls, weight: list[arb], bias: list[arb] | None, eps: arb) -> Balls:
+def layer_norm(x: Balls, weight: list[Ball], bias: list[Ball] | None, eps: Ball) -> Balls:
     """``(x - mean) / sqrt(variance + eps) * weight + bias``."""
     found: Balls = []
     for row in x:
-        mean = _sum(row) / len(row)
+        mean = total(row) / len(row)
         centred = [v - mean for v in row]
-        inverse = (_sum([v * v for v in centred]) / len(row) + eps).rsqrt()
+        inverse = (total([v * v for v in centred]) / len(row) + eps).rsqrt()
         normed = [v * inverse * w for v, w in zip(centred, weight, strict=True)]
         found.append(normed if bias is None else [v + b for v, b in zip(normed, bias, strict=True)])
     return found
 
 
-def activation(name: str) -> Callable[[arb], arb]:
+def activation(name: str) -> Callable[[Ball], Ball]:
     """gelu, gelu_tanh, silu or relu of one ball."""
     half, one, zero = arb(1) / 2, arb(1), arb(0)
     match name:
@@ -84,12 +79,12 @@ def activation(name: str) -> Callable[[arb], arb]:
             return lambda v: v.max(zero)
 
 
-def soft_cap(cap: arb) -> Callable[[arb], arb]:
+def soft_cap(cap: Ball) -> Callable[[Ball], Ball]:
     """``cap * tanh(x / cap)`` of one ball."""
     return lambda v: cap * (v / cap).tanh()
 
 
-def _frequencies(step: Rotary) -> list[arb]:
+def _frequencies(step: Rotary) -> list[Ball]:
     """The rotary frequencies after scaling (BC-PRG-09, 23)."""
     half, theta, zero, one = step.size // 2, ball(step.theta), arb(0), arb(1)
     plain = [theta ** ball(Fraction(-2 * j, step.size)) for j in range(half)]
@@ -106,25 +101,25 @@ def _frequencies(step: Rotary) -> list[arb]:
         case Llama3Scaling() as llama:
             low, high = ball(llama.low_frequency_factor), ball(llama.high_frequency_factor)
             factor, turn = ball(llama.factor), llama.original_context / (2 * arb.pi())
-            found: list[arb] = []
+            found: list[Ball] = []
             for w in plain:
                 ramp = ((turn * w - low) / (high - low)).max(zero).min(one)
                 found.append((one - ramp) * w / factor + ramp * w)
             return found
 
 
-def rotary_tables(step: Rotary, length: int) -> list[list[tuple[arb, arb]]]:
+def rotary_tables(step: Rotary, length: int) -> list[list[tuple[Ball, Ball]]]:
     """Sine and cosine of every position's angles, T x size/2, times YaRN's attention factor."""
     frequencies = _frequencies(step)
     factor = ball(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else None
-    found: list[list[tuple[arb, arb]]] = []
+    found: list[list[tuple[Ball, Ball]]] = []
     for t in range(length):
         turned = [(w * t).sin_cos() for w in frequencies]
         found.append(turned if factor is None else [(factor * s, factor * c) for s, c in turned])
     return found
 
 
-def rotate(x: Balls, tables: list[list[tuple[arb, arb]]], head_size: int) -> Balls:
+def rotate(x: Balls, tables: list[list[tuple[Ball, Ball]]], head_size: int) -> Balls:
     """``x`` with the first channels of every head rotated, half-split."""
     half = len(tables[0])
     found: Balls = []
@@ -164,14 +159,14 @@ def attend(step: Attention, query: Balls, key: Balls, value: Balls, means: Balls
                 if means is None:
                     raise ValueError("a mean head without means")
                 heads.append([means[h]] * length)
-    return [sum(parts, []) for parts in zip(*heads, strict=True)]
+    return [list(chain(*parts)) for parts in zip(*heads, strict=True)]
 
 
 def _head(x: Balls, head: int, size: int) -> Balls:
     return [row[head * size : (head + 1) * size] for row in x]
 
 
-def _softmax(scores: list[arb], t: int, pattern: Pattern, cap: Callable[[arb], arb] | None) -> list[arb]:
+def _softmax(scores: list[Ball], t: int, pattern: Pattern, cap: Callable[[Ball], Ball] | None) -> list[Ball]:
     """The weights of position ``t``, 0 where its pattern does not look."""
     if isinstance(pattern, WindowPattern):
         seen = [s for s in range(t + 1) if t - s < pattern.width or s < pattern.sinks]
@@ -181,8 +176,8 @@ def _softmax(scores: list[arb], t: int, pattern: Pattern, cap: Callable[[arb], a
     # the same number taken from every score changes no weight, and keeps the exponentials near 1
     shift = max((one.mid() for one in chosen), default=arb(0))
     raised = [(one - shift).exp() for one in chosen]
-    total = _sum(raised)
+    whole = total(raised)
     weights = [arb(0)] * len(scores)
     for s, one in zip(seen, raised, strict=True):
-        weights[s] = one / total
+        weights[s] = one / whole
     return weights

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from flint import arb
-
+from blockcert_verifier.enclose.arithmetic import Ball, arb
 from blockcert_verifier.enclose.balls import ball
 from blockcert_verifier.enclose.interval import Enclosed, Interval, Truth, count
 from blockcert_verifier.enclose.rational import at_most, both, either, hull, interval, largest_ball
@@ -20,36 +19,36 @@ RELATIVE = Fraction(1, 10**6)
 ABSOLUTE = Fraction(1, 10**9)
 
 
-def _near(value: arb, absolute: arb, *, signed: bool = False) -> Enclosed:
+def _near(value: Ball, absolute: Ball, *, signed: bool = False) -> Enclosed:
     """``|recorded - value| <= D max(|recorded|, |value|) + absolute``, as a bracket."""
     delta = ball(RELATIVE)
 
-    def upper(x: arb) -> arb:
+    def upper(x: Ball) -> Ball:
         return (x + delta * abs(x) + absolute).max((x + absolute) / (1 - delta))
 
     low = -upper(-value)
     return Enclosed(interval(value), interval(low if signed else low.max(arb(0))), interval(upper(value)))
 
 
-def norms(per_token: Sequence[arb], tau: Sequence[arb]) -> Enclosed:
+def norms(per_token: Sequence[Ball], tau: Sequence[Ball]) -> Enclosed:
     """The largest norm over tokens."""
     return _near(largest_ball(per_token), largest_ball(tau))
 
 
-def sums(value: arb, length: int, *, signed: bool = False) -> Enclosed:
+def sums(value: Ball, length: int, *, signed: bool = False) -> Enclosed:
     """A sum of losses or divergences over a prompt of ``length`` tokens."""
     return _near(value, ball(ABSOLUTE) * length, signed=signed)
 
 
-def _silent(a: arb, b: arb, tau: arb) -> Truth:
+def _silent(a: Ball, b: Ball, tau: Ball) -> Truth:
     return both(at_most(a, tau), at_most(b, tau))
 
 
-def ratios(numerator: Sequence[arb], denominator: Sequence[arb], tau: Sequence[arb]) -> Enclosed:
+def ratios(numerator: Sequence[Ball], denominator: Sequence[Ball], tau: Sequence[Ball]) -> Enclosed:
     """The largest per-token ratio, 0 where both parts are below the token's tolerance."""
     zero, delta = arb(0), ball(RELATIVE)
-    values: list[arb] = []
-    high: list[arb] = []
+    values: list[Ball] = []
+    high: list[Ball] = []
     open_end: Truth = False
     for a, b, t in zip(numerator, denominator, tau, strict=True):
         silent = _silent(a, b, t)
@@ -74,7 +73,7 @@ def ratios(numerator: Sequence[arb], denominator: Sequence[arb], tau: Sequence[a
 
 
 def ratio_counts(
-    numerator: Sequence[arb], denominator: Sequence[arb], tau: Sequence[arb], threshold: Fraction
+    numerator: Sequence[Ball], denominator: Sequence[Ball], tau: Sequence[Ball], threshold: Fraction
 ) -> Enclosed:
     """Tokens whose ratio is at most a threshold."""
     theta, tight, wide = ball(threshold), ball(threshold * (1 - RELATIVE)), ball(threshold * (1 + RELATIVE))

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from blockcert_verifier.enclose.interval import Enclosed
 
-__all__ = ["COUNTS", "Verdict", "Judgement", "judge"]
+__all__ = ["COUNTS", "Judgement", "Verdict", "judge"]
 
 Verdict: TypeAlias = Literal["confirmed", "refuted", "inconclusive"]
 COUNTS = frozenset({"covered", "top1_agree", "decided", "loss_within"})

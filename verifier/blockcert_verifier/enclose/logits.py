@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from flint import arb
 from msgspec import Struct
 
+from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb, total
 from blockcert_verifier.enclose.balls import ball
 from blockcert_verifier.enclose.cells import ABSOLUTE, RELATIVE, counted, norms, sums
 from blockcert_verifier.enclose.interval import Enclosed, Truth
-from blockcert_verifier.enclose.maps import Balls
 from blockcert_verifier.enclose.rational import at_most, hull, largest_ball, more_than
 
 __all__ = ["logit_cells"]
@@ -24,8 +23,8 @@ class _Position(Struct, frozen=True):
     """What one position contributes: the largest logit difference, the tolerance ``c_t``, and three truths for each of
     the two counts (certainly, exactly, possibly)."""
 
-    difference: arb
-    tolerance: arb
+    difference: Ball
+    tolerance: Ball
     agrees: tuple[Truth, Truth, Truth]
     decided: tuple[Truth, Truth, Truth]
 
@@ -48,8 +47,8 @@ def logit_cells(
     }
     targets = list(zip(reference[:-1], theirs[:-1], tokens[1:], strict=True))
     totals = [_log_sum(x) for x, _, _ in targets]
-    losses = [total - x[token] for (x, _, token), total in zip(targets, totals, strict=True)]
-    found["loss_reference"] = [sums(sum(losses, arb(0)), length)]
+    losses = [whole - x[token] for (x, _, token), whole in zip(targets, totals, strict=True)]
+    found["loss_reference"] = [sums(total(losses), length)]
     if surrogate is None:
         found["loss_surrogate"] = found["loss_reference"]
         found |= {"loss_difference": [zero], "kl_sum": [zero], "kl_max": [zero]}
@@ -59,31 +58,29 @@ def logit_cells(
     found["logit_difference"] = [norms([one.difference for one in positions], tolerances)]
     found["top1_agree"] = [counted(*zip(*(one.agrees for one in positions), strict=True))]
     theirs_totals = [_log_sum(y) for _, y, _ in targets]
-    theirs_losses = [total - y[token] for (_, y, token), total in zip(targets, theirs_totals, strict=True)]
+    theirs_losses = [whole - y[token] for (_, y, token), whole in zip(targets, theirs_totals, strict=True)]
     differences = [b - a for a, b in zip(losses, theirs_losses, strict=True)]
-    found["loss_surrogate"] = [sums(sum(theirs_losses, arb(0)), length)]
-    found["loss_difference"] = [sums(sum(differences, arb(0)), length, signed=True)]
+    found["loss_surrogate"] = [sums(total(theirs_losses), length)]
+    found["loss_difference"] = [sums(total(differences), length, signed=True)]
     found["loss_within"] = [_within(differences, tolerances, threshold) for threshold in thresholds]
-    divergences = [
-        _divergence(x, y, p, q) for (x, y, _), p, q in zip(targets, totals, theirs_totals, strict=True)
-    ]
-    found["kl_sum"] = [sums(sum(divergences, arb(0)), length)]
+    divergences = [_divergence(x, y, p, q) for (x, y, _), p, q in zip(targets, totals, theirs_totals, strict=True)]
+    found["kl_sum"] = [sums(total(divergences), length)]
     found["kl_max"] = [sums(largest_ball(divergences) if divergences else arb(0), length)]
     return found
 
 
-def _log_sum(logits: Sequence[arb]) -> arb:
+def _log_sum(logits: Sequence[Ball]) -> Ball:
     """``log sum_v exp(x_v)``."""
-    return sum((v.exp() for v in logits), arb(0)).log()
+    return total(v.exp() for v in logits).log()
 
 
-def _divergence(x: Sequence[arb], y: Sequence[arb], total_x: arb, total_y: arb) -> arb:
+def _divergence(x: Sequence[Ball], y: Sequence[Ball], total_x: Ball, total_y: Ball) -> Ball:
     """``KL(softmax x, softmax y)``, which is not negative."""
-    mean = sum(((a - total_x).exp() * (a - b) for a, b in zip(x, y, strict=True)), arb(0))
+    mean = total((a - total_x).exp() * (a - b) for a, b in zip(x, y, strict=True))
     return (mean - total_x + total_y).max(arb(0))
 
 
-def _within(differences: Sequence[arb], tolerances: Sequence[arb], threshold: Fraction) -> Enclosed:
+def _within(differences: Sequence[Ball], tolerances: Sequence[Ball], threshold: Fraction) -> Enclosed:
     """Positions whose losses differ by at most a threshold."""
     limit, delta = ball(threshold), ball(RELATIVE)
     parts = [(abs(d), ball(ABSOLUTE) + 2 * c) for d, c in zip(differences, tolerances[: len(differences)], strict=True)]
@@ -94,7 +91,7 @@ def _within(differences: Sequence[arb], tolerances: Sequence[arb], threshold: Fr
     )
 
 
-def _position(x: Sequence[arb], y: Sequence[arb], same: bool) -> _Position:
+def _position(x: Sequence[Ball], y: Sequence[Ball], same: bool) -> _Position:
     size = largest_ball(abs(v) for v in x)
     if not same:
         size = size.max(largest_ball(abs(v) for v in y))
@@ -114,7 +111,7 @@ def _position(x: Sequence[arb], y: Sequence[arb], same: bool) -> _Position:
     return _Position(difference, tolerance, (sure, exact, maybe), decided)
 
 
-def _near_top(logits: Sequence[arb], top: arb, distance: arb) -> tuple[set[int], set[int]]:
+def _near_top(logits: Sequence[Ball], top: Ball, distance: Ball) -> tuple[set[int], set[int]]:
     """The tokens that may lie within a distance of the largest logit, and those that certainly do."""
     level = top - distance
     near = {v for v, one in enumerate(logits) if not one < level}
@@ -128,7 +125,7 @@ def _alike(first: set[int], second: set[int]) -> Truth:
     return True if len(first) == len(second) == 1 else None
 
 
-def _margin(logits: Sequence[arb], top: arb) -> arb:
+def _margin(logits: Sequence[Ball], top: Ball) -> Ball:
     """The largest logit less the second largest."""
     near = _near_top(logits, top, arb(0))[0]
     if len(near) == 1:
@@ -136,4 +133,3 @@ def _margin(logits: Sequence[arb], top: arb) -> arb:
         return logits[best] - largest_ball(v for token, v in enumerate(logits) if token != best)
     ends = sorted((logits[v].lower() for v in near), reverse=True)
     return hull(arb(0), top - ends[1])
-

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
-from flint import arb, arb_mat
 
 from blockcert.program import Integer, LinearMap, LowRank, Rows, Sparse, TensorRef
+from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb, arb_mat
 from blockcert_verifier.evaluate.weights import Host, WeightStore, dense_matrix, integer_matrix, sparse_parts
 
-__all__ = ["Balls", "Maps", "vector"]
+__all__ = ["Maps", "vector"]
 
-Balls: TypeAlias = list[list[arb]]
-"""Tokens by channels."""
 Matrix: TypeAlias = Any
 _MOST_ENTRIES = 1 << 21
 """Entries of one matrix of balls; larger maps are applied in slices of their outputs, and not kept."""
 _EXACT = 1 << 53
 
 
-def vector(store: WeightStore, reference: TensorRef) -> list[arb]:
+def vector(store: WeightStore, reference: TensorRef) -> list[Ball]:
     """A stored vector, exactly."""
     return [arb(value) for value in store.floats(reference, (None,)).astype(np.float64).tolist()]
 
@@ -107,4 +106,4 @@ def _ball_matrix(rows: Host | Balls) -> Matrix:
 def _product(x: Balls, slices: list[Matrix]) -> Balls:
     left = arb_mat(x)
     parts = [(left * one).tolist() for one in slices]
-    return parts[0] if len(parts) == 1 else [sum(rows, []) for rows in zip(*parts, strict=True)]
+    return parts[0] if len(parts) == 1 else [list(chain(*rows)) for rows in zip(*parts, strict=True)]

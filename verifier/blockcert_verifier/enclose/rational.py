@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 
-from flint import arb
-
+from blockcert_verifier.enclose.arithmetic import Ball, arb
 from blockcert_verifier.enclose.interval import Interval, Truth
 
 __all__ = ["at_most", "both", "either", "hull", "interval", "largest_ball", "more_than", "root"]
@@ -15,7 +14,7 @@ _MOST_BITS = 4096
 """Beyond 2^4096 an end is not known to be finite; below 2^-4096 it is moved outward to 0 or 2^-4096."""
 
 
-def interval(x: arb) -> Interval:
+def interval(x: Ball) -> Interval:
     """The interval that a ball is: its ends exactly, or moved outward where they are out of all proportion."""
     if not x.is_finite():
         return Interval(None, None)
@@ -34,20 +33,20 @@ def interval(x: arb) -> Interval:
     return Interval(parts[0] - parts[1] - slack, parts[0] + parts[1] + slack)
 
 
-def _size(x: arb) -> int:
+def _size(x: Ball) -> int:
     """The ``e`` with ``2^(e-1) <= |x| < 2^e``; 0 for 0."""
     mantissa, exponent = x.man_exp()
     return int(mantissa).bit_length() + int(exponent) if mantissa else 0
 
 
-def _exact(x: arb) -> Fraction:
+def _exact(x: Ball) -> Fraction:
     mantissa, exponent = (int(part) for part in x.man_exp())
     return Fraction(mantissa << exponent) if exponent >= 0 else Fraction(mantissa, 1 << -exponent)
 
 
-def largest_ball(values: Iterable[arb]) -> arb:
+def largest_ball(values: Iterable[Ball]) -> Ball:
     """A ball that holds the largest of the numbers in some balls; at least one."""
-    found: arb | None = None
+    found: Ball | None = None
     for value in values:
         found = value if found is None else found.max(value)
     if found is None:
@@ -55,24 +54,24 @@ def largest_ball(values: Iterable[arb]) -> arb:
     return found
 
 
-def hull(low: arb, high: arb) -> arb:
+def hull(low: Ball, high: Ball) -> Ball:
     """A ball that holds every number from one in ``low`` to one in ``high``."""
     return low.union(high)
 
 
-def root(x: arb) -> arb:
+def root(x: Ball) -> Ball:
     """The square root of a number that is not negative, given a ball that may reach below 0."""
     if x > 0 or not x.is_finite():
         return x.sqrt()
     return arb(0) if x.is_zero() else arb(0).union(x.upper().max(arb(0)).sqrt())
 
 
-def at_most(left: arb, right: arb) -> Truth:
+def at_most(left: Ball, right: Ball) -> Truth:
     """Whether ``left <= right``."""
     return True if left <= right else False if left > right else None
 
 
-def more_than(left: arb, right: arb) -> Truth:
+def more_than(left: Ball, right: Ball) -> Truth:
     """Whether ``left > right``."""
     return True if left > right else False if left <= right else None
 

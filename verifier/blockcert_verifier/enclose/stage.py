@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from flint import arb
 
 from blockcert.errors import Refusal
 from blockcert.program import (
@@ -25,6 +24,7 @@ from blockcert.program import (
     Step,
     Take,
 )
+from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb
 from blockcert_verifier.enclose.balls import (
     activation,
     attend,
@@ -35,7 +35,7 @@ from blockcert_verifier.enclose.balls import (
     rotate,
     soft_cap,
 )
-from blockcert_verifier.enclose.maps import Balls, Maps, vector
+from blockcert_verifier.enclose.maps import Maps, vector
 from blockcert_verifier.evaluate.weights import WeightStore
 
 __all__ = ["run_stage"]
@@ -129,12 +129,11 @@ def _table(rows: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Balls:
     return [[arb(v) for v in row] for row in rows.astype(np.float64).tolist()]
 
 
-def _each(x: Balls, function: Callable[[arb], arb]) -> Balls:
+def _each(x: Balls, function: Callable[[Ball], Ball]) -> Balls:
     return [[function(v) for v in row] for row in x]
 
 
-def _together(left: Balls, right: Balls, function: Callable[[arb, arb], arb]) -> Balls:
+def _together(left: Balls, right: Balls, function: Callable[[Ball, Ball], Ball]) -> Balls:
     return [
-        [function(a, b) for a, b in zip(first, second, strict=True)]
-        for first, second in zip(left, right, strict=True)
+        [function(a, b) for a, b in zip(first, second, strict=True)] for first, second in zip(left, right, strict=True)
     ]

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from flint import arb, ctx
 from msgspec import Struct
 
+from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb, ctx, total
 from blockcert_verifier.enclose.balls import ball
 from blockcert_verifier.enclose.cells import ABSOLUTE, norms, ratio_counts, ratios
 from blockcert_verifier.enclose.interval import Enclosed
 from blockcert_verifier.enclose.logits import logit_cells
-from blockcert_verifier.enclose.maps import Balls, Maps
+from blockcert_verifier.enclose.maps import Maps
 from blockcert_verifier.enclose.rational import root
 from blockcert_verifier.enclose.stage import run_stage
 from blockcert_verifier.measure.engine import Pair
@@ -69,11 +69,11 @@ def enclose_row(
         return row.cells
 
 
-def _norms(x: Balls) -> list[arb]:
-    return [root(sum((v * v for v in row), arb(0))) for row in x]
+def _norms(x: Balls) -> list[Ball]:
+    return [root(total(v * v for v in row)) for row in x]
 
 
-def _distances(x: Balls, y: Balls) -> list[arb]:
+def _distances(x: Balls, y: Balls) -> list[Ball]:
     return _norms([[a - b for a, b in zip(first, second, strict=True)] for first, second in zip(x, y, strict=True)])
 
 
@@ -85,7 +85,7 @@ class _Row:
         self._last = len(pair.same) - 1
         self._x: Balls = []
         self._y: Balls | None = None  # None while every stage so far is one program
-        self._scale = [arb(0)] * len(tokens)
+        self._scale: list[Ball] = [arb(0)] * len(tokens)
         self.cells: dict[Place, Enclosed] = {}
 
     def advance(self, index: int) -> None:
@@ -121,7 +121,7 @@ class _Row:
                 for number, cell in enumerate(cells):
                     self.cells[Place(column, None, number if column == "loss_within" else None)] = cell
 
-    def _stage(self, index: int, error: list[arb] | None, size: list[arb], tau: list[arb], before: Balls) -> None:
+    def _stage(self, index: int, error: list[Ball] | None, size: list[Ball], tau: list[Ball], before: Balls) -> None:
         """The cells of the stage at the reference's own input; ``error`` is None where both sides are one program."""
         cells, zero = self.cells, Enclosed.exactly(0)
         block = 1 <= index < self._last
@@ -139,14 +139,14 @@ class _Row:
         for number, threshold in enumerate(self._thresholds.relative):
             cells[Place("covered", index, number)] = ratio_counts(error, size, tau, threshold)
 
-    def _drift(self, index: int, drift: list[arb] | None, size: list[arb], tau: list[arb]) -> None:
+    def _drift(self, index: int, drift: list[Ball] | None, size: list[Ball], tau: list[Ball]) -> None:
         """The cells of the stitched trajectory; ``drift`` is None while every stage so far is one program."""
         zero = Enclosed.exactly(0)
         self.cells[Place("drift", index)] = zero if drift is None else norms(drift, tau)
         self.cells[Place("relative_drift", index)] = zero if drift is None else ratios(drift, size, tau)
 
 
-def _median(size: list[arb], tau: list[arb]) -> Enclosed:
+def _median(size: list[Ball], tau: list[Ball]) -> Enclosed:
     """The lower median of the norms: that of all lower ends to that of all upper ends."""
     middle = (len(size) - 1) // 2
     low, high = (sorted(ends)[middle] for ends in ([s.lower() for s in size], [s.upper() for s in size]))
