@@ -58,6 +58,7 @@ def test_the_report_fits_its_schema_and_shows_the_proof(made: Made) -> None:
     assert [error.message for error in errors] == []
     text = render(report)
     assert "2 of 2 rows proven, out of 6" in text
+    assert "the same, proven     listed-prompts  enclosure    2 of 6 rows" in text
     assert all(len(line) <= 80 for line in text.splitlines())
     assert report.ladder[-1].climbed == "partly"
 

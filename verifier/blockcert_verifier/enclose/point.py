@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from decimal import Context, Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -205,12 +206,12 @@ class PointStage:
             for i, h in enumerate(weighing):
                 parts[h] = Ball(found.mid[:, i], m.radius(found)[:, i])
         for h, pattern in enumerate(step.patterns):
-            own = m.select(v, lambda a, g=h // groups: a[:, g])
+            own = m.select(v, partial(_one, h // groups))
             match pattern:
                 case OffsetPattern():
-                    parts[h] = m.select(own, lambda a, back=pattern.back: _moved(xp, a, back))
+                    parts[h] = m.select(own, partial(_moved, xp, pattern.back))
                 case SinkPattern():
-                    parts[h] = m.select(own, lambda a: _moved(xp, a, length))
+                    parts[h] = m.select(own, partial(_moved, xp, length))
                 case MeanPattern():
                     parts[h] = m.exactly(xp.broadcast_to(means[h], (prompts, length, size)))
                 case _:
@@ -234,7 +235,11 @@ class PointStage:
         return m.divide(m.matmul(raised, v), m.total(raised))
 
 
-def _moved(xp: Any, x: Array, back: int) -> Array:
+def _one(head: int, x: Array) -> Array:
+    return x[:, head]
+
+
+def _moved(xp: Any, back: int, x: Array) -> Array:
     """``x[max(0, t - back)]`` at every position ``t``; x is B x T x size."""
     prompts, length, size = x.shape
     first = xp.broadcast_to(x[:, :1], (prompts, min(back, length), size))
@@ -242,7 +247,7 @@ def _moved(xp: Any, x: Array, back: int) -> Array:
 
 
 def distances(math_: BallMath, first: Ball, second: Ball) -> Norms:
-    """``||first_t - second_t||`` for every token, B x T, between two float64 numbers; infinite where it is not known."""
+    """``||first_t - second_t||`` for every token, B x T, between two float64 numbers; infinite where not known."""
     xp = math_.xp
     with np.errstate(all="ignore"):
         difference = math_.subtract(first, second)

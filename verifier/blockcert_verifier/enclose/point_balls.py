@@ -6,7 +6,8 @@ stands in ``spec/14-enclosures.md``.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from blockcert_verifier.evaluate.backend import Array, Backend
 
@@ -157,7 +158,7 @@ class BallMath:
         return Ball(mid, self.up(self.radius(a) + ULP16 * self.xp.abs(mid)))
 
     def activate(self, a: Ball, mid: Array, function: str) -> Ball:
-        """An activation whose midpoints were computed: slopes of at most 1.1 (silu) and 1.2 (both gelus), and rounding."""
+        """An activation whose midpoints were computed: slopes of at most 1.1 (silu) and 1.2 (gelus), and rounding."""
         xp = self.xp
         match function:
             case "relu":
@@ -167,6 +168,6 @@ class BallMath:
             case _:
                 return Ball(mid, self.up(1.2 * self.radius(a) + 2 * ULP16 * xp.abs(a.mid)))
 
-    def select(self, a: Ball, change: Any) -> Ball:
+    def select(self, a: Ball, change: Callable[[Array], Array]) -> Ball:
         """Entries moved about: the same change of midpoints and radii."""
         return Ball(change(a.mid), None if a.rad is None else change(a.rad))
