@@ -8,7 +8,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import hashing, measuring, processes, red_team, statistics
+from tests.benchmarks import enclosing, hashing, measuring, processes, red_team, statistics
 from tests.benchmarks.materials import materials
 
 
@@ -18,7 +18,8 @@ def main() -> None:
     print(f"{today}, Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as scratch:
         found = materials(Path(scratch))
-        for lines in (processes.report(found), measuring.report(found), hashing.report(), statistics.report()):
+        timed = (processes.report(found), measuring.report(found), enclosing.report(found))
+        for lines in (*timed, hashing.report(), statistics.report()):
             print("\n" + "\n".join(lines))
     print("\n" + "\n".join(red_team.report()))
 

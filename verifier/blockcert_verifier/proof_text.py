@@ -37,7 +37,7 @@ def proof_lines(proof: Proof) -> list[str]:
     lines += wrap(f"{text}: exact real arithmetic, without a tolerance on any claim.", "  ", "  ")
     if not proof.claims:
         return lines
-    rows = [("", "largest of these", "stated", "")]
+    rows = [("", "these rows", "stated", "")]
     blocks = [one for one in proof.claims if one.column == "relative_error"]
     worst = max(blocks, key=_width, default=None)
     if worst is not None:

@@ -225,6 +225,7 @@ class Run:
             self._fidelity, findings = measuring.fidelity()
             self._add(findings)
         if self._prove:
+            self._begin(None)  # its seconds stand in the proof, and not beside the replay's
             self._proof, findings = measuring.prove(self._prove)
             self._add(findings)
         self._begin("fresh")
