@@ -173,14 +173,25 @@ def test_rotary_tables_are_rounded_once(case: str) -> None:
     assert isinstance(step, Rotary)
     from tests.support.exact_oracle import _frequency
 
-    cos, sin, radius = rotary_table(step, 5000)
+    cos, sin, radius = rotary_table(step, 1000)
     with mp.workdps(50):
-        for t in (0, 1, 77, 4999):
+        for t in (0, 1, 77, 999):
             for j in range(step.size // 2):
                 angle = t * _frequency(j, step)
                 factor = mpmath.mpf(1) if not case.startswith("yarn") else mpmath.mpf(step.scaling.attention_factor)  # type: ignore[union-attr]
                 assert abs(factor * mpmath.cos(angle) - cos[t, j]) <= radius / 2
                 assert abs(factor * mpmath.sin(angle) - sin[t, j]) <= radius / 2
+
+
+def test_rotary_tables_of_frequencies_that_no_model_has_are_wider() -> None:
+    step = Rotary("out", "hidden", 6, 6, "0.00000000000000000000000000000000000001")
+    from tests.support.exact_oracle import _frequency
+
+    cos, _, radius = rotary_table(step, 1 << 12)
+    assert radius > 2.0**-52
+    with mp.workdps(150):
+        for j in range(3):
+            assert abs(mpmath.cos(4095 * _frequency(j, step)) - cos[4095, j]) <= radius
 
 
 def test_the_slopes_that_radii_rest_on() -> None:

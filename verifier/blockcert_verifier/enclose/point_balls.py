@@ -37,9 +37,11 @@ class BallMath:
         self.backend = backend
         self.xp = backend.xp
 
-    def up(self, radius: Array) -> Array:
-        """A computed radius, made at least the exact one."""
-        return radius * UPWARD + SLACK
+    def up(self, radius: Array, inner: int = 0) -> Array:
+        """A computed radius, made at least the exact one, in its place; ``inner`` numbers were summed for each."""
+        radius *= UPWARD * (1 + 4 * (inner + 4) * U)
+        radius += SLACK
+        return radius
 
     def radius(self, x: Ball) -> Array:
         """The radii as an array, zeros where they are none."""
@@ -105,15 +107,11 @@ class BallMath:
         gamma = self._gamma(a.mid.shape[-1])
         mid = xp.sum(a.mid, axis=-1, keepdims=True)
         rad = xp.sum(self.radius(a) + gamma * xp.abs(a.mid), axis=-1, keepdims=True)
-        return Ball(mid, self.up(rad * self._inflate(a.mid.shape[-1])))
+        return Ball(mid, self.up(rad, a.mid.shape[-1]))
 
     def _gamma(self, inner: int) -> float:
         """``gamma_(K+4)``, rounded up: room for weights that are products rounded once."""
         return (inner + 4) * U * (1 + 2.0**-20)
-
-    def _inflate(self, inner: int) -> float:
-        """What rounding takes at most from sums of so many numbers that are not negative."""
-        return 1 + 4 * (inner + 4) * U
 
     def weigh(self, a: Ball, weight: Array, absolute: Array) -> Ball:
         """``a W`` for a matrix of weights, in x out, and its magnitudes (:meth:`magnitudes`); each is exact, or rounded
@@ -122,7 +120,7 @@ class BallMath:
         inward = self._gamma(inner) * self.xp.abs(a.mid) + SLACK
         if a.rad is not None:
             inward = inward + a.rad * UPWARD
-        return Ball(a.mid @ weight, self.up((inward @ absolute) * self._inflate(inner)))
+        return Ball(a.mid @ weight, self.up(inward @ absolute, inner))
 
     def magnitudes(self, weight: Array) -> Array:
         """The absolute values of weights, and what the rounding of a product near underflow may have lost of them."""
@@ -144,7 +142,7 @@ class BallMath:
         left, right = self.xp.abs(a.mid), self.xp.abs(b.mid)
         first, second = self.radius(a), self.radius(b)
         rad = (left + first) @ (second + SLACK) + (first + self._gamma(inner) * left + SLACK) @ right
-        return Ball(a.mid @ b.mid, self.up(rad * self._inflate(inner)))
+        return Ball(a.mid @ b.mid, self.up(rad, inner))
 
     def exp(self, a: Ball) -> Ball:
         """``exp a``."""
