@@ -228,9 +228,9 @@ class PointStage:
             scores = self._capped(scores, step.cap)
         nothing = xp.zeros_like(scores.mid)
         largest = xp.max(xp.where(allowed, scores.mid, nothing - math.inf), axis=-1, keepdims=True)
-        # the same number from every score of a position; where none is looked at, any will do
-        shifted = m.subtract(Ball(xp.where(allowed, scores.mid, nothing + largest), scores.rad), m.exactly(largest))
-        raised = m.exp(shifted)
+        # the same number from every score of a position, so that no exponent is above 0; elsewhere any will do
+        shifted = m.subtract(scores, m.exactly(largest))
+        raised = m.exp(Ball(xp.minimum(shifted.mid, nothing), shifted.rad))
         raised = Ball(xp.where(allowed, raised.mid, nothing), xp.where(allowed, m.radius(raised), nothing))
         return m.divide(m.matmul(raised, v), m.total(raised))
 

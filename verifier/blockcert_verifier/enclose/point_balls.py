@@ -16,7 +16,7 @@ __all__ = ["SLACK", "ULP16", "Ball", "BallMath", "U"]
 U = 2.0**-53
 """Unit roundoff of float64 to nearest."""
 ULP16 = 2.0**-48
-"""Assumed of exp, expm1, tanh and erf: 16 ulp."""
+"""Assumed of exp, tanh and erf: 16 ulp."""
 SLACK = 2.0**-1000
 """More than underflow, gradual or flushed, loses in 2^20 operations."""
 UPWARD = 1 + 2.0**-40
@@ -145,10 +145,14 @@ class BallMath:
         return Ball(a.mid @ b.mid, self.up(rad, inner))
 
     def exp(self, a: Ball) -> Ball:
-        """``exp a``."""
-        mid = self.xp.exp(a.mid)
-        grown = (1 + 2 * ULP16) * self.xp.expm1(self.radius(a)) + 2 * ULP16
-        return Ball(mid, self.up((mid + SLACK) * grown))
+        """``exp a``; a radius is infinite where that of ``a`` exceeds 1, for ``expm1 r <= r + r^2`` up to there."""
+        xp = self.xp
+        mid, rad = xp.exp(a.mid), self.radius(a)
+        grown = rad * rad + rad
+        grown *= 1 + 2 * ULP16
+        grown += 2 * ULP16
+        grown *= mid + SLACK
+        return Ball(mid, self.up(xp.where(rad <= 1, grown, xp.full_like(grown, float("inf")))))
 
     def tanh(self, a: Ball) -> Ball:
         """``tanh a``; it moves no faster than its argument."""
