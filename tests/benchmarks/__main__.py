@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     against_hooks,
+    enclosing,
     gpu,
     hashing,
     measuring,
@@ -42,6 +43,7 @@ def main() -> None:
             "processes": lambda: processes.report(found()),
             "measuring": lambda: measuring.report(found(), folder),
             "replaying": lambda: replaying.report(found(), folder),
+            "enclosing": lambda: enclosing.report(found()),
             "scaling": scaling.report,
             "memory": lambda: memory.report(folder),
             "hashing": hashing.report,

@@ -72,7 +72,7 @@ def test_without_the_reference_two_rungs_are_climbed_and_the_others_name_their_o
         f"--reference MODEL --replay {USUAL_ROWS}",
         "--reference MODEL --replay all",
         f"--reference MODEL --fresh {USUAL_ROWS} --corpus FILES",
-        "not in this version",
+        "--reference MODEL --prove 1",
     ]
     assert f"if {CERTIFICATION} of {CERTIFICATION} rows agree" in report.ladder[2].establishes
 

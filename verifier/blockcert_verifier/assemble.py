@@ -14,6 +14,7 @@ from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
+from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import (
     Audit,
     DepthRow,
@@ -47,6 +48,7 @@ class Seen(Struct, frozen=True):
     frame: FrameCheck | None
     fresh: tuple[Fresh, ...] = ()
     fidelity: FidelityCheck | None = None
+    proof: Proof | None = None
     depth: tuple[DepthRow, ...] | None = None
     asked: tuple[StepName, ...] = ()
     listed: bool = False
@@ -90,6 +92,7 @@ def assemble(
         frame=seen.frame,
         fresh=seen.fresh,
         fidelity=seen.fidelity,
+        proof=seen.proof,
         depth=seen.depth,
         ladder=ladder(
             seen.findings,
@@ -98,6 +101,7 @@ def assemble(
             seconds=seen.seconds,
             row_seconds=seen.row_seconds,
             fresh=seen.fresh,
+            proof=seen.proof,
         ),
         digests=digests,
         unchecked=(*(_TIME_GIVEN if time_given else ()), *(_unchecked(seen, digests) if verdict != "rejected" else ())),
@@ -131,7 +135,7 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
         return f"REJECTED: {wrong.place}: {wrong.message} [{wrong.code}]."
     by = " and ".join(signer.name for signer in seen.signers)
     if verdict == "accepted":
-        return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}{_fresh(seen)}."
+        return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}{_fresh(seen)}{_proven(seen)}."
     if step_status(seen.findings, "recompute") == "passed" and seen.audit is None and "replay" in trust.require:
         return "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
     open_ = next((finding for finding in seen.findings if finding.status == "inconclusive"), None)
@@ -177,6 +181,13 @@ def _fresh(seen: Seen) -> str:
         return "; but fresh prompts do not agree with the listed ones"
     rows = next((one.rows for one in seen.fresh if one.population == "frame"), 0)
     return f"; {rows} fresh prompts agree within chance" if status == "passed" else ""
+
+
+def _proven(seen: Seen) -> str:
+    proof = seen.proof
+    if proof is None or not proof.confirmed:
+        return ""
+    return f"; what is claimed is proven on {proof.confirmed} row{'s' * (proof.confirmed != 1)}"
 
 
 def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:

@@ -56,6 +56,9 @@ def verify(
     transformers: Annotated[
         bool, typer.Option("--transformers", help="Compare the reference program with transformers on replayed rows.")
     ] = False,
+    prove: Annotated[
+        str | None, typer.Option("--prove", metavar="N", help="Prove N rows: enclose them in exact arithmetic.")
+    ] = None,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
     confidence: Annotated[
         str, typer.Option("--confidence", metavar="P", help="Of the bound on rows that are false after all.")
@@ -123,6 +126,7 @@ def verify(
         fresh=0 if fresh is None else _whole("usage.fresh", "--fresh", fresh),
         own=own or (),
         transformers=transformers,
+        prove=0 if prove is None else _whole("usage.prove", "--prove", prove),
         replay=_rows(replay),
         confidence=confidence,
         until=None if until is None else _whole("usage.until", "--until", until),

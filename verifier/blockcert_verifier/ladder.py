@@ -14,6 +14,7 @@ from blockcert.numbers import exact, parse_decimal, round_up
 from blockcert.statistics import audit_bound
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.layout import percent
+from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import Audit, Rung, RungName
 
 __all__ = ["USUAL_ROWS", "ladder"]
@@ -32,11 +33,13 @@ def ladder(
     seconds: Mapping[StepName, float],
     row_seconds: float | None,
     fresh: Sequence[Fresh] = (),
+    proof: Proof | None = None,
 ) -> tuple[Rung, ...]:
     """The six rungs in their order; none reads as climbed whose step did not pass.
 
     ``rows`` is the number of evidence rows, None where the statement could not be read. ``seconds`` is what each step
-    took in this run, ``row_seconds`` what one row takes on this machine; ``fresh`` what was measured on fresh ones.
+    took in this run, ``row_seconds`` what one row takes on this machine; ``fresh`` what was measured on fresh ones,
+    ``proof`` what was enclosed.
     """
     seen = list(findings)
     clock = _Clock(seconds, row_seconds)
@@ -47,7 +50,7 @@ def ladder(
         _replay(replayed, audit, rows, clock),
         _all_rows(replayed, audit, rows, clock),
         _fresh(step_status(seen, "fresh"), fresh, audit, clock),
-        _rung("proof", "what holds of the two exact programs, without any tolerance", "no", "not in this version"),
+        _proof(replayed, proof, audit, rows),
     )
 
 
@@ -168,3 +171,18 @@ def _fresh(status: Status | None, fresh: Sequence[Fresh], audit: Audit | None, c
     done = climbed == "yes" or status == "failed"
     price = clock.would_take(USUAL_ROWS)
     return _rung("fresh-prompts", establishes, climbed, None if done else how, clock.took("fresh"), price)
+
+
+def _proof(status: Status | None, proof: Proof | None, audit: Audit | None, rows: int | None) -> Rung:
+    establishes = "what holds of the two exact programs, without any tolerance"
+    if proof is None or status == "failed" or not proof.confirmed:
+        given = "" if audit is not None else "--reference MODEL "
+        how = "the findings say what was left open" if proof is not None else f"{given}--prove 1"
+        return _rung("proof", establishes, "no", None if status == "failed" else how)
+    each = parse_decimal(proof.seconds) / len(proof.drawn)
+    establishes = f"on {proof.confirmed} of {proof.rows} rows what is claimed holds of the two exact programs"
+    if proof.confirmed == proof.rows and status == "passed":
+        return _rung("proof", establishes, "yes", None, proof.seconds)
+    how = "the findings say what was left open" if proof.confirmed < len(proof.drawn) else "--prove N, with a larger N"
+    price = f"all {rows} rows would take about {round_up(each * proof.rows, digits=2, places=3)} s"
+    return _rung("proof", establishes, "partly", f"{how}; {price}", proof.seconds)

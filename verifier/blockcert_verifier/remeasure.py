@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from blockcert.bundle import Bundle
 from blockcert.errors import Refusal
@@ -24,6 +25,7 @@ from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.choices import Measuring
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.locate import Located
+from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import Audit, FidelityCheck
 from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
 from blockcert_verifier.steps.outcome import from_refusal, inconclusive, skipped
@@ -64,6 +66,18 @@ class Opened(Struct, frozen=True):
             for file in program.files
         }
 
+    def inputs(self, located: Located) -> ReplayInputs:
+        """What rows are measured and enclosed from."""
+        return ReplayInputs(
+            statement=self.statement,
+            certificate=self.certificate,
+            reference=self.programs[0],
+            surrogate=self.programs[1],
+            table=self.table,
+            tokens=self.listed.certification(),
+            weights=self.weights(located),
+        )
+
 
 class Remeasuring:
     """The measuring of one verification: one seed, one deadline.
@@ -101,15 +115,7 @@ class Remeasuring:
             return None, [skipped("replay", "replay.not_run", "evidence.safetensors", f"{why}; nothing was re-run")]
         from blockcert_verifier.steps.replay import replay
 
-        inputs = ReplayInputs(
-            statement=opened.statement,
-            certificate=opened.certificate,
-            reference=opened.programs[0],
-            surrogate=opened.programs[1],
-            table=opened.table,
-            tokens=opened.listed.certification(),
-            weights=opened.weights(opened.located),
-        )
+        inputs = opened.inputs(opened.located)
         plan = choice.plan(asked, self._seed, self._enough, self._deadline)
         try:
             self._audit, findings = replay(inputs, plan, lambda done, total: self._progress("replay", done, total))
@@ -132,6 +138,27 @@ class Remeasuring:
         sampled = [list(tokens[row]) for row in audit.drawn[: fidelity.MOST_ROWS]]
         weights = opened.weights(opened.located)
         return fidelity.fidelity(opened.statement, opened.programs[0], weights, opened.located, sampled)
+
+    def prove(self, rows: int) -> tuple[Proof | None, list[Finding]]:
+        """Enclosures of as many rows, the first of those that the replay's seed draws."""
+        opened = self._opened
+        if opened.located is None or self._audit is None:
+            # what is proven goes beyond a replay, and does not stand in for one that a policy requires
+            why = opened.missing if opened.located is None else "no rows were replayed"
+            sentence = f"{why}; nothing was proven"
+            return None, [skipped("replay", "proof.not_run", "evidence.safetensors", sentence)]
+        if self._audit.ending == "interrupted":
+            sentence = "the replay was interrupted; nothing was proven"
+            return None, [inconclusive("replay", "proof.partial", "evidence.safetensors", sentence)]
+        from blockcert_verifier.steps.proof import prove
+
+        # a replay that was resumed goes on with the seed that it began with
+        seed, repeatable = bytes.fromhex(self._audit.seed), self._audit.repeatable
+        plan = replace(self._choice.plan(rows, seed, None, self._deadline), repeatable=repeatable)
+        try:
+            return prove(opened.inputs(opened.located), plan, lambda done, total: self._progress("replay", done, total))
+        except Refusal as refusal:
+            return None, [from_refusal("replay", refusal)]
 
     def fresh(self, wanted: Wanted, windows: Population | None) -> tuple[tuple[Fresh, ...], list[Finding]]:
         """What both programs do on prompts that nobody listed, and its findings."""

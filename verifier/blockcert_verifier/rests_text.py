@@ -14,6 +14,9 @@ def rests_lines(report: Report, certificate: Certificate) -> list[str]:
     claims, audit = certificate.claims, report.audit
     end, population = claims.end_to_end, claims.population
     rows = [("errors, drift, loss", end.scope, end.basis, _replayed(audit))]
+    if report.proof is not None and report.proof.confirmed:
+        proven = f"{report.proof.confirmed} of {report.proof.rows} rows, without tolerance"
+        rows.append(("the same, proven", end.scope, report.proof.basis, proven))
     for bound in claims.composition:
         said = "VACUOUS; " if bound.vacuous else ""
         ground = "an estimate, no guarantee" if bound.basis == "estimate" else "composed from the above"

@@ -47,6 +47,7 @@ from blockcert_verifier.depth import depth
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.limits import Limits, Watch, as_own, check_bytes, check_depth, check_memory
 from blockcert_verifier.locate import Located, locate
+from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.published import Published
 from blockcert_verifier.remeasure import Opened, Remeasuring
 from blockcert_verifier.report import Audit, DepthRow, FidelityCheck, FrameCheck, Signer
@@ -101,6 +102,7 @@ class Run:
         own: tuple[Path, ...],
         fresh: int,
         transformers: bool,
+        prove: int,
         measuring: Measuring,
         limits: Limits,
         digest: Callable[[Source, Callable[[int], None]], FileDigests],
@@ -117,11 +119,13 @@ class Run:
         self._signers: tuple[Signer, ...] = ()
         self._statement: Statement | None = None
         self._audit: Audit | None = None
-        self._published, self._transformers = published, transformers
+        self._published, self._transformers, self._prove = published, transformers, prove
+        self._proof: Proof | None = None
         self._fidelity: FidelityCheck | None = None
         self._wanted = Wanted(fresh, own, corpus.tokenizer)
         # own texts alone are not the step's to pass: they are another population
-        self._asked: tuple[StepName, ...] = ("fresh",) if fresh and (corpus.files or not own) else ()
+        drawn = bool(fresh) and (bool(corpus.files) or not own)
+        self._asked: tuple[StepName, ...] = (*(("replay",) if prove else ()), *(("fresh",) if drawn else ()))
         self._located: Located | None = None
         self._fresh: tuple[Fresh, ...] = ()
         self._frame: FrameCheck | None = None
@@ -159,6 +163,7 @@ class Run:
             frame=self._frame,
             fresh=self._fresh,
             fidelity=self._fidelity,
+            proof=self._proof,
             depth=self._depth,
             asked=self._asked,
             listed=self._said.list is not None,
@@ -264,6 +269,10 @@ class Run:
         self._add(findings)
         if self._transformers:
             self._fidelity, findings = measuring.fidelity()
+            self._add(findings)
+        if self._prove:
+            self._begin(None)  # its seconds stand in the proof, and not beside the replay's
+            self._proof, findings = measuring.prove(self._prove)
             self._add(findings)
         self._begin("fresh")
         self._fresh, findings = measuring.fresh(self._wanted, self._windows)

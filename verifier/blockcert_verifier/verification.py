@@ -37,6 +37,7 @@ def verify(
     fresh: int = 0,
     own: Sequence[Path | str] = (),
     transformers: bool = False,
+    prove: int = 0,
     replay: int | Literal["all"] = 16,
     confidence: str = "0.99",
     until: int | None = None,
@@ -73,6 +74,8 @@ def verify(
             also how many of their windows.
         own: text files of the caller's own, a population of their own, measured beside the certificate's.
         transformers: compare the reference program with the package `transformers` on some of the replayed rows.
+        prove: how many rows to enclose in exact arithmetic, the first that the seed draws; needs `reference` and
+            the package `python-flint` (`blockcert[prove]`).
         replay: how many rows to measure again, or `all`.
         confidence: of the audit bound, a decimal string between 0 and 1.
         until: replay as many rows as leave fewer than so many false ones possible, and end at the first refutation;
@@ -100,13 +103,18 @@ def verify(
         ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
     """
     now = datetime.now(UTC) if at is None else at
-    if now.tzinfo is None or (seed is not None and len(seed) != 32) or (replay != "all" and replay < 0) or fresh < 0:
+    fewest = min(fresh, prove, 0 if replay == "all" else replay)
+    if now.tzinfo is None or (seed is not None and len(seed) != 32) or fewest < 0:
         raise ValueError("the time must be aware, the seed 32 bytes long, and the number of rows not negative")
     trust = policy if isinstance(policy, TrustPolicy) else read_policy(policy)
     if transformers:
         from blockcert_verifier.fidelity import require_transformers
 
         require_transformers()  # a missing package is said before any work
+    if prove:
+        from blockcert_verifier.enclose.install import require_flint
+
+        require_flint()
     run = Run(
         trust=trust,
         now=now,
@@ -116,6 +124,7 @@ def verify(
         own=tuple(_text(path) for path in own),
         fresh=fresh,
         transformers=transformers,
+        prove=prove,
         measuring=Measuring(
             rows=replay,
             beta=beta(confidence),

@@ -140,6 +140,21 @@ class LoadedStage:
                 return ()
 
     @property
+    def length(self) -> int:
+        """Tokens per prompt."""
+        return self._length
+
+    @property
+    def stage(self) -> Stage:
+        """The steps."""
+        return self._stage
+
+    @property
+    def loaded(self) -> tuple[tuple[Step, tuple[Array | None, ...]], ...]:
+        """Each step with its weights in working precision; the matrices of a linear map are ``in x out``."""
+        return tuple(zip(self._stage.steps, self._loaded, strict=True))
+
+    @property
     def footprint(self) -> int:
         """Elements of the largest value that one prompt makes here, attention scores included."""
         length, most = self._length, 1

@@ -13,7 +13,7 @@ from blockcert.file_range import Source, mapped, opened
 from blockcert.program import Dense, Integer, LinearMap, LowRank, Rows, Sparse, TensorRef
 from blockcert.safetensors_file import TensorInfo, read_header
 
-__all__ = ["Host", "WeightStore", "dense_matrix", "integer_matrix"]
+__all__ = ["Host", "WeightStore", "dense_matrix", "integer_matrix", "sparse_parts"]
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
@@ -177,7 +177,8 @@ def integer_matrix(store: WeightStore, linear: Integer) -> tuple[Host, Host]:
     return values, scale[:, channel]
 
 
-def _sparse_matrix(store: WeightStore, linear: Sparse) -> Host:
+def sparse_parts(store: WeightStore, linear: Sparse) -> tuple[Host, Host | None]:
+    """A sparse map's values as a matrix, ``out x in``, exact in float64, and the scale of its rows if it has one."""
     out, width = linear.shape
     place = f"{linear.values.file}: {linear.values.tensor}"
     if linear.scale is None:
@@ -198,11 +199,9 @@ def _sparse_matrix(store: WeightStore, linear: Sparse) -> Host:
     flat = rows * width + columns
     if (np.diff(flat) <= 0).any():
         raise Refusal("tensor.sparse", place, "column indices are not strictly increasing within a row")
-    if linear.scale is not None:
-        values = values * store.floats(linear.scale, (out,)).astype(np.float64)[rows]
     matrix = np.zeros((out, width))
     matrix.reshape(-1)[flat] = values
-    return matrix
+    return matrix, None if linear.scale is None else store.floats(linear.scale, (out,)).astype(np.float64)
 
 
 def dense_matrix(store: WeightStore, linear: LinearMap) -> Host:
@@ -214,7 +213,10 @@ def dense_matrix(store: WeightStore, linear: LinearMap) -> Host:
             values, scale = integer_matrix(store, linear)
             return values * scale
         case Sparse():
-            return _sparse_matrix(store, linear)
+            matrix, row_scale = sparse_parts(store, linear)
+            if row_scale is not None:
+                matrix *= row_scale[:, None]
+            return matrix
         case LowRank():
             left = store.floats(linear.left, (None, None)).astype(np.float64)
             return left @ store.floats(linear.right, (left.shape[1], None)).astype(np.float64)

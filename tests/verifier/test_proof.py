@@ -1,0 +1,195 @@
+"""Proof of sampled rows inside a verification: what it adds, what it refuses to add, and how it ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry
+
+from blockcert.errors import Refusal
+from blockcert.findings import Finding
+from blockcert_verifier import Report, render, to_json, verify
+from tests.support.bundles import CERTIFICATION, NOW, Made, make_bundle, restate, rewrite_column
+from tests.support.lies import EVIDENCE, lower_rows
+
+pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "report.schema.json"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+def run(made: Made, **options: Any) -> Report:
+    return verify(made.bundle, made.policy, **{"reference": made.model, "at": NOW, "replay": 3, "prove": 2, **options})
+
+
+def of(report: Report, code: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.code == code]
+
+
+def test_proven_rows_are_the_first_that_were_drawn(made: Made) -> None:
+    report = run(made)
+    proof, audit = report.proof, report.audit
+    assert report.verdict == "accepted"
+    assert report.sentence.endswith("; what is claimed is proven on 2 rows.")
+    assert proof is not None
+    assert audit is not None
+    assert (proof.drawn, proof.seed, proof.repeatable) == (audit.drawn[:2], audit.seed, False)
+    assert (proof.rows, proof.asked, proof.confirmed, proof.ending) == (CERTIFICATION, 2, 2, None)
+    assert (proof.cells.refuted, proof.cells.inconclusive) == (0, 0)
+    assert proof.cells.confirmed == 2 * 42
+    assert [finding.status for finding in of(report, "proof.rows")] == ["passed"]
+
+
+def test_the_report_fits_its_schema_and_shows_the_proof(made: Made) -> None:
+    report = run(made)
+    schema = json.loads(SCHEMA.read_bytes())
+    errors = Draft202012Validator(schema, registry=Registry()).iter_errors(json.loads(to_json(report)))
+    assert [error.message for error in errors] == []
+    text = render(report)
+    assert "2 of 2 rows proven, out of 6" in text
+    assert "the same, proven     listed-prompts  enclosure    2 of 6 rows" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert report.ladder[-1].climbed == "partly"
+
+
+def test_what_is_exact_lies_below_what_is_stated(made: Made) -> None:
+    proof = run(made, prove=CERTIFICATION, replay="all").proof
+    assert proof is not None
+    for claim in proof.claims:
+        assert claim.at_least is not None
+        assert claim.at_most is not None
+        assert float(claim.at_least) <= float(claim.at_most)
+        assert claim.verdict == "confirmed"
+        if claim.column == "error":
+            # of all rows, the certificate's bound is the largest, rounded up to 6 digits
+            assert float(claim.stated) * (1 - 2e-5) <= float(claim.at_most) <= float(claim.stated)
+
+
+def test_all_rows_climb_the_last_rung(made: Made) -> None:
+    assert [rung.climbed for rung in run(made, prove=99, replay="all").ladder][-1] == "yes"
+
+
+# --- what it does not stand in for ------------------------------------------------------------------------------
+
+
+def test_nothing_is_proven_without_the_model(made: Made) -> None:
+    report = verify(made.bundle, made.without_replay, at=NOW, prove=1)
+    assert [finding.status for finding in of(report, "proof.not_run")] == ["skipped"]
+    assert report.verdict == "indeterminate", "what was asked for did not run"
+    assert report.proof is None
+
+
+def test_a_proof_stands_in_for_no_replay(made: Made) -> None:
+    report = run(made, replay=0)
+    assert of(report, "proof.not_run")
+    assert report.verdict == "indeterminate"
+
+
+def test_without_the_package_it_says_what_to_install(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "blockcert_verifier.enclose.install.find_spec", lambda name: None if name == "flint" else found(name)
+    )
+    with pytest.raises(Refusal) as refused:
+        run(made)
+    assert refused.value.code == "install.prove"
+    assert "blockcert[prove]" in refused.value.sentence
+    assert run(made, prove=0).verdict == "accepted"
+
+
+# --- lies -------------------------------------------------------------------------------------------------------
+
+
+def test_a_lie_inside_the_tolerance_is_not_confirmed(tmp_path: Path) -> None:
+    """A replay of all rows agrees; a bound that exact values exceed stays open, and the verdict waits."""
+    made = make_bundle(tmp_path)
+
+    def shave(cells: Any) -> None:
+        # to just below the decimal under it, by at most 9e-7 of the cell
+        for index, value in np.ndenumerate(cells):
+            if value > 0:
+                cells[index] = value * (1 - 9e-7)
+
+    for column in ("error", "relative_error", "drift", "relative_drift"):
+        rewrite_column(made.bundle / EVIDENCE, column, shave)
+    restate(made)
+    assert run(made, replay="all", prove=0).verdict == "accepted"
+    report = run(made, replay="all", prove=CERTIFICATION)
+    assert report.verdict == "indeterminate"
+    open_ = of(report, "proof.cell.inconclusive")
+    assert open_
+    assert all("beyond the claimed" in finding.message for finding in open_)
+    assert report.ladder[-1].climbed == "partly"
+
+
+def test_a_cell_that_is_not_the_exact_one_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proven alone: a replay that a lie got past, here because it was switched off."""
+    made = make_bundle(tmp_path)
+    lower_rows(made, slice(None), factor=0.9)
+    honest = make_bundle(tmp_path / "honest")
+    audit = run(honest, prove=0).audit
+
+    def agree(*_: Any) -> tuple[Any, list[Finding]]:
+        return audit, [Finding("replay", "replay.rows", "passed", "here", "nothing was looked at")]
+
+    monkeypatch.setattr("blockcert_verifier.steps.replay.replay", agree)
+    report = run(made)
+    assert report.verdict == "rejected"
+    refuted = of(report, "proof.cell.refuted")
+    assert refuted
+    assert all(finding.status == "failed" and "the exact value lies between" in finding.message for finding in refuted)
+    assert report.proof is not None
+    assert len(report.proof.drawn) == 1, "one refuted row is enough"
+    assert report.proof.ending == "refuted"
+
+
+# --- endings ----------------------------------------------------------------------------------------------------
+
+
+def test_a_time_limit_leaves_the_verdict_waiting(made: Made) -> None:
+    ticks: Iterator[int] = iter(range(10**6))
+    # the clock moves at every look; the replay is done by then, and the proof is not
+    report = run(made, time_limit=25, clock=lambda: float(next(ticks)), prove=CERTIFICATION, replay=1)
+    assert [finding.status for finding in of(report, "proof.partial")] == ["inconclusive"]
+    assert report.verdict == "indeterminate"
+    assert report.proof is not None
+    assert report.proof.ending == "time-limit"
+
+
+def test_an_interruption_is_reported(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("blockcert_verifier.steps.proof.enclose_row", stop)
+    report = run(made, catch_interrupt=True)
+    assert of(report, "proof.partial")
+    assert report.verdict == "indeterminate"
+    with pytest.raises(KeyboardInterrupt):
+        run(made)
+
+
+def test_more_bits_are_taken_where_few_decide_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blockcert_verifier.steps.proof.first_bits", lambda _: 12)
+    proof = run(made, prove=1).proof
+    assert proof is not None
+    assert proof.confirmed == 1
+    assert proof.bits in (48, 96)
+
+
+def test_what_no_precision_decides_is_left_open(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blockcert_verifier.steps.proof.first_bits", lambda _: 12)
+    monkeypatch.setattr("blockcert_verifier.steps.proof.MOST_BITS", 20)
+    report = run(made)
+    assert report.verdict == "indeterminate"
+    assert "12 bits do not decide it" in of(report, "proof.cell.inconclusive")[0].message

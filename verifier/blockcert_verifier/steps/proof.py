@@ -1,0 +1,262 @@
+"""Proof: sampled rows are enclosed in exact arithmetic, and every recorded cell and claim is held against them.
+
+Normative text: ``spec/15-enclosures.md``. python-flint is imported when rows are enclosed, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+import numpy as np
+from msgspec import Struct
+
+from blockcert.draw import replay_rows
+from blockcert.errors import Refusal
+from blockcert.findings import Finding
+from blockcert.numbers import exact, parse_decimal, round_nearest, round_up
+from blockcert.same_program import same_stages
+from blockcert.statement import Claims
+from blockcert_verifier.enclose.interval import Enclosed, Interval, largest
+from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
+from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row, first_bits
+from blockcert_verifier.evaluate import Backend, WeightStore, logits
+from blockcert_verifier.measure import Pair
+from blockcert_verifier.proof_report import CellCounts, EnclosedClaim, Proof, ProofVerdict
+from blockcert_verifier.steps.outcome import capped, failed, inconclusive, passed
+from blockcert_verifier.steps.plan import Plan, Progress, ReplayInputs
+from blockcert_verifier.work import Stopped
+
+__all__ = ["MOST_BITS", "prove"]
+
+MOST_BITS = 4096
+"""The precision at which a cell that is still open is left inconclusive."""
+PLACE = "evidence.safetensors"
+_DIGITS = 12
+_Ending: TypeAlias = Literal["time-limit", "interrupted", "refuted"]
+
+
+class _Row(Struct, frozen=True):
+    """One row: what every cell exactly is, what is recorded, and the verdicts."""
+
+    row: int
+    bits: int
+    cells: Mapping[Place, Enclosed]
+    recorded: Mapping[Place, Fraction]
+    verdicts: Mapping[Place, Judgement]
+
+
+def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof | None, list[Finding]]:
+    """The enclosures of ``plan.asked`` rows, the first of the order in which the seed draws them, and the findings.
+
+    Rows are taken one after another, until one is refuted or the time is up.
+
+    Raises:
+        Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights.
+    """
+    begun = plan.clock()
+    rows, stages = inputs.table.shape.rows, inputs.table.shape.stages
+    order = replay_rows(inputs.certificate, plan.seed, rows, min(plan.asked, rows))
+    pair = Pair(
+        inputs.reference,
+        inputs.surrogate,
+        same_stages(inputs.reference, inputs.surrogate),
+        WeightStore(dict(inputs.weights)),
+    )
+    done: list[_Row] = []
+    ending: _Ending | None = None
+
+    def tick(stage: int) -> None:
+        progress(len(done) * stages + stage, len(order) * stages)
+        if plan.deadline is not None and plan.clock() >= plan.deadline:
+            raise Stopped("time-limit")
+
+    try:
+        for row in order:
+            if not done:
+                _evaluable(pair, inputs.tokens[row])
+            done.append(_enclose(inputs, pair, row, tick))
+            if any(one.verdict == "refuted" for one in done[-1].verdicts.values()):
+                ending = "refuted" if len(done) < len(order) else None
+                break
+    except Stopped as stopped:
+        ending = stopped.reason
+    except MemoryError:
+        findings = [inconclusive("replay", "proof.partial", PLACE, "it does not fit in this machine's memory")]
+        return None, findings
+    except KeyboardInterrupt:
+        if not plan.catch:
+            raise
+        ending = "interrupted"
+    progress(1, 1)
+    findings = capped(finding for row in done for finding in _findings(row, inputs))
+    if ending in ("time-limit", "interrupted"):
+        why = "the time limit was reached" if ending == "time-limit" else "it was interrupted"
+        sentence = f"{why} after {len(done)} of the {len(order)} rows that were to be proven"
+        findings.append(inconclusive("replay", "proof.partial", PLACE, sentence))
+    if not findings:
+        sentence = f"{len(done)} of {rows} rows are proven: what is claimed holds of the two exact programs there"
+        findings.append(passed("replay", "proof.rows", PLACE, sentence))
+    seconds = round_up(exact(max(0.0, plan.clock() - begun)), digits=3)
+    return _report(inputs, plan, order, done, ending, seconds), findings
+
+
+def _evaluable(pair: Pair, tokens: Sequence[int]) -> None:
+    """Refuse, before any ball is made, what the evaluator in float64 refuses: sizes, shapes, weights."""
+    one = np.array([tokens], dtype=np.int64)
+    for program in (pair.reference, pair.surrogate):
+        logits(program, pair.store, one, Backend())
+
+
+def _enclose(inputs: ReplayInputs, pair: Pair, row: int, tick: Callable[[int], None]) -> _Row:
+    """One row, at a precision that is raised while a cell is open (BC-ENC-04)."""
+    predicate = inputs.statement.predicate
+    thresholds = Thresholds(
+        tuple(map(parse_decimal, predicate.thresholds.relative)), tuple(map(parse_decimal, predicate.thresholds.loss))
+    )
+    bits = first_bits(inputs.table.shape.blocks)
+    while True:
+        cells = enclose_row(pair, inputs.tokens[row], thresholds, bits, tick)
+        recorded = {place: _recorded(inputs, place, row) for place in cells}
+        verdicts = {
+            place: judge(cell, recorded[place], column=place.column, claim=_claim(predicate.claims, place))
+            for place, cell in cells.items()
+        }
+        settled = any(one.verdict == "refuted" for one in verdicts.values())
+        if settled or 2 * bits > MOST_BITS or not any(one.open for one in verdicts.values()):
+            return _Row(row, bits, cells, recorded, verdicts)
+        bits *= 2
+
+
+def _recorded(inputs: ReplayInputs, place: Place, row: int) -> Fraction:
+    stage = None if place.stage is None else place.stage - (place.column == "relative_update_error")
+    index = [i for i in (stage, place.threshold) if i is not None]
+    return Fraction(inputs.table.at(place.column, *index)[row])
+
+
+def _claim(claims: Claims, place: Place) -> Fraction | None:
+    """The bound that a certificate states for the largest of a column, where it states one."""
+    end, stage = claims.end_to_end, place.stage
+    found: str | None = None
+    match place.column:
+        case "error" | "relative_error" | "relative_update_error" if stage is not None:
+            found = getattr(claims.stages[stage], place.column)
+        case "drift" | "relative_drift" if stage == len(claims.stages) - 2:
+            found = getattr(end, place.column)
+        case "logit_difference" | "kl_max":
+            found = getattr(end, place.column)
+        case _:
+            pass
+    return None if found is None else parse_decimal(found)
+
+
+def _name(place: Place, row: int) -> str:
+    stage = None if place.stage is None else place.stage - (place.column == "relative_update_error")
+    index = [i for i in (row, stage, place.threshold) if i is not None]
+    return f"{PLACE}: {place.column}[{', '.join(map(str, index))}]"
+
+
+def _findings(row: _Row, inputs: ReplayInputs) -> list[Finding]:
+    found: list[Finding] = []
+    for place, verdict in row.verdicts.items():
+        if verdict.verdict == "confirmed":
+            continue
+        low, high = _ends(row.cells[place].value)
+        recorded = float(row.recorded[place])
+        seen = f"the exact value lies between {low or 'minus infinity'} and {high or 'infinity'}"
+        where = _name(place, row.row)
+        if verdict.verdict == "refuted":
+            sentence = f"row {row.row} records {recorded!r}, and {seen}"
+            found.append(failed("replay", "proof.cell.refuted", where, sentence))
+        elif verdict.beyond:
+            bound = _claim(inputs.statement.predicate.claims, place)
+            stated = "what is recorded" if bound is None else f"the claimed {round_up(bound)}"
+            sentence = f"{seen}: beyond {stated}, by less than a replay tolerates"
+            found.append(inconclusive("replay", "proof.cell.inconclusive", where, sentence))
+        else:
+            sentence = f"row {row.row} records {recorded!r}, and {seen}; {row.bits} bits do not decide it"
+            found.append(inconclusive("replay", "proof.cell.inconclusive", where, sentence))
+    return found
+
+
+def _ends(value: Interval) -> tuple[str | None, str | None]:
+    """Both ends as decimals, moved outward to 12 digits; None for an end that no decimal string states."""
+    return _lower(value.lower), _upper(value.upper)
+
+
+def _upper(value: Fraction | None) -> str | None:
+    try:
+        return None if value is None else round_up(value, digits=_DIGITS, places=40)
+    except Refusal:
+        return None
+
+
+def _lower(value: Fraction | None) -> str | None:
+    negated = None if value is None else _upper(-value)
+    if negated is None or negated == "0":
+        return negated
+    return negated[1:] if negated.startswith("-") else f"-{negated}"
+
+
+_SUMS = ("loss_reference", "loss_surrogate", "loss_difference", "kl_sum")
+
+
+def _report(
+    inputs: ReplayInputs, plan: Plan, order: Sequence[int], done: Sequence[_Row], ending: _Ending | None, seconds: str
+) -> Proof:
+    verdicts = [one.verdict for row in done for one in row.verdicts.values()]
+    confirmed = sum(all(one.verdict == "confirmed" for one in row.verdicts.values()) for row in done)
+    return Proof(
+        rows=inputs.table.shape.rows,
+        asked=len(order),
+        drawn=tuple(row.row for row in done),
+        confirmed=confirmed,
+        seed=plan.seed.hex(),
+        repeatable=plan.repeatable,
+        ending=ending,
+        bits=max((row.bits for row in done), default=0),
+        cells=CellCounts(*(verdicts.count(one) for one in ("confirmed", "refuted", "inconclusive"))),
+        claims=tuple(_claims(inputs, done)),
+        seconds=seconds,
+    )
+
+
+def _claims(inputs: ReplayInputs, done: Sequence[_Row]) -> list[EnclosedClaim]:
+    """The claims that the rows bear on, each with what the rows exactly are."""
+    predicate = inputs.statement.predicate
+    found: list[EnclosedClaim] = []
+    for place in done[0].cells if done else ():
+        values = [row.cells[place].value for row in done]
+        claim = _claim(predicate.claims, place)
+        if claim is not None:
+            whole, stated = largest(values), round_up(claim, digits=40, places=40)
+        elif place.column in COUNTS or place.column in _SUMS:
+            whole = _total(values)
+            stated = round_nearest(sum((row.recorded[place] for row in done), Fraction(0)), 12)
+        else:
+            continue
+        listed = predicate.thresholds.loss if place.column == "loss_within" else predicate.thresholds.relative
+        seen: list[ProofVerdict] = [row.verdicts[place].verdict for row in done]
+        order: tuple[ProofVerdict, ...] = ("refuted", "inconclusive", "confirmed")
+        low, high = _ends(whole)
+        found.append(
+            EnclosedClaim(
+                column=place.column,
+                stage=place.stage,
+                threshold=None if place.threshold is None else listed[place.threshold],
+                at_least=low,
+                at_most=high,
+                stated=stated,
+                verdict=next(one for one in order if one in seen),
+            )
+        )
+    return found
+
+
+def _total(values: Sequence[Interval]) -> Interval:
+    lower, upper = [one.lower for one in values], [one.upper for one in values]
+    return Interval(
+        None if None in lower else sum((one for one in lower if one is not None), Fraction(0)),
+        None if None in upper else sum((one for one in upper if one is not None), Fraction(0)),
+    )
