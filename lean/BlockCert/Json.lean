@@ -107,6 +107,28 @@ inductive Piece where
   | str (raw : List Char) (bytes : Nat) (escape closed : Bool)
   | atom (s : List Char)
 
+/-! This build runs no generic code of another module, so each type has its own reversal. -/
+
+/-- Reverse `s` onto `t`. -/
+def reverseChars : List Char → List Char → List Char
+  | [], t => t
+  | a :: s, t => reverseChars s (a :: t)
+
+/-- Reverse `s` onto `t`. -/
+def reversePieces : List Piece → List Piece → List Piece
+  | [], t => t
+  | a :: s, t => reversePieces s (a :: t)
+
+/-- Reverse `s` onto `t`. -/
+def reverseValues : List Json → List Json → List Json
+  | [], t => t
+  | a :: s, t => reverseValues s (a :: t)
+
+/-- Reverse `s` onto `t`. -/
+def reverseMembers : List (List Char × Json) → List (List Char × Json) → List (List Char × Json)
+  | [], t => t
+  | a :: s, t => reverseMembers s (a :: t)
+
 /-- What the text has been cut in the middle of. -/
 inductive Amid where
   | nothing
@@ -131,17 +153,17 @@ def pieceOfMark (c : Char) : Option Piece :=
 
 /-- The atom that ends here, before the pieces `done`. -/
 def endAtom : Amid → List Piece → List Piece
-  | .atom t, done => .atom (reverseOnto t []) :: done
+  | .atom t, done => .atom (reverseChars t []) :: done
   | _, done => done
 
 /-- Cut a text into pieces. -/
 def pieces : List Char → Amid → List Piece → List Piece
   | [], .str t bytes escape _, done =>
-    reverseOnto (.str (reverseOnto t []) (bytes - 1) escape false :: done) []
-  | [], amid, done => reverseOnto (endAtom amid done) []
+    reversePieces (.str (reverseChars t []) (bytes - 1) escape false :: done) []
+  | [], amid, done => reversePieces (endAtom amid done) []
   | c :: s, .str t bytes escape next, done =>
     if next then pieces s (.str (c :: t) (bytes + utf8Size c) escape false) done
-    else if c = '"' then pieces s .nothing (.str (reverseOnto t []) bytes escape true :: done)
+    else if c = '"' then pieces s .nothing (.str (reverseChars t []) bytes escape true :: done)
     else if c = '\\' then pieces s (.str (c :: t) (bytes + 1) true true) done
     else pieces s (.str (c :: t) (bytes + utf8Size c) escape false) done
   | c :: s, amid, done =>
@@ -296,8 +318,8 @@ def shortEscape (c : Char) : Option Char :=
 unpaired surrogate.  `high` is the high surrogate just before, if any, `done` the text so far in
 reverse. -/
 def unescape : List Char → Escape → Option Nat → Bool → List Char → Option (List Char × Bool)
-  | [], .none, .none, lone, done => some (reverseOnto done [], lone)
-  | [], .none, some _, _, done => some (reverseOnto done [], true)
+  | [], .none, .none, lone, done => some (reverseChars done [], lone)
+  | [], .none, some _, _, done => some (reverseChars done [], true)
   | [], _, _, _, _ => none
   | c :: s, .none, high, lone, done =>
     if c = '\\' then unescape s .begun high lone done
@@ -385,10 +407,10 @@ def readPieces : List Piece → Next → List Around → Except Code Json
   | .comma :: ps, .afterValue v, .obj done k :: a =>
     readPieces ps .key (.obj ((k, v) :: done) [] :: a)
   | .close false :: ps, .afterValue v, .arr done :: a =>
-    readPieces ps (.afterValue (.arr (reverseOnto (v :: done) []))) a
+    readPieces ps (.afterValue (.arr (reverseValues (v :: done) []))) a
   | .close true :: ps, .afterValue v, .obj done k :: a =>
     if anyTwice ((k, v) :: done) then .error .jsonDuplicateKey
-    else readPieces ps (.afterValue (.obj (reverseOnto ((k, v) :: done) []))) a
+    else readPieces ps (.afterValue (.obj (reverseMembers ((k, v) :: done) []))) a
   | .close false :: ps, .valueOrEnd, .arr _ :: a => readPieces ps (.afterValue (.arr [])) a
   | .close true :: ps, .keyOrEnd, .obj _ _ :: a => readPieces ps (.afterValue (.obj [])) a
   | .colon :: ps, .colon k, .obj done _ :: a => readPieces ps .value (.obj done k :: a)
