@@ -148,16 +148,16 @@ def Shape.admits : Shape → Json → Bool
   | .orNull shape, v => shape.admits v
   | .list least most entry, .arr l =>
     decide (least ≤ countTo l most) && decide (countTo l most ≤ most) && allValues entry.admits l
-  | .record closed fields, .obj l => (!closed || fields.cover l) && fields.admit l
+  | .record closed fields, .obj l => (!closed || fields.cover l) && fields.allow l
   | _, _ => false
 
 /-- Whether an object's members have the shapes of the fields. -/
-def Fields.admit : Fields → List (List Char × Json) → Bool
+def Fields.allow : Fields → List (List Char × Json) → Bool
   | .none, _ => true
   | .field name required shape rest, l =>
     (match member name.toList l with
     | some v => shape.admits v
-    | none => !required) && rest.admit l
+    | none => !required) && rest.allow l
 
 end
 

@@ -74,7 +74,9 @@ theorem sameStage_eq (a b : StageClaim) (h : sameStage a b = true) : a = b := by
   obtain ⟨⟩ := b
   simp only [sameStage, Bool.and_eq_true, decide_eq_true_eq, beq_iff_eq, sameOptionalRat_iff,
     sameNats_iff, sameOptionalNat_iff, sameOptionalNats_iff] at h
-  simp_all
+  simp only [StageClaim.mk.injEq]
+  simp only [and_assoc] at h
+  exact h
 
 theorem sameStages_eq (s t : List StageClaim) (h : sameStages s t = true) : s = t := by
   induction s generalizing t with
@@ -91,7 +93,9 @@ theorem sameComposition_eq (a b : CompositionClaim) (h : sameComposition a b = t
   obtain ⟨⟩ := b
   simp only [sameComposition, Bool.and_eq_true, decide_eq_true_eq, beq_iff_eq,
     sameOptionalRat_iff] at h
-  simp_all
+  simp only [CompositionClaim.mk.injEq]
+  simp only [and_assoc] at h
+  exact h
 
 theorem sameCompositions_eq (s t : List CompositionClaim) (h : sameCompositions s t = true) :
     s = t := by
@@ -108,14 +112,18 @@ theorem sameEndToEnd_eq (a b : EndToEnd) (h : sameEndToEnd a b = true) : a = b :
   obtain ⟨⟩ := a
   obtain ⟨⟩ := b
   simp only [sameEndToEnd, Bool.and_eq_true, decide_eq_true_eq, beq_iff_eq, sameNats_iff] at h
-  simp_all
+  simp only [EndToEnd.mk.injEq]
+  simp only [and_assoc] at h
+  exact h
 
 theorem sameControl_eq (a b : Control) (h : sameControl a b = true) : a = b := by
   obtain ⟨⟩ := a
   obtain ⟨⟩ := b
   simp only [sameControl, Bool.and_eq_true, decide_eq_true_eq, beq_iff_eq, sameRats_iff,
     sameNatLists_iff] at h
-  simp_all
+  simp only [Control.mk.injEq]
+  simp only [and_assoc] at h
+  exact h
 
 /-! ## What acceptance gives -/
 
@@ -364,10 +372,81 @@ theorem accepted_lipschitz_sound (φ : Rat → R) (hφ : OrdHom φ) (accepted : 
         subst hc
         exact nomatch method
 
-theorem le_cast_sum (φ : Rat → R) (hφ : OrdHom φ) (dist : α → α → R) (h : Nat → α)
-    (row : List Rat) (i : Nat)
-    (holds : ∀ j, j < row.length → dist (h (i + j + 1)) (h (i + j)) ≤ φ (nthRat row j)) :
-    dist.sumFrom h row.length i ≤ φ row.sum := by
-  sorry
+/-! ## Telescoping -/
+
+/-- The sum of a row's first `n` cells. -/
+def sumTo (row : List Rat) : Nat → Rat
+  | 0 => 0
+  | n + 1 => sumTo row n + nthRat row n
+
+theorem sumTo_cons (a : Rat) (l : List Rat) (n : Nat) : sumTo (a :: l) (n + 1) = a + sumTo l n := by
+  induction n with
+  | zero => simp only [sumTo, nthRat]; grind
+  | succ n ih => rw [sumTo, ih]; simp only [sumTo, nthRat]; grind
+
+theorem sumTo_length (l : List Rat) : sumTo l l.length = l.sum := by
+  induction l with
+  | nil => rfl
+  | cons a l ih => rw [List.length_cons, sumTo_cons, ih, List.sum_cons]
+
+omit [Std.LawfulOrderLT R] in
+theorem sumOfSteps_le (φ : Rat → R) (hφ : OrdHom φ) (dist : α → α → R) (h : Nat → α)
+    (row : List Rat) (n : Nat)
+    (holds : ∀ i, i < n → dist (h (i + 1)) (h i) ≤ φ (nthRat row i)) :
+    sumOfSteps dist h n ≤ φ (sumTo row n) := by
+  induction n with
+  | zero => rw [sumTo, hφ.zero]; exact Std.le_refl _
+  | succ n ih =>
+    rw [sumTo, hφ.add]
+    exact OrderedAdd.add_le_add (ih fun i hi => holds i (by omega)) (holds n (by omega))
+
+omit [Std.LawfulOrderLT R] in
+/-- **Soundness of the `telescoping` composition** (BC-CLM-04).  Let a certificate be accepted and state
+one.  Take a prompt whose row of the column `attribution.hybrid_step` is `row`.  If each of its cells is at
+least the distance of the two neighbouring hybrids, the two programs differ after the last block by at
+most the claimed bound. -/
+theorem accepted_telescoping_sound (φ : Rat → R) (hφ : OrdHom φ) (accepted : refusals st ev = [])
+    (c : CompositionClaim) (hc : c ∈ st.composition) (method : c.lipschitz = false)
+    (dist : α → α → R) (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c)
+    (self : ∀ a, dist a a ≤ 0) (row : List Rat) (listed : row ∈ ev.hybridStep)
+    (bs : List (Block α)) (x y : α) (width : row.length = bs.length + 1)
+    (holds : ∀ i, i < bs.length + 1 →
+      dist (hybrid bs x y (i + 1)) (hybrid bs x y i) ≤ φ (nthRat row i)) :
+    dist (runReference bs x) (runSurrogate bs y) ≤ φ c.bound := by
+  obtain ⟨lipschitz, telescoping, held, h1, h2, _, _, _, hcomposition, _⟩ :=
+    accepted_claims st ev accepted
+  rw [hcomposition, List.mem_append] at hc
+  rcases hc with hc | hc
+  · unfold lipschitzOf at h1
+    split at h1
+    · cases h1
+      exact nomatch hc
+    · simp only at h1
+      split at h1
+      · exact nomatch h1
+      · split at h1
+        · exact nomatch h1
+        · split at h1
+          · exact nomatch h1
+          · cases h1
+            simp only [List.mem_singleton] at hc
+            subst hc
+            exact nomatch method
+  · unfold telescopingOf at h2
+    split at h2
+    · cases h2
+      exact nomatch hc
+    · simp only at h2
+      split at h2
+      · exact nomatch h2
+      · cases h2
+        simp only [List.mem_singleton] at hc
+        subst hc
+        have h3 := drift_le_sum_of_hybrid_steps dist triangle self bs x y
+        have h4 := sumOfSteps_le φ hφ dist (hybrid bs x y) row _ holds
+        have h5 : sumTo row (bs.length + 1) ≤ largest (rowSums ev.hybridStep) := by
+          rw [← width, sumTo_length]
+          exact le_largest _ _ (mem_rowSums _ _ listed)
+        exact Std.le_trans h3 (Std.le_trans h4 (hφ.mono _ _ (Rat.le_trans h5 (le_roundBound _ _))))
 
 end BlockCert
