@@ -18,4 +18,5 @@ public import BlockCert.Checker
 public import BlockCert.Judge
 public import BlockCert.Soundness
 public import BlockCert.Bases
+public import BlockCert.Audit
 public import BlockCert.Examples

@@ -105,6 +105,10 @@ def _synthetic(template: dict[str, Any], number: int, folder: Path) -> Base:
     shape = EvidenceShape(blocks, rows, attribution, len(relative), len(loss))
     path = folder / f"evidence{number}.safetensors"
     cells = _cells(shape, length, same, rng)
+    constants = number % 3 == 0
+    if constants:  # a composed bound is at least the drift
+        cells["drift"] *= 2.0**-90
+        cells["error"][0, :-1] += np.where(same[:-1], 0, 0.125)
     write(path, {c.name: (c.dtype, cells[c.name].shape, cells[c.name].tobytes()) for c in columns(shape)})
     table = read_evidence(path, shape, path.name)
     predicates = tuple(q for q in rng.sample(PREDICATES, rng.randint(0, 4)) if q.threshold != "0.1" or "0.1" in loss)
@@ -112,7 +116,7 @@ def _synthetic(template: dict[str, Any], number: int, folder: Path) -> Base:
     frame.update(length=length, windows=windows + 3, calibration=3, certification=rows)
     frame["corpus"] = [dict(frame["corpus"][0], size=1 << 20, windows=windows + 3)]
     stated = [None] * (blocks + 2)
-    if number % 3 == 0:
+    if constants:
         basis = rng.choice(["estimate", "proof", "measurement"])
         scope = rng.choice(["all-inputs", "listed-prompts"])
         stated = [Lipschitz(f"{rng.randint(1, 9)}000000", scope, basis) for _ in stated]  # type: ignore[misc]
@@ -341,6 +345,7 @@ FIELDS: dict[str, Callable[[dict[str, Any]], None]] = {
     "time with a fraction": _set(P, "issued_at", to="2026-01-01T00:00:00.0Z"),
     "rows": _set(P, "prompts", "frame", "certification", to=1),
     "too many attribution rows": _set(P, "evidence", "attribution_rows", to=1000),
+    "one digest twice": lambda s: [f.update(blake3="0" * 64) for f in s[P]["prompts"]["frame"]["corpus"]],
     "duplicate corpus": lambda s: s[P]["prompts"]["frame"]["corpus"].append(s[P]["prompts"]["frame"]["corpus"][0]),
     "no bytes": _set(P, "prompts", "frame", "corpus", 0, "size", to=1),
     "tokenizer": _set(P, "prompts", "frame", "tokenizer", "blake3", to="0" * 64),

@@ -49,8 +49,8 @@ def check(
 ) -> None:
     """Judge the statement and its claims with the Lean checker and with this verifier, and show both verdicts.
 
-    Exit code 0: both accept. 1: both refuse. 3: both leave it open. 2: they differ, or nothing was decided. Neither
-    looks at signatures, weights or measurements: that is for `blockcert verify`.
+    Exit code 0: both accept. 1: both refuse. 3: both leave it open. 70: they differ, which is a fault of one of them.
+    Neither looks at signatures, weights or measurements: that is for `blockcert verify`.
     """
     import tempfile
 
@@ -82,10 +82,10 @@ def check(
     print(f"Lean    {verdict:13} {', '.join(dict.fromkeys(codes))}".rstrip())
     print(f"Lean ran as {tool.name}.")
     print("Judged: the statement, its evidence and its claims; not signatures, files, weights or measurements.")
-    beyond = [code for code in python.codes if code in NOT_IN_LEAN]
-    for code in dict.fromkeys(beyond):
+    beyond = list(dict.fromkeys(code for code in python.codes if code in NOT_IN_LEAN))
+    for code in beyond:
         print(f"{code} is not in the Lean checker: {NOT_IN_LEAN[code]}.")
-    if verdict != python.verdict or codes[:1] != [*python.codes[:1]]:
-        print("The two verdicts differ." if not beyond else "The two verdicts differ for that reason.")
-        raise typer.Exit(2)
-    raise typer.Exit({"ACCEPT": 0, "REJECT": 1}.get(verdict, 3))
+    if not beyond and (verdict != python.verdict or codes[:1] != [*python.codes[:1]]):
+        print("The two verdicts differ: one of the two checkers is wrong. Please report it with this bundle.")
+        raise typer.Exit(70)
+    raise typer.Exit({"ACCEPT": 0, "REJECT": 1}.get(python.verdict, 3))

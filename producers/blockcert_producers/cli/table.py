@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "TRUST", "Entry"]
+__all__ = ["COMMANDS", "LEAN", "TRUST", "Entry"]
 
 
 class Entry(NamedTuple):
@@ -23,6 +23,11 @@ TRUST: dict[str, Entry] = {
     "new": Entry("Write a policy that trusts the keys you name.", "blockcert_producers.cli.trust", "new"),
 }
 
+LEAN: dict[str, Entry] = {
+    "export": Entry("Write what the Lean checker reads of a bundle.", "blockcert_producers.cli.lean", "export"),
+    "check": Entry("Judge a bundle's claims with Lean and Python.", "blockcert_producers.cli.lean", "check"),
+}
+
 COMMANDS: dict[str, Entry] = {
     "verify": Entry("Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"),
     "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.show", "show"),
@@ -33,6 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "compare": Entry("Certify how far a copy of a model drifts from it.", "blockcert_producers.cli.compare", "compare"),
     "keygen": Entry("Make a signing key.", "blockcert_producers.cli.keygen", "keygen"),
     "sign": Entry("Sign a bundle.", "blockcert_producers.cli.sign", "sign"),
+    "lean": Entry("Check a certificate's claims with the proved checker.", table=LEAN),
     "demo": Entry(
         "Run the whole way once on a small model, tampering included.", "blockcert_producers.cli.demo", "demo"
     ),
