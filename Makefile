@@ -13,13 +13,14 @@ READY := $(VENV)/.ready
 BASE_READY := $(BASE)/.ready
 SOURCES := $(shell find sdk verifier producers schemas -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint unit bench lean format clean help
+.PHONY: demo test lint unit bench lean lean-mutants format clean help
 
 help:
 	@echo "make demo    certify the two embedded models, verify them in a clean environment, show a refusal"
 	@echo "make test    lint, types, import contracts and all tests"
 	@echo "make bench   benchmarks, as ratios measured side by side"
-	@echo "make lean    check the Lean library"
+	@echo "make lean    check the Lean library, and that its checker agrees with the Python verifier"
+	@echo "make lean-mutants    check that statements which say too much are not proved"
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BlockCert needs Python 3.11 or newer")'
@@ -56,8 +57,12 @@ test: lint unit
 bench: $(READY) $(BASE_READY)
 	$(BIN)/python -m tests.benchmarks
 
-lean:
-	bash lean/check.sh
+lean: $(READY)
+	sh lean/check.sh
+	$(BIN)/pytest -q tests/lean
+
+lean-mutants:
+	sh lean/check.sh --mutants
 
 format: $(READY)
 	$(BIN)/ruff format .

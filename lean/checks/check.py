@@ -367,6 +367,32 @@ def run_examples(lean, modules):
     say(f"examples: {len(files)} verdicts as expected ({counts})")
 
 
+NOT_A_MUTANT = re.compile(r"unexpected token|unknown namespace|unknown attribute|failed to synthesize")
+
+
+def check_mutants(lean, modules):
+    """Every mutant must fail to check, and not because it says nothing."""
+    from mutants import MUTANTS
+
+    survivors = []
+    for name, module, old, new in MUTANTS:
+        text = modules[f"BlockCert.{module}"][1]
+        if text.count(old) != 1:
+            raise CheckError(f"mutant {name!r}: its place stands {text.count(old)} times in {module}")
+        (lean.work / "Mutant.lean").write_text(text.replace(old, new), encoding="utf-8")
+        status, lines = lean("Mutant.lean")
+        errors = [x for x in lines if MESSAGE.match(x) and ": error" in x]
+        if status == 0 or not errors:
+            survivors.append(f"{name}: it checks, or gives no error")
+        elif any(NOT_A_MUTANT.search(x) for x in errors):
+            survivors.append(f"{name}: it is not a statement: {errors[0]}")
+        else:
+            say(f"mutant {name!r}: refused")
+    if survivors:
+        raise CheckError("mutants:\n" + "\n".join(survivors))
+    say(f"mutants: {len(MUTANTS)} statements that say too much, none of them checks")
+
+
 def tidy(cache, home, kept):
     """Remove what earlier runs left, if it is older than a day."""
     paths = [*cache.glob("lean-*"), *cache.glob("work-*"), *cache.glob("part-*"), *cache.glob("checked/*")]
@@ -414,6 +440,9 @@ def main():
         lean = Lean(home, work)
         tidy(cache, home, check_modules(lean, modules, home, cache, options.fresh))
         say(f"{time.monotonic() - started:.0f} s so far")
+        if options.mutants:
+            check_mutants(lean, modules)
+            return 0
         scan_axioms(lean, modules)
         say(f"{time.monotonic() - started:.0f} s so far")
         run_examples(lean, modules)

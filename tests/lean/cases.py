@@ -59,7 +59,7 @@ def _cells(shape: EvidenceShape, length: int, same: tuple[bool, ...], rng: rando
             cells[c.name] = np.array([rng.randint(0, most) for _ in range(int(np.prod(c.shape)))], "<i8").reshape(c.shape)
         else:
             numbers = [
-                rng.choice([rng.randint(0, 64) / 64, rng.random() * 10 ** rng.randint(-6, 3), 0.0, 1e-31, 5e-324])
+                rng.choice([rng.randint(0, 64) / 64, rng.random() * 10 ** rng.randint(-6, 3), 0.0, 1e-31, 2.0**-200])
                 for _ in range(int(np.prod(c.shape)))
             ]
             cells[c.name] = np.array(numbers, "<f8").reshape(c.shape)
