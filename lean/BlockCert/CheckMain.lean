@@ -16,6 +16,8 @@ public import BlockCert.Judge
     STATEMENT: INDETERMINATE CODE …
     STATEMENT: UNREADABLE
 
+`blockcert-check --list FILE` takes the names from a file, one a line.
+
 It exits with 0 if every pair is accepted, with 1 otherwise, and with 2 for wrong usage.
 -/
 
@@ -74,6 +76,26 @@ def judgePairs : List String → String → Option (Except Code Json) → IO Boo
         | _ => false)
   | _, _, _ => return true
 
+/-- The lines of a text that are not empty, in reverse, before those in `done`. -/
+def linesOf : List Char → String → List String → List String
+  | [], line, done => if line == "" then done else line :: done
+  | c :: s, line, done =>
+    if c = '\n' then linesOf s "" (if line == "" then done else line :: done)
+    else linesOf s (line.push c) done
+
+def reverseNames : List String → List String → List String
+  | [], t => t
+  | a :: s, t => reverseNames s (a :: t)
+
+/-- The names of the files to judge. -/
+def namesOf (words : List String) : IO (Option (List String)) := do
+  match words with
+  | "--list" :: file :: [] =>
+    match ← readContent file with
+    | .text chars => return some (reverseNames (linesOf chars "" []) [])
+    | _ => return none
+  | _ => return some words
+
 def evenly : List String → Bool
   | [] => true
   | [_] => false
@@ -82,11 +104,13 @@ def evenly : List String → Bool
 end BlockCert
 
 /-- The command. -/
-public def main (files : List String) : IO UInt32 := do
-  match files with
-  | [] => IO.println "usage: blockcert-check STATEMENT EVIDENCE [STATEMENT EVIDENCE …]"; return 2
-  | _ =>
-    if !BlockCert.evenly files then
-      IO.println "usage: blockcert-check STATEMENT EVIDENCE [STATEMENT EVIDENCE …]"
+public def main (words : List String) : IO UInt32 := do
+  let usage := "usage: blockcert-check STATEMENT EVIDENCE [STATEMENT EVIDENCE …], or --list FILE"
+  match ← BlockCert.namesOf words with
+  | none => IO.println usage; return 2
+  | some [] => IO.println usage; return 2
+  | some names =>
+    if !BlockCert.evenly names then
+      IO.println usage
       return 2
-    if ← BlockCert.judgePairs files "" none then return 0 else return 1
+    if ← BlockCert.judgePairs names "" none then return 0 else return 1

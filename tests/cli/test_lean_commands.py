@@ -67,7 +67,7 @@ def test_evidence_that_was_not_signed_is_not_exported(
 def test_without_lean_the_command_says_how_to_get_it(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(toolchain.shutil, "which", lambda _: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert run(["lean", "check", str(made.bundle), "--cache", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "[lean.not_found]" in said
@@ -107,12 +107,16 @@ def test_both_verdicts_stand_side_by_side(
         change_statement(changed, lambda s: s["predicate"]["claims"]["population"].update(alpha=alpha))
         bundle = changed.bundle
     found = answering(answer) if answer else Tool((sys.executable, "-c", ""), Path(), "a stand-in")
-    monkeypatch.setattr(toolchain, "find_tool", lambda *_, **__: found)
+
+    def find(*_: object, **__: object) -> Tool:
+        return found
+
+    monkeypatch.setattr(toolchain, "find_tool", find)
     assert run(["lean", "check", str(bundle)]) == code
     out, err = capsys.readouterr()
     if code == 2:
         assert "[lean.failed]" in err
     else:
         assert out.splitlines()[0].split()[:2] == ["Python", "REJECT" if alpha else "ACCEPT"]
-        assert out.splitlines()[1].split()[:2] == ["Lean", answer.split()[0]]
+        assert out.splitlines()[1].split()[:2] == ["Lean", answer.split(maxsplit=1)[0]]
         assert ("differ" in out) == (code == 70)

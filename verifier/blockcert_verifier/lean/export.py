@@ -88,7 +88,7 @@ def export_bundle(folder: Path) -> Exported:
     statement, findings = structure.statement(payload)
     if statement is None:
         first = findings[0]
-        raise Refusal(first.code, first.place, first.sentence)
+        raise Refusal(first.code, first.place, first.message)
     p = statement.predicate
     signed = {subject.name: subject.digest.blake3 for subject in statement.subject}
 
@@ -104,10 +104,8 @@ def export_bundle(folder: Path) -> Exported:
     first, second = ((name, read(name, strict_json.DEFAULT.bytes)) for name in names)
     programs, found = structure.programs(statement, first, second)
     if programs is None:
-        raise Refusal(found[0].code, found[0].place, found[0].sentence)
+        raise Refusal(found[0].code, found[0].place, found[0].message)
     same = same_stages(*programs)
-    table = table_from_bytes(
-        read(p.evidence.file, MOST_EVIDENCE), recompute.evidence_shape(statement), p.evidence.file
-    )
+    table = table_from_bytes(read(p.evidence.file, MOST_EVIDENCE), recompute.evidence_shape(statement), p.evidence.file)
     strata = recompute.terms(statement, same).strata
     return Exported(payload, encode_export(table, same, strata), statement, same, table)

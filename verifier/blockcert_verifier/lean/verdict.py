@@ -45,9 +45,7 @@ def _judged(findings: Iterable[Finding]) -> Judged | None:
     return Judged("REJECT" if refused else "INDETERMINATE", tuple(f.code for f in notable))
 
 
-def judge(
-    payload: bytes, evidence: Callable[[Statement], tuple[tuple[bool, ...], EvidenceTable]]
-) -> Judged:
+def judge(payload: bytes, evidence: Callable[[Statement], tuple[tuple[bool, ...], EvidenceTable]]) -> Judged:
     """The verdict on a statement's bytes; `evidence` reads what belongs to it, and may raise a `Refusal`."""
     statement, findings = structure.statement(payload)
     judged = _judged(findings)
