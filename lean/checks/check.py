@@ -317,6 +317,34 @@ def whole_program(modules, root):
     return "\n".join(out)
 
 
+def with_large_stack(lean):
+    """A loader beside the patched one that gives the program a stack of 256 MiB; its own has 64 KiB.
+
+    The interpreter takes a frame for every step of a recursion that is not a loop: for each digit of a cell, say.
+    """
+    text = (lean.work / "lean.js").read_text(encoding="utf-8")
+    place = "args.unshift(thisProgram);var argc=args.length;"
+    if text.count(place) != 1:
+        raise CheckError("the loader has no place where the stack can be set")
+    stack = (
+        "if(!ENVIRONMENT_IS_PTHREAD){var __size=268435456,__low=_malloc(__size);"
+        "_emscripten_stack_set_limits(__low+__size,__low);stackRestore(__low+__size)}"
+    )
+    (lean.work / "run.js").write_text(text.replace(place, stack + place), encoding="utf-8")
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        wanted = 1 << 28
+        resource.setrlimit(
+            resource.RLIMIT_STACK, (wanted if limit == resource.RLIM_INFINITY else min(wanted, limit), limit)
+        )
+        size = 60000
+    except (ImportError, ValueError, OSError):
+        size = 4000
+    lean.start = [lean.start[0], f"--stack-size={size}", "run.js", *lean.start[3:]]
+
+
 def judge(lean, modules, files):
     """Run `blockcert-check` on pairs of files: a statement and its evidence export, each by its path."""
     if len(files) % 2:
@@ -335,9 +363,12 @@ def judge(lean, modules, files):
                 copied[file] = name
         words.append(copied[file])
         names[copied[file]] = file
+    with_large_stack(lean)
     (lean.work / "Judge.lean").write_text(whole_program(modules, "BlockCert.CheckMain"), encoding="utf-8")
     (lean.work / "names.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-    _, lines = lean("--run", "Judge.lean", "--list", "names.txt")  # the exit status of --run means nothing in this build
+    _, lines = lean(
+        "--run", "Judge.lean", "--list", "names.txt"
+    )  # the exit status of --run means nothing in this build
     answers = {}
     for line in lines:
         name, colon, answer = line.partition(": ")
