@@ -22,17 +22,21 @@ from blockcert.strata import Strata
 from blockcert_verifier.lean.export import encode_export
 from tests.lean.changes import FIELDS, TEXTS, at
 
-__all__ = ["Base", "Case", "edge_cases", "made_bases"]
+__all__ = ["Base", "Case", "edge_cases", "encoded", "made_bases"]
 
 
 class Base(Struct, frozen=True):
-    """An accepted certificate: its statement as a JSON value, its evidence, and the export of that."""
+    """A statement as a JSON value, its evidence, the export of that, and the code with which Python refuses to read it.
+
+    Without such a code it is accepted, but for constants that nobody confirmed.
+    """
 
     name: str
     statement: dict[str, Any]
     same: tuple[bool, ...]
     table: EvidenceTable
     export: bytes
+    refused: str | None = None
 
 
 class Case(Struct, frozen=True):
@@ -44,6 +48,7 @@ class Case(Struct, frozen=True):
 
 
 def encoded(value: object) -> bytes:
+    """A JSON value in the one way of writing."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

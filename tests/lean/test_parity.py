@@ -18,7 +18,8 @@ from blockcert_verifier.lean.export import Exported, export_bundle
 from blockcert_verifier.lean.toolchain import find_tool, run_checker
 from blockcert_verifier.lean.verdict import NOT_IN_LEAN, Judged, judge
 from blockcert_verifier.steps import recompute
-from tests.lean.cases import Case, edge_cases, made_bases
+from tests.lean.cases import Case, edge_cases, encoded, made_bases
+from tests.lean.evidence import CHANGES, changed_evidence
 from tests.support.bundles import make_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,11 +38,18 @@ def cases(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> list[
     strata = recompute.terms(exported.parsed, exported.same).strata
     folder = tmp_path_factory.mktemp("bases")
     bases = made_bases(exported.payload, exported.same, exported.table, strata, folder)
-    return edge_cases(bases)
+    cases = edge_cases(bases)
+    for base in bases[:3]:
+        for name in CHANGES:
+            changed = changed_evidence(base, name, folder)
+            cases.append(Case(name, encoded(base.statement), changed))
+    return cases
 
 
 def python_verdict(case: Case) -> Judged:
     def evidence(statement: Statement) -> tuple[tuple[bool, ...], EvidenceTable]:
+        if case.base.refused is not None:
+            raise Refusal(case.base.refused, "evidence", "refused when it was read")
         if recompute.evidence_shape(statement) != case.base.table.shape:
             raise Refusal("evidence.columns", "evidence", "the shape differs")
         return case.base.same, case.base.table
@@ -58,7 +66,8 @@ def test_the_cases_are_many_and_of_every_kind(cases: list[Case]) -> None:
         "statement.type", "statement.predicate_type", "statement.version_unsupported", "statement.critical",
         "statement.extension_unknown", "statement.files", "statement.file_name", "statement.kind",
         "statement.fidelity", "statement.times", "statement.rows", "statement.lengths", "statement.windows",
-        "statement.tokenizer", "prompts.duplicate", "time.calendar", "evidence.columns", "thresholds.order",
+        "statement.tokenizer", "prompts.duplicate", "time.calendar", "evidence.columns", "evidence.negative",
+        "evidence.count", "evidence.definition", "number.not_decimal", "thresholds.order",
         "thresholds.post_hoc", "population.alpha", "population.share", "population.threshold", "lipschitz.negative",
         "lipschitz.unverified", "claims.predicate", "claims.threshold", "claims.scope", "composition.below_measured",
         "recompute.claim.mismatch", "recompute.composition.mismatch", "recompute.population.mismatch",

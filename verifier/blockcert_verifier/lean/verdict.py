@@ -30,7 +30,7 @@ NOT_IN_LEAN = {
 
 
 class Judged(Struct, frozen=True):
-    """A verdict and its codes: those that refuse, or those that leave it open where nothing refuses."""
+    """A verdict and its codes, in the order of the findings; unconfirmed constants only where nothing refuses."""
 
     verdict: Verdict
     codes: tuple[str, ...]
@@ -56,4 +56,5 @@ def judge(payload: bytes, evidence: Callable[[Statement], tuple[tuple[bool, ...]
     except Refusal as refusal:
         return Judged("REJECT", (refusal.code,))
     findings = recompute.from_evidence(statement, same, table)
-    return _judged(findings) or Judged("ACCEPT", ())
+    refused = [f for f in findings if f.status == "failed"]
+    return _judged(refused or findings) or Judged("ACCEPT", ())
