@@ -1,7 +1,8 @@
 """The Lean checker and the Python verifier give the same verdict and code, on many certificates near the edges.
 
 Both run on what both judge (`blockcert_verifier.lean.verdict`); the Lean side in one process for all cases. It needs a
-build of Lean: `make lean` fetches one and then runs these tests; elsewhere they are skipped.
+build of Lean: `make lean` fetches one and then runs these tests; elsewhere they are skipped. With BLOCKCERT_CONFORMANCE
+naming the folder of a built conformance corpus, its bundles are judged too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from blockcert_verifier.lean.toolchain import find_tool, run_checker
 from blockcert_verifier.lean.verdict import NOT_IN_LEAN, Judged, judge
 from blockcert_verifier.steps import recompute
 from tests.lean.cases import Case, edge_cases, encoded, made_bases
+from tests.lean.corpus import corpus_cases
 from tests.lean.evidence import CHANGES, changed_evidence
 from tests.support.bundles import make_bundle
 
@@ -38,7 +40,7 @@ def cases(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> list[
     strata = recompute.terms(exported.parsed, exported.same).strata
     folder = tmp_path_factory.mktemp("bases")
     bases = made_bases(exported.payload, exported.same, exported.table, strata, folder)
-    cases = edge_cases(bases)
+    cases = [*edge_cases(bases), *corpus_cases(bases[0])]
     for base in bases[:3]:
         for name in CHANGES:
             changed = changed_evidence(base, name, folder)
