@@ -433,13 +433,14 @@ def tidy(cache, home, kept):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def peak_memory():
+def resources_used():
     try:
         import resource
     except ImportError:
         return ""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return f", peak memory of a step {peak / (2**30 if sys.platform == 'darwin' else 2**20):.1f} GiB"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak = used.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    return f", {used.ru_utime + used.ru_stime:.0f} s of CPU, peak memory of a step {peak:.1f} GiB"
 
 
 def main():
@@ -484,7 +485,7 @@ def main():
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
-    say(f"OK in {time.monotonic() - started:.0f} s{peak_memory()}")
+    say(f"OK in {time.monotonic() - started:.0f} s{resources_used()}")
     return 0
 
 

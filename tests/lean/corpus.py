@@ -1,4 +1,4 @@
-"""Cases from a built conformance corpus: of each bundle its statement and evidence, where the Lean checker reads them."""
+"""Cases from a built conformance corpus: each bundle's statement and evidence, where the Lean checker reads them."""
 
 from __future__ import annotations
 
