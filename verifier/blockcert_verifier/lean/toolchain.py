@@ -54,7 +54,7 @@ def find_tool(cache: Path, *, install: bool) -> Tool:
     Raises:
         Refusal: `lean.not_found`, `lean.library`.
     """
-    sources = library()
+    sources, cache = library(), cache.resolve()
     lake = shutil.which("lake")
     if lake is not None:
         toolchain = (sources / "lean-toolchain").read_text(encoding="utf-8").strip()
