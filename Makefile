@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 BASE := build/base-env
 READY := $(VENV)/.ready
 BASE_READY := $(BASE)/.ready
-SOURCES := $(shell find sdk verifier producers schemas -type f -not -path '*/__pycache__/*')
+SOURCES := $(shell find sdk verifier producers schemas lean -type f -not -path '*/__pycache__/*')
 
 .PHONY: demo test lint unit bench lean lean-mutants format clean help
 

@@ -120,3 +120,11 @@ def test_both_verdicts_stand_side_by_side(
         assert out.splitlines()[0].split()[:2] == ["Python", "REJECT" if alpha else "ACCEPT"]
         assert out.splitlines()[1].split()[:2] == ["Lean", answer.split(maxsplit=1)[0]]
         assert ("differ" in out) == (code == 70)
+
+
+def test_a_relative_cache_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checker runs in another folder than the command."""
+    (tmp_path / "cache" / "lean-0").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert str(tmp_path / "cache") in toolchain.find_tool(Path("cache"), install=False).command
