@@ -12,16 +12,17 @@ BIN := $(VENV)/bin
 BASE := build/base-env
 READY := $(VENV)/.ready
 BASE_READY := $(BASE)/.ready
-SOURCES := $(shell find sdk verifier producers schemas -type f -not -path '*/__pycache__/*')
+SOURCES := $(shell find sdk verifier producers schemas lean -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint unit bench fuzz lean format clean help
+.PHONY: demo test lint unit bench fuzz lean lean-mutants format clean help
 
 help:
 	@echo "make demo    certify the two embedded models, verify them in a clean environment, show a refusal"
 	@echo "make test    lint, types, import contracts and all tests"
 	@echo "make bench   benchmarks, as ratios measured side by side"
 	@echo "make fuzz    coverage-guided fuzzing of every reader and of verify, $(SECONDS_EACH) seconds each"
-	@echo "make lean    check the Lean library"
+	@echo "make lean    check the Lean library, and that its checker agrees with the Python verifier"
+	@echo "make lean-mutants    check that statements which say too much are not proved"
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BlockCert needs Python 3.11 or newer")'
@@ -62,8 +63,12 @@ fuzz: $(READY)
 	$(BIN)/pip install --quiet --group fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS_EACH)
 
-lean:
-	bash lean/check.sh
+lean: $(READY)
+	sh lean/check.sh
+	$(BIN)/pytest -q tests/lean
+
+lean-mutants:
+	sh lean/check.sh --mutants
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -9,4 +9,14 @@ public import BlockCert.Sampling
 public import BlockCert.Population
 public import BlockCert.Numbers
 public import BlockCert.Reader
+public import BlockCert.Rounding
+public import BlockCert.Counting
+public import BlockCert.Json
+public import BlockCert.Schema
+public import BlockCert.Aggregates
+public import BlockCert.Checker
+public import BlockCert.Judge
+public import BlockCert.Soundness
+public import BlockCert.Bases
+public import BlockCert.Audit
 public import BlockCert.Examples

