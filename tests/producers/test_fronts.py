@@ -141,7 +141,8 @@ def test_plain_rounding_is_to_the_nearest() -> None:
                 assert f == g
                 continue
             weight, other = dense_matrix(store, f.map), dense_matrix(memory, g.map)
-            scale = np.abs(weight).max(axis=1, keepdims=True) / 127
+            # the scale is stored in float16, so a step may be so much wider
+            scale = np.abs(weight).max(axis=1, keepdims=True) / 127 * (1 + 2**-11)
             assert np.abs(weight - other).max() <= 0.5001 * scale.max()
             assert (np.abs(weight - other) <= 0.5001 * scale).all()
             seen += 1

@@ -1,9 +1,10 @@
 """Extraction: for every block of a reference program the cheapest simplification within an error budget.
 
 Cheapest is the fewest multiply-adds on one prompt, then the fewest stored bits, or the other way round. Candidates:
-number formats (``formats``), unstructured sparsity with least-squares refit, subsets of neurons, and heads that attend
-to a window or give their mean (``plan``, ``patterns``, ``realise``). ``front`` explains the walk, ``choice`` the
-search, ``budget`` when a candidate is within a budget.
+number formats (``formats``, ``allocation``), unstructured sparsity with least-squares refit, subsets of neurons, maps
+of low rank (``low_rank``), and heads that attend to a window or to one token, or give their mean (``plan``,
+``patterns``, ``realise``). ``front`` explains the walk, ``choice`` the search, ``budget`` when a candidate is within a
+budget.
 """
 
 from __future__ import annotations
