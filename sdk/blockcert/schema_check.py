@@ -15,14 +15,22 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 from msgspec import Struct
 
-from blockcert import dsse, strict_json
+from blockcert import dsse, review, strict_json
 from blockcert.errors import Refusal
 from blockcert.names import shown
 
 __all__ = ["KINDS", "Kind", "Problem", "check", "kind_of", "schema"]
 
 Kind: TypeAlias = Literal[
-    "conformance-index", "conformance-message", "envelope", "program", "report", "statement", "trust-policy"
+    "conformance-index",
+    "conformance-message",
+    "envelope",
+    "program",
+    "report",
+    "review",
+    "revocation-list",
+    "statement",
+    "trust-policy",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Every kind of JSON document that the standard has a schema for."""
@@ -42,6 +50,8 @@ _WIDEST = strict_json.Limits(bytes=64 << 20, nesting=64, nodes=1_000_000, string
 _MARKS: tuple[tuple[str, str | None, Kind], ...] = (
     ("type", "blockcert-trust-policy", "trust-policy"),
     ("type", "blockcert-conformance-index", "conformance-index"),
+    ("type", "blockcert-revocations", "revocation-list"),
+    ("predicateType", review.PREDICATE_TYPE, "review"),
     ("_type", None, "statement"),
     ("payloadType", None, "envelope"),
     ("stages", None, "program"),

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
-from blockcert import strict_json
-from blockcert.dsse import parse_envelope
+from blockcert import revocation, rotation, strict_json
+from blockcert.dsse import PAYLOAD_TYPE, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
 from blockcert.program import Program
@@ -46,11 +46,20 @@ def read_message(data: bytes) -> object:
         return parse_answer(data)
 
 
+def read_envelope(data: bytes) -> object:
+    """The envelope, of whichever document of ours; refuses what is none for each of them."""
+    types = (PAYLOAD_TYPE, revocation.PAYLOAD_TYPE, rotation.PAYLOAD_TYPE)
+    try:
+        return parse_envelope(data, "e", next((one for one in types if one.encode() in data), types[0]))
+    except Refusal:
+        return parse_envelope(data, "e")
+
+
 def library(kind: str) -> Callable[[bytes], object]:
     return {
         "statement": lambda data: strict_json.decode(data, Statement, "s"),
         "program": lambda data: strict_json.decode(data, Program, "p"),
-        "envelope": lambda data: parse_envelope(data, "e"),
+        "envelope": read_envelope,
         "trust-policy": lambda data: parse_policy(data, "t"),
         "revocation-list": lambda data: read_list(data, "r"),
         "review": lambda data: parse_review(data, "r"),

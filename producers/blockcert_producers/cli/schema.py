@@ -22,14 +22,12 @@ def check(
         str | None, typer.Option("--as", metavar="KIND", help="What they are, if they do not say so themselves.")
     ] = None,
 ) -> None:
-    """Check documents against their JSON Schemas; of an envelope, the statement inside too.
+    """Check documents against their JSON Schemas; of an envelope, what is inside too.
 
     A document that passes is well formed, and no more: whether it is true, and who signed it, `verify` says.
     Exit code 0: all are as their schemas say. 1: one is not. 2: wrong usage.
     """
     from blockcert import schema_check
-    from blockcert.dsse import parse_envelope
-    from blockcert.errors import Refusal
     from blockcert.printable import plain
 
     wrong = False
@@ -37,11 +35,8 @@ def check(
         data = _read(path)
         kind = schema_check.kind_of(data, str(path)) if as_ is None else _kind(as_)
         parts: list[tuple[bytes, schema_check.Kind, str]] = [(data, kind, str(path))]
-        try:
-            if kind == "envelope":
-                parts.append((parse_envelope(data, str(path)).payload, "statement", f"{path}: payload"))
-        except Refusal:
-            pass  # the envelope's own problems are listed
+        if kind == "envelope" and (inside := _inside(data, str(path))) is not None:
+            parts.append(inside)
         for part, one, place in parts:
             problems = schema_check.check(part, one, place)
             wrong = wrong or bool(problems)
@@ -50,6 +45,25 @@ def check(
             if not problems:
                 print(plain(f"{place}: a {one} as schemas/{one}.schema.json has it"))
     raise typer.Exit(int(wrong))
+
+
+def _inside(data: bytes, place: str) -> tuple[bytes, schema_check.Kind, str] | None:
+    """The payload of an envelope and what it is meant to be; None where there is none: the envelope's own problems
+    are listed."""
+    from blockcert import dsse, revocation, rotation, schema_check
+    from blockcert.errors import Refusal
+
+    at = f"{place}: payload"
+    for payload_type in (dsse.PAYLOAD_TYPE, revocation.PAYLOAD_TYPE, rotation.PAYLOAD_TYPE):
+        try:
+            payload = dsse.parse_envelope(data, place, payload_type).payload
+        except Refusal:
+            continue
+        try:
+            return payload, schema_check.kind_of(payload, at), at
+        except Refusal:
+            return payload, "statement", at
+    return None
 
 
 def _kind(text: str) -> schema_check.Kind:
