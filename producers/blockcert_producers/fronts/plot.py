@@ -24,6 +24,8 @@ _WIDTH = 2 * _PANEL_WIDTH + _GAP_X + _LEFT + 24
 _HEIGHT = 2 * _PANEL_HEIGHT + _GAP_Y + _TOP + 48
 _LABEL_HEIGHT, _CHARACTER, _MARK = 13, 6.1, 4
 _LEAST = 1e-12
+_ASIDE = (8, 44, 84, 124)
+"""How far to the side of its mark a label may stand; beyond the first a thin line leads to it."""
 
 _STYLE = """
 :root { --ground: #ffffff; --ink: #1f2328; --soft: #59636e; --rule: #d8dee4;
@@ -157,6 +159,8 @@ class _Drawing:
             if (value := series.value(point)) is not None
         ]
         self._ticks = _decades(values) if panel.logarithmic else [0.0, 20.0, 40.0, 60.0, 80.0, 100.0]
+        shares = [self._share(point) for point in (*table.points, *table.controls)]
+        self._widest = max(0.2, math.ceil(max(shares, default=1.0) * 5 - 1e-9) / 5)
         self._floor = panel.logarithmic and min(values, default=1.0) <= 0
         self._labels: list[_Label] = []
         self._taken: list[_Box] = []
@@ -172,9 +176,12 @@ class _Drawing:
                 shapes += self._mark(series, point, named=number == 0, only=single)
         return [*shapes, *_placed(self._labels, self._taken)]
 
-    def _x(self, point: Point) -> float:
+    def _share(self, point: Point) -> float:
         part = point.multiply_adds if self._table.aim == "structure" else point.bits
-        return float(part.share) * _PANEL_WIDTH
+        return float(part.share)
+
+    def _x(self, point: Point) -> float:
+        return self._share(point) / self._widest * _PANEL_WIDTH
 
     def _y(self, value: float) -> float:
         low, high = self._ticks[0], self._ticks[-1]
@@ -192,8 +199,9 @@ class _Drawing:
             number = "0" if self._floor and tick == self._ticks[0] else f"{tick:g}".replace("e-0", "e-")
             text = f"{number}{self._panel.unit and ' ' + self._panel.unit}"
             shapes.append(f'<text class="soft" x="-6" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
-        for share in (0, 20, 40, 60, 80, 100):
-            x = share / 100 * _PANEL_WIDTH
+        most = round(100 * self._widest)
+        for share in range(0, most + 1, 20 if most > 40 else 10):
+            x = share / most * _PANEL_WIDTH
             shapes.append(
                 f'<text class="soft" x="{x:.1f}" y="{_PANEL_HEIGHT + 16}" text-anchor="middle">{share}</text>'
             )
@@ -248,7 +256,7 @@ def _around(x: float, y: float, size: float) -> _Box:
 
 
 def _placed(labels: Sequence[_Label], taken: list[_Box]) -> list[str]:
-    """Labels beside their marks: each in the first place near by where it covers nothing, or else to the right."""
+    """Labels near their marks: each in the first place where it covers nothing, or else to the right."""
     shapes: list[str] = []
     for label in labels:
         places = list(_places(label))
@@ -257,23 +265,34 @@ def _placed(labels: Sequence[_Label], taken: list[_Box]) -> list[str]:
         anchor, x = ("start", box[0]) if box[0] >= label.x else ("end", box[2])
         if box[0] < label.x < box[2]:
             anchor, x = "middle", (box[0] + box[2]) / 2
+        ink = f"var({label.colour})"
+        middle = (box[1] + box[3]) / 2
+        if abs(middle - label.y) > 1.5 * _LABEL_HEIGHT or abs(x - label.x) > 2 * _ASIDE[0]:
+            end = middle if anchor != "middle" else box[1] if middle > label.y else box[3]
+            aside = {"start": -2, "end": 2, "middle": 0}[anchor]
+            shapes.append(
+                f'<line x1="{label.x:.1f}" y1="{label.y:.1f}" x2="{x + aside:.1f}" y2="{end:.1f}" stroke="{ink}" '
+                'stroke-width="0.6" opacity="0.6"/>'
+            )
         shapes.append(
-            f'<text x="{x:.1f}" y="{box[3] - 3:.1f}" text-anchor="{anchor}" style="fill:var({label.colour})">'
+            f'<text x="{x:.1f}" y="{box[3] - 3:.1f}" text-anchor="{anchor}" style="fill:{ink}">'
             f"{escape(label.text)}</text>"
         )
     return shapes
 
 
 def _places(label: _Label) -> Iterator[_Box]:
-    """Where a label may stand, the best first: beside, above, below, then further up and down."""
+    """Where a label may stand, the best first: beside, above, below, then further up and down, then further aside."""
     width = _CHARACTER * len(label.text)
-    for step in (0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6):
-        top = label.y - _LABEL_HEIGHT / 2 + step * _LABEL_HEIGHT
-        if not -_LABEL_HEIGHT / 2 <= top <= _PANEL_HEIGHT - _LABEL_HEIGHT / 2:
-            continue
-        for left in (label.x + 8, label.x - 8 - width, label.x - width / 2):
-            if left >= 2 and left + width <= _PANEL_WIDTH + 44:
-                yield left, top, left + width, top + _LABEL_HEIGHT
+    for aside in _ASIDE:
+        for step in (0, -1, 1, -2, 2, -3, 3, -4, 4, -5, 5, -6, 6):
+            top = label.y - _LABEL_HEIGHT / 2 + step * _LABEL_HEIGHT
+            if not -_LABEL_HEIGHT / 2 <= top <= _PANEL_HEIGHT - _LABEL_HEIGHT / 2:
+                continue
+            over = (label.x - width / 2,) if aside == _ASIDE[0] else ()
+            for left in (label.x + aside, label.x - aside - width, *over):
+                if left >= 2 and left + width <= _PANEL_WIDTH + 44:
+                    yield left, top, left + width, top + _LABEL_HEIGHT
     yield label.x + 8, label.y - _LABEL_HEIGHT / 2, label.x + 8 + width, label.y + _LABEL_HEIGHT / 2
 
 
