@@ -98,7 +98,7 @@ def test_there_are_cases_of_every_verdict_and_of_everything_that_may_be_needed(i
     verdicts = [case.expected.verdict for case in index.cases]
     assert min(verdicts.count(v) for v in ("accepted", "rejected", "indeterminate", "refused")) >= 10
     needs = {need for case in index.cases for need in case.needs}
-    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256"}
+    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256", "prove"}
 
 
 def digests(folder: Path) -> dict[str, str]:
