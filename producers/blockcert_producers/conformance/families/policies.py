@@ -190,8 +190,8 @@ CASES = (
     ),
     case(
         "policy::all-roles",
-        "One key with every role",
-        "BC-TRU-13",
+        "One key with every role, owner among them, in a policy that is a file of its own",
+        "BC-TRU-13 BC-TRU-26",
         accepted(),
         policy("keys[0].roles", ["producer", "auditor", "revoker", "owner"]),
     ),

@@ -90,8 +90,8 @@ CASES = (
     ),
     case(
         "review::none",
-        "Nobody approves, and the policy asks for it",
-        "BC-TRU-22",
+        "Nobody approves, or it was taken away, and the policy asks for it",
+        "BC-TRU-22 BC-TRU-24",
         indeterminate("review.threshold_not_met"),
         auditors(1),
     ),
@@ -149,7 +149,7 @@ CASES = (
     case(
         "review::stranger-approves",
         "A stranger approves, and the policy asks for an approval",
-        "BC-TRU-21",
+        "BC-TRU-21 BC-TRU-24",
         indeterminate("review.threshold_not_met", "review.unknown_signer"),
         auditors(1),
         says("approves", STRANGER),
