@@ -22,7 +22,15 @@ from blockcert.names import shown
 __all__ = ["KINDS", "Kind", "Problem", "check", "kind_of", "schema"]
 
 Kind: TypeAlias = Literal[
-    "conformance-index", "conformance-message", "envelope", "program", "report", "statement", "trust-policy"
+    "conformance-index",
+    "conformance-message",
+    "envelope",
+    "program",
+    "report",
+    "review",
+    "revocation-list",
+    "statement",
+    "trust-policy",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """Every kind of JSON document that the standard has a schema for."""
@@ -31,9 +39,13 @@ MOST_PROBLEMS = 50
 """Problems of one document that are listed."""
 _MESSAGE = strict_json.Limits(bytes=1 << 20, nesting=4, nodes=1 << 14, string=1 << 16)
 _POLICY = strict_json.Limits(bytes=1 << 20, nesting=8, nodes=1 << 14, string=1024)
+_REVIEW = strict_json.Limits(bytes=1 << 16, nesting=8, nodes=256, string=4096)
+_REVOCATIONS = strict_json.Limits(bytes=8 << 20, nesting=5, nodes=1 << 18, string=4096)
 _GATES: dict[Kind, strict_json.Limits] = {
     "envelope": dsse.LIMITS,
     "trust-policy": _POLICY,
+    "review": _REVIEW,
+    "revocation-list": _REVOCATIONS,
     "conformance-message": _MESSAGE,
 }
 """Kinds with caps of their own (BC-NUM-11, BC-CNF-08)."""
@@ -42,6 +54,8 @@ _WIDEST = strict_json.Limits(bytes=64 << 20, nesting=64, nodes=1_000_000, string
 _MARKS: tuple[tuple[str, str | None, Kind], ...] = (
     ("type", "blockcert-trust-policy", "trust-policy"),
     ("type", "blockcert-conformance-index", "conformance-index"),
+    ("type", "blockcert-revocations", "revocation-list"),
+    ("predicateType", "urn:blockcert:review:v1", "review"),
     ("_type", None, "statement"),
     ("payloadType", None, "envelope"),
     ("stages", None, "program"),

@@ -22,7 +22,7 @@ def check(
         str | None, typer.Option("--as", metavar="KIND", help="What they are, if they do not say so themselves.")
     ] = None,
 ) -> None:
-    """Check documents against their JSON Schemas; of an envelope, the statement inside too.
+    """Check documents against their JSON Schemas; of an envelope, the statement or review inside too.
 
     A document that passes is well formed, and no more: whether it is true, and who signed it, `verify` says.
     Exit code 0: all are as their schemas say. 1: one is not. 2: wrong usage.
@@ -39,7 +39,8 @@ def check(
         parts: list[tuple[bytes, schema_check.Kind, str]] = [(data, kind, str(path))]
         try:
             if kind == "envelope":
-                parts.append((parse_envelope(data, str(path)).payload, "statement", f"{path}: payload"))
+                payload = parse_envelope(data, str(path)).payload
+                parts.append((payload, _inside(payload), f"{path}: payload"))
         except Refusal:
             pass  # the envelope's own problems are listed
         for part, one, place in parts:
@@ -50,6 +51,17 @@ def check(
             if not problems:
                 print(plain(f"{place}: a {one} as schemas/{one}.schema.json has it"))
     raise typer.Exit(int(wrong))
+
+
+def _inside(payload: bytes) -> schema_check.Kind:
+    """What an envelope holds: a certificate's statement, unless it says that it is a review."""
+    from blockcert import schema_check
+    from blockcert.errors import Refusal
+
+    try:
+        return "review" if schema_check.kind_of(payload, "payload") == "review" else "statement"
+    except Refusal:
+        return "statement"
 
 
 def _kind(text: str) -> schema_check.Kind:
