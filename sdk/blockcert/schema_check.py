@@ -39,9 +39,13 @@ MOST_PROBLEMS = 50
 """Problems of one document that are listed."""
 _MESSAGE = strict_json.Limits(bytes=1 << 20, nesting=4, nodes=1 << 14, string=1 << 16)
 _POLICY = strict_json.Limits(bytes=1 << 20, nesting=8, nodes=1 << 14, string=1024)
+_REVIEW = strict_json.Limits(bytes=1 << 16, nesting=8, nodes=256, string=4096)
+_REVOCATIONS = strict_json.Limits(bytes=8 << 20, nesting=5, nodes=1 << 18, string=4096)
 _GATES: dict[Kind, strict_json.Limits] = {
     "envelope": dsse.LIMITS,
     "trust-policy": _POLICY,
+    "review": _REVIEW,
+    "revocation-list": _REVOCATIONS,
     "conformance-message": _MESSAGE,
 }
 """Kinds with caps of their own (BC-NUM-11, BC-CNF-08)."""

@@ -160,7 +160,16 @@ def test_examples_are_valid(path: Path) -> None:
 
 def test_a_definition_that_two_schemas_share_is_the_same_in_both() -> None:
     shared = {"decimal", "hash", "count", "counts", "time", "claims", "composition", "end_to_end", "population"}
-    shared |= {"population_claim", "control", "identity_control", "float32_floor", "kept", "cost", "fidelity"}
+    shared |= {
+        "population_claim",
+        "control",
+        "identity_control",
+        "float32_floor",
+        "kept",
+        "cost",
+        "fidelity",
+        "printable",
+    }
     seen: dict[str, dict[str, Any]] = {}
     for path in SCHEMAS:
         for name, definition in load(path).get("$defs", {}).items():

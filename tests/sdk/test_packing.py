@@ -1,4 +1,7 @@
-"""Packed bundles: one spelling for the same files, read by common tools; everything that is not it is refused."""
+"""Packed bundles: one spelling for the same files, read by common tools; everything that is not it is refused.
+
+BC-BND-22 to 27.
+"""
 
 from __future__ import annotations
 

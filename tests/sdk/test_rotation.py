@@ -1,4 +1,4 @@
-"""Rotation: who may follow a policy, and who may say so."""
+"""Rotation: who may follow a policy, and who may say so (BC-TRU-25)."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_there_are_cases_of_every_verdict_and_of_everything_that_may_be_needed(i
     verdicts = [case.expected.verdict for case in index.cases]
     assert min(verdicts.count(v) for v in ("accepted", "rejected", "indeterminate", "refused")) >= 10
     needs = {need for case in index.cases for need in case.needs}
-    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256"}
+    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256", "prove"}
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -130,7 +130,8 @@ def test_a_folder_that_exists_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_every_key_of_the_corpus_can_be_computed_by_everybody(corpus: Path, index: Index) -> None:
     """BC-CNF-07: and says so beside the index."""
-    public = {throwaway_key(name).public.raw.hex() for name in ("producer", "second producer", "stranger")}
+    names = ("producer", "second producer", "stranger", "revoker", "second revoker", "auditor", "second auditor")
+    public = {throwaway_key(name).public.raw.hex() for name in names}
     seen: set[str] = set()
     for case in index.cases:
         if case.id.startswith(("policy::key", "json::policy", "container::")):
@@ -189,6 +190,18 @@ def test_an_answer_reads_back() -> None:
         Answer("a::b", fault="x"),
     ):
         assert parse_answer(encode_line(one)) == one
+
+
+def test_a_verifier_writes_nothing_into_the_corpus(corpus: Path, index: Index) -> None:
+    """BC-CNF-08: also where it would remember a list, for the first time or a higher one."""
+    request = request_of(next(case for case in index.cases if case.id == "revocation::higher"), corpus)
+    state = Path(request.revocation_state or "")
+    before = state.read_bytes()
+    assert answer(request).verdict == "accepted"
+    assert state.read_bytes() == before
+    nowhere = corpus / "nowhere"
+    assert answer(msgspec.structs.replace(request, revocation_state=str(nowhere))).verdict == "accepted"
+    assert not nowhere.exists()
 
 
 def test_serving_answers_line_by_line_and_survives_its_own_faults(

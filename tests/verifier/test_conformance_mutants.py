@@ -6,20 +6,34 @@ A corpus that a lax verifier passes decides nothing. Every mutant is this verifi
 from __future__ import annotations
 
 import base64
+import os
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from blockcert import bundle, dsse, keys, names, strict_json, trust
+from blockcert import archive, dsse, folder, keys, names, strict_json, trust
+from blockcert.file_range import Span
 from blockcert_producers.conformance import all_cases, build
 from blockcert_verifier import run
 from blockcert_verifier.conformance.index import Index
 from blockcert_verifier.conformance.messages import request_of
 from blockcert_verifier.conformance.score import Result, judge
 from blockcert_verifier.conformance.serve import answer
-from blockcert_verifier.steps import frame, integrity, measuring, prompts, recompute, recount, structure
+from blockcert_verifier.steps import (
+    frame,
+    integrity,
+    measuring,
+    prompts,
+    recompute,
+    recount,
+    reviews,
+    revocation,
+    structure,
+)
 from blockcert_verifier.steps.outcome import passed
 
 Patch = tuple[Any, str, Any]
@@ -46,6 +60,16 @@ def limits_hold(*_: object) -> list[Any]:
     return [passed("policy", "policy.limits", "policy", "whatever")]
 
 
+def any_zip(span: Span, _most: int, _place: str) -> list[tuple[archive.Member, int]]:
+    with os.fdopen(os.dup(span.descriptor), "rb") as handle, zipfile.ZipFile(handle) as file:
+        return [(archive.Member(one.filename, one.file_size, one.CRC), _begin(span, one)) for one in file.infolist()]
+
+
+def _begin(span: Span, one: zipfile.ZipInfo) -> int:
+    os.lseek(span.descriptor, one.header_offset + 26, os.SEEK_SET)
+    return one.header_offset + 30 + sum(struct.unpack("<2H", os.read(span.descriptor, 4)))
+
+
 MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "believes every signature": ((keys.PublicKey, "verify", lambda *_: True), "signature", 6),
     "counts signatures and not keys": ((trust.Authority, "count", every_signature), "signature", 1),
@@ -58,7 +82,7 @@ MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "takes any list of files": ((structure, "_subjects", no_findings), "statement", 3),
     "takes names of any kind": ((names, "_unsafe", lambda _: None), "name", 7),
     "takes names that meet": ((names, "_folded", str), "name", 3),
-    "opens files of two names": ((bundle, "_check_kind", nothing), "container", 1),
+    "opens files of two names": ((folder, "_check_kind", nothing), "container", 1),
     "evaluates programs that are not well formed": ((structure, "problems", no_findings), "program", 15),
     "does not draw again": ((prompts, "_compare", no_findings), "prompts", 4),
     "believes every cell that is finite": ((recompute, "_evidence", no_findings), "evidence", 15),
@@ -68,26 +92,31 @@ MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "confirms whatever it measures": ((measuring, "judge", lambda *_: (set[int](), [])), "replay", 25),
     "resolves every row": ((measuring, "unresolved", no_findings), "replay", 1),
     "derives no window": ((frame, "_rows", nothing), "frame", 2),
+    "hears no revocation": ((run, "certificate", no_findings), "revocation", 5),
+    "takes lists of any age": ((revocation, "_current", no_findings), "revocation", 4),
+    "hears no review": ((run, "reviews", no_findings), "review", 9),
+    "hears whichever review comes first": ((reviews, "_order", lambda _: 0), "review", 1),
+    "unpacks as a common tool does": ((archive, "read_archive", any_zip), "packed", 15),
     "sets no limits": ((run, "apply_policy", limits_hold), "limit", 12),
 }
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Index]:
-    folder = tmp_path_factory.mktemp("mutants") / "corpus"
+    place = tmp_path_factory.mktemp("mutants") / "corpus"
     families = {family for _, family, _ in MUTANTS.values()}
     chosen = [entry for entry in all_cases() if entry.id.partition("::")[0] in families]
     entries = [entry for entry in chosen if entry.id != "container::too-many"]  # ten thousand files
-    return folder, build(folder, entries)
+    return place, build(place, entries)
 
 
 def results(corpus: tuple[Path, Index], family: str, ask: Callable[[Any], Any] = answer) -> list[Result]:
-    folder, index = corpus
+    place, index = corpus
     found: list[Result] = []
     for case in index.cases:
         if case.family == family and case.unbuilt is None:
             try:
-                found.append(judge(case, ask(request_of(case, folder))))
+                found.append(judge(case, ask(request_of(case, place))))
             except Exception as fault:  # a mutant that crashes has failed the case
                 found.append(Result(case.id, "failed", case.expected, why=type(fault).__name__))
     return found

@@ -81,7 +81,7 @@ def outside(found: list[list[Interval]], exact: list[list[Fraction]], narrowed: 
 
 @pytest.mark.parametrize("case", CASES)
 def test_balls_hold_what_a_step_exactly_is(case: str, weights: dict[str, Path]) -> None:
-    """At few bits, so that radii are far wider than the oracle's own error."""
+    """At few bits, so that radii are far wider than the oracle's own error (BC-ENC-01, 03)."""
     stage, nothing = Stage("block", CASES[case], "out"), None
     oracle = ExactOracle(nothing, weights)  # type: ignore[arg-type]
     plain = np.random.default_rng(13).standard_normal((LENGTH, WIDTH))
@@ -142,6 +142,7 @@ def test_every_cell_of_a_measured_row_is_confirmed(seed: int, tmp_path: Path) ->
     cells = measure(pair, np.array([tokens]), settings, Backend())
     found = row(pair, tokens, first_bits(3))
     columns = {place.column for place in found}
+    assert not any(column.startswith(("identity.", "float32.", "attribution.")) for column in columns)  # BC-ENC-06
     assert {"error", "drift", "covered", "decided", "kl_max", "loss_within", "relative_update_error"} < columns
     for place, cell in found.items():
         verdict = judge(cell, measured(pair, tokens, place, cells), column=place.column, claim=None)
@@ -223,6 +224,7 @@ VERDICTS: dict[str, tuple[Enclosed, str, str, str | None, Judgement]] = {
 
 @pytest.mark.parametrize("case", VERDICTS)
 def test_a_verdict_says_what_the_enclosure_decides(case: str) -> None:
+    """BC-ENC-05."""
     known, recorded, column, claim, expected = VERDICTS[case]
     found = judge(known, Fraction(recorded), column=column, claim=None if claim is None else Fraction(claim))
     assert found == expected

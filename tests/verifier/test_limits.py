@@ -1,4 +1,4 @@
-"""The caller's own limits: exceeding one is a finding that leaves the verdict open, and nothing more is done."""
+"""The caller's own limits (BC-VER-29): exceeding one leaves the verdict open, and nothing more is done."""
 
 from __future__ import annotations
 

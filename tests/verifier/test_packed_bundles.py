@@ -1,4 +1,4 @@
-"""Every command takes a packed bundle as it takes the folder, and verifying one writes nothing."""
+"""Every command takes a packed bundle as it takes the folder, and verifying one writes nothing (BC-BND-27)."""
 
 from __future__ import annotations
 

@@ -81,6 +81,7 @@ def outside(mid: np.ndarray, rad: np.ndarray, values: list[list[Fraction]]) -> i
 @pytest.mark.parametrize("device", ["cpu", "torch"])
 @pytest.mark.parametrize("case", CASES)
 def test_balls_hold_what_a_step_exactly_is(case: str, device: str, weights: dict[str, Path]) -> None:
+    """BC-ENC-10 and 11."""
     stage, backend = Stage("block", CASES[case], "out"), Backend(device)
     for name in INPUTS:
         if name == "zero" and case == "layer norm without bias":
@@ -110,7 +111,7 @@ NARROWER = {
 
 @pytest.mark.parametrize("change", NARROWER)
 def test_a_narrowed_radius_is_caught(change: str, weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each constant of the rules is needed: without it exact values fall outside."""
+    """Each constant of the rules is needed (BC-ENC-10, 11): without it exact values fall outside."""
     for name, value in NARROWER[change].items():
         monkeypatch.setattr(point_balls, name, value)
     caught = set[str]()
@@ -195,6 +196,7 @@ def test_rotary_tables_of_frequencies_that_no_model_has_are_wider() -> None:
 
 
 def test_the_slopes_that_radii_rest_on() -> None:
+    """BC-ENC-11."""
     x = np.linspace(-12, 12, 2_000_001)
     from blockcert_verifier.evaluate.operations import activate
 
@@ -205,10 +207,28 @@ def test_the_slopes_that_radii_rest_on() -> None:
 
 
 def test_what_divides_by_a_ball_around_zero_is_not_known() -> None:
+    """BC-ENC-11, 12."""
     m = BallMath(Backend())
     one, around = m.exactly(np.array([1.0])), Ball(np.array([1e-3]), np.array([1e-3]))
     with np.errstate(all="ignore"):
         assert np.isinf(m.divide(one, around).rad).all()  # type: ignore[union-attr]
+
+
+def test_scores_whose_exponential_no_float_holds(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-ENC-13: the largest of them is taken away first, and nothing is lost by it."""
+    seen: list[float] = []
+    subtract = BallMath.subtract
+
+    def look(self: BallMath, a: Ball, b: Ball) -> Ball:
+        seen.append(float(a.mid.max()))
+        return subtract(self, a, b)
+
+    monkeypatch.setattr(BallMath, "subtract", look)
+    stage, source = Stage("block", CASES["dense heads"], "out"), 100 * point("of a usual size")
+    mid, rad = enclose(stage, weights, source[None], Backend())
+    assert max(seen) > 710
+    assert np.isfinite(rad).all()
+    assert outside(mid, rad, ExactOracle(NOTHING, weights).run(stage, [0] * LENGTH, source.tolist())) == 0
 
 
 def test_only_float64_has_these_rules(weights: dict[str, Path]) -> None:

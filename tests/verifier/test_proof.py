@@ -38,6 +38,7 @@ def of(report: Report, code: str) -> list[Finding]:
 
 
 def test_proven_rows_are_the_first_that_were_drawn(made: Made) -> None:
+    """BC-ENC-02."""
     report = run(made)
     proof, audit = report.proof, report.audit
     assert report.verdict == "accepted"
@@ -158,6 +159,7 @@ def test_a_cell_that_is_not_the_exact_one_is_refuted(tmp_path: Path, monkeypatch
 
 
 def test_a_time_limit_leaves_the_verdict_waiting(made: Made) -> None:
+    """BC-ENC-08."""
     ticks: Iterator[int] = iter(range(10**6))
     # the clock moves at every look; the replay is done by then, and the proof is not
     report = run(made, time_limit=25, clock=lambda: float(next(ticks)), prove=CERTIFICATION, replay=1)
@@ -180,6 +182,7 @@ def test_an_interruption_is_reported(made: Made, monkeypatch: pytest.MonkeyPatch
 
 
 def test_more_bits_are_taken_where_few_decide_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-ENC-03, 04: too few bits to begin with cost time and nothing else."""
     monkeypatch.setattr("blockcert_verifier.steps.proof.first_bits", lambda _: 12)
     proof = run(made, prove=1).proof
     assert proof is not None
@@ -188,6 +191,7 @@ def test_more_bits_are_taken_where_few_decide_nothing(made: Made, monkeypatch: p
 
 
 def test_what_no_precision_decides_is_left_open(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-ENC-04, 08."""
     monkeypatch.setattr("blockcert_verifier.steps.proof.first_bits", lambda _: 12)
     monkeypatch.setattr("blockcert_verifier.steps.proof.MOST_BITS", 20)
     report = run(made)

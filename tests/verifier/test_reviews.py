@@ -1,4 +1,4 @@
-"""Reviews beside a certificate: whose count, which of several, and what junk does."""
+"""Reviews beside a certificate: whose count, which of several, and what junk does (BC-TRU-19 to 23)."""
 
 from __future__ import annotations
 

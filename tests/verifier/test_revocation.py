@@ -1,4 +1,4 @@
-"""Revocation lists: what they reject, what they leave open, and what is remembered of them."""
+"""Revocation lists: what they reject, what they leave open, and what is remembered of them (BC-TRU-14 to 18)."""
 
 from __future__ import annotations
 

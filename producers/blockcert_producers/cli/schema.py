@@ -50,20 +50,31 @@ def check(
 def _inside(data: bytes, place: str) -> tuple[bytes, schema_check.Kind, str] | None:
     """The payload of an envelope and what it is meant to be; None where there is none: the envelope's own problems
     are listed."""
-    from blockcert import dsse, revocation, rotation, schema_check
+    from blockcert import dsse, revocation, rotation
     from blockcert.errors import Refusal
 
     at = f"{place}: payload"
-    for payload_type in (dsse.PAYLOAD_TYPE, revocation.PAYLOAD_TYPE, rotation.PAYLOAD_TYPE):
+    others: dict[str, schema_check.Kind] = {
+        revocation.PAYLOAD_TYPE: "revocation-list",
+        rotation.PAYLOAD_TYPE: "trust-policy",
+    }
+    for payload_type in (dsse.PAYLOAD_TYPE, *others):
         try:
             payload = dsse.parse_envelope(data, place, payload_type).payload
         except Refusal:
             continue
-        try:
-            return payload, schema_check.kind_of(payload, at), at
-        except Refusal:
-            return payload, "statement", at
+        return payload, others.get(payload_type) or _statement_or_review(payload), at
     return None
+
+
+def _statement_or_review(payload: bytes) -> schema_check.Kind:
+    from blockcert import schema_check
+    from blockcert.errors import Refusal
+
+    try:
+        return "review" if schema_check.kind_of(payload, "payload") == "review" else "statement"
+    except Refusal:
+        return "statement"
 
 
 def _kind(text: str) -> schema_check.Kind:

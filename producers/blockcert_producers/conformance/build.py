@@ -108,6 +108,8 @@ def _inputs(draft: Draft, inside: str) -> Inputs:
         own=tuple(f"{inside}/own/{name}" for name in draft.own),
         tokenizer=f"{inside}/tokenizer.json" if draft.tokenizer is not None else None,
         published=f"{inside}/published.txt" if draft.published is not None else None,
+        revocations=f"{inside}/revocations.dsse.json" if draft.revocations is not None else None,
+        revocation_state=f"{inside}/revocation-state.json" if draft.revocation_state is not None else None,
     )
 
 
@@ -119,5 +121,6 @@ def _needs(draft: Draft, expected: Expected) -> tuple[Need, ...]:
         "fresh": bool(draft.options.get("fresh")),
         "published": draft.published is not None,
         "sha256": bool(draft.options.get("all_digests")),
+        "prove": bool(draft.options.get("prove")),
     }
     return tuple(name for name, wanted in asked.items() if wanted)

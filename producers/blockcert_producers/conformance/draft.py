@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -39,8 +39,9 @@ def write_json(value: Any) -> bytes:
 class Draft:
     """One case under way.
 
-    `files` are the bundle's but its statement, `model` the reference's, `corpus`, `own` and `published` the texts that
-    a verifier is given. `given` names what of it the verifier gets. `options` are those of the protocol.
+    `files` are the bundle's but its statement, `model` the reference's; `corpus`, `own`, `published`, `revocations` and
+    `revocation_state` are what a verifier is given beside them, and `given` names what of it the verifier gets.
+    `packed` makes one file of the sealed ones; None where the bundle is a folder. `options` are those of the protocol.
 
     :meth:`seal` signs what stands here; what was put off with :meth:`later` then changes the bundle's final bytes, in
     `sealed`, and what was put off with :meth:`on_disk` the folder into which they were written.
@@ -53,6 +54,9 @@ class Draft:
         self.own: dict[str, bytes] = {}
         self.published: bytes | None = None
         self.tokenizer: bytes | None = None
+        self.revocations: bytes | None = None
+        self.revocation_state: bytes | None = None
+        self.packed: Callable[[dict[str, bytes]], bytes] | None = None
         self.signers: list[PrivateKey] = [TRUSTED]
         self.policy: dict[str, Any] = {}
         self.policy_bytes: bytes | None = None
@@ -62,6 +66,8 @@ class Draft:
         self.missing: set[str] = set()
         """Inputs that are named and not there: `bundle`, `policy`, `reference`, `corpus`."""
         self.sealed: dict[str, bytes] = {}
+        self.signed = b""
+        """The payload that was signed; known once the draft is sealed."""
         self._later: list[Change] = []
         self._disk: list[Callable[[Path], object]] = []
         self.keep_digests = False
@@ -120,33 +126,39 @@ class Draft:
                 subject["digest"] = {"blake3": blake3_bytes(data), "sha256": sha256(data).hexdigest()}
                 sizes[subject["name"]]["size"] = len(data)
 
-    def signature(self, key: PrivateKey, payload: bytes) -> dict[str, str]:
+    def signature(self, key: PrivateKey, payload: bytes, kind: str = PAYLOAD_TYPE) -> dict[str, str]:
         """A key's signature of a payload, as an envelope has it."""
-        signature = key.sign(pae(PAYLOAD_TYPE, payload))
+        signature = key.sign(pae(kind, payload))
         return {"keyid": keyid(key.public), "sig": base64.b64encode(signature).decode()}
 
-    def envelope(self, payload: bytes) -> dict[str, Any]:
-        """The envelope of a payload, signed by every signer."""
+    def envelope(
+        self, payload: bytes, signers: Sequence[PrivateKey] | None = None, kind: str = PAYLOAD_TYPE
+    ) -> dict[str, Any]:
+        """The envelope of a payload, signed by these, or by every signer of the certificate."""
         return {
             "payload": base64.b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [self.signature(key, payload) for key in self.signers],
+            "payloadType": kind,
+            "signatures": [
+                self.signature(key, payload, kind) for key in (self.signers if signers is None else signers)
+            ],
         }
 
     def seal(self) -> None:
         """Put digests right, sign, and apply what was put off."""
         if not self.keep_digests:
             self.put_digests_right()
-        payload = self.payload if self.payload is not None else write_json(self.statement)
-        self.sealed = {**self.files, STATEMENT: write_json(self.envelope(payload))}
+        self.signed = self.payload if self.payload is not None else write_json(self.statement)
+        self.sealed = {**self.files, STATEMENT: write_json(self.envelope(self.signed))}
         for change in self._later:
             change(self)
 
     def write(self, folder: Path) -> None:
         """Write the sealed case under `folder`, which is new."""
-        _write(folder / "bundle", {} if "bundle" in self.missing else self.sealed)
-        if "bundle" in self.missing:
-            (folder / "bundle").rmdir()
+        folder.mkdir()
+        if self.packed is not None:
+            (folder / "bundle").write_bytes(self.packed(self.sealed))
+        elif "bundle" not in self.missing:
+            _write(folder / "bundle", self.sealed)
         if "policy" not in self.missing:
             data = self.policy_bytes if self.policy_bytes is not None else write_json(self.policy)
             (folder / "policy.json").write_bytes(data)
@@ -160,6 +172,10 @@ class Draft:
             (folder / "published.txt").write_bytes(self.published)
         if self.tokenizer is not None:
             (folder / "tokenizer.json").write_bytes(self.tokenizer)
+        if self.revocations is not None:
+            (folder / "revocations.dsse.json").write_bytes(self.revocations)
+        if self.revocation_state is not None:
+            (folder / "revocation-state.json").write_bytes(self.revocation_state)
         for change in self._disk:
             change(folder)
 

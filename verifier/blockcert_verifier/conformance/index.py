@@ -26,7 +26,7 @@ Sentence: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 Place: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 """A path relative to the corpus' folder, with forward slashes."""
 Rows: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 20)] | Literal["all"]
-Need: TypeAlias = Literal["replay", "precision", "corpus", "fresh", "published", "sha256"]
+Need: TypeAlias = Literal["replay", "precision", "corpus", "fresh", "published", "sha256", "prove"]
 """What a verifier must be able to do, beside the rest, to answer a case."""
 Outcome: TypeAlias = Literal["accepted", "rejected", "indeterminate", "refused"]
 """A verdict, or `refused`: the policy or an option is none, and nothing was decided (exit code 2)."""
@@ -46,6 +46,8 @@ class Inputs(_Record, frozen=True):
     own: Annotated[tuple[Place, ...], Meta(max_length=16)] = ()
     tokenizer: Place | None = None
     published: Place | None = None
+    revocations: Place | None = None
+    revocation_state: Place | None = None
 
 
 class Options(_Record, frozen=True):
@@ -56,6 +58,7 @@ class Options(_Record, frozen=True):
     seed: Hash | None = None
     fresh: Annotated[int, Meta(ge=0, le=4096)] = 0
     all_digests: bool = False
+    prove: Annotated[int, Meta(ge=0, le=4096)] = 0
 
 
 class Expected(_Record, frozen=True):
@@ -75,7 +78,7 @@ class Case(_Record, frozen=True):
     id: CaseId
     tests: Sentence
     requirements: Annotated[tuple[Requirement, ...], Meta(min_length=1, max_length=32)]
-    needs: Annotated[tuple[Need, ...], Meta(max_length=6)]
+    needs: Annotated[tuple[Need, ...], Meta(max_length=7)]
     inputs: Inputs
     options: Options
     expected: Expected
@@ -145,5 +148,5 @@ def parse_index(data: bytes, place: str) -> Index:
 
 
 def _paths(inputs: Inputs) -> tuple[str, ...]:
-    found = (inputs.bundle, inputs.policy, inputs.reference, inputs.tokenizer, inputs.published)
-    return (*(name for name in found if name is not None), *inputs.corpus, *inputs.own)
+    optional = (inputs.reference, inputs.tokenizer, inputs.published, inputs.revocations, inputs.revocation_state)
+    return (inputs.bundle, inputs.policy, *filter(None, optional), *inputs.corpus, *inputs.own)

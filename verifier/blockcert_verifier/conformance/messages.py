@@ -42,11 +42,14 @@ class Request(_Record, frozen=True):
     own: Annotated[tuple[Absolute, ...], Meta(max_length=16)]
     tokenizer: Absolute | None
     published: Absolute | None
+    revocations: Absolute | None
+    revocation_state: Absolute | None
     at: Time
     replay: Rows
     seed: Hash | None
     fresh: Annotated[int, Meta(ge=0, le=4096)]
     all_digests: bool
+    prove: Annotated[int, Meta(ge=0, le=4096)]
 
 
 class _AnswerJson(_Record, frozen=True):
@@ -91,11 +94,14 @@ def request_of(case: Case, corpus: Path) -> Request:
         own=tuple(str(folder / name) for name in inputs.own),
         tokenizer=at(inputs.tokenizer),
         published=at(inputs.published),
+        revocations=at(inputs.revocations),
+        revocation_state=at(inputs.revocation_state),
         at=options.at,
         replay=options.replay,
         seed=options.seed,
         fresh=options.fresh,
         all_digests=options.all_digests,
+        prove=options.prove,
     )
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
 from typing import BinaryIO
 
 from blockcert.errors import Refusal
@@ -19,20 +24,24 @@ _MISSING = ("install.", "device.")
 def answer(request: Request) -> Answer:
     """What this verifier says of one case."""
     try:
-        report = verify(
-            request.bundle,
-            request.policy,
-            reference=request.reference,
-            published=request.published,
-            corpus=request.corpus,
-            tokenizer=request.tokenizer,
-            fresh=request.fresh,
-            own=request.own,
-            replay=request.replay,
-            seed=None if request.seed is None else bytes.fromhex(request.seed),
-            at=parse_time(request.at, "at"),
-            all_digests=request.all_digests,
-        )
+        with _copied(request.revocation_state) as state:
+            report = verify(
+                request.bundle,
+                request.policy,
+                reference=request.reference,
+                published=request.published,
+                corpus=request.corpus,
+                tokenizer=request.tokenizer,
+                fresh=request.fresh,
+                own=request.own,
+                prove=request.prove,
+                replay=request.replay,
+                seed=None if request.seed is None else bytes.fromhex(request.seed),
+                at=parse_time(request.at, "at"),
+                all_digests=request.all_digests,
+                revocations=request.revocations,
+                revocation_state=state,
+            )
     except Refusal as refusal:
         if refusal.code.startswith(_MISSING):
             return Answer(request.case, skipped=refusal.sentence)
@@ -42,6 +51,19 @@ def answer(request: Request) -> Answer:
     decisive = {finding.code for finding in report.findings if finding.status in ("failed", "inconclusive")}
     others = {finding.code for finding in report.findings if finding.status in ("passed", "skipped")}
     return Answer(request.case, report.verdict, codes=tuple(sorted(decisive)), notes=tuple(sorted(others)))
+
+
+@contextlib.contextmanager
+def _copied(state: str | None) -> Generator[Path | None]:
+    """A copy of the state file, which a verification writes to: nothing in the corpus changes (BC-CNF-08)."""
+    if state is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "state"
+        if Path(state).exists():
+            shutil.copy(state, copy)
+        yield copy
 
 
 def _undecided(report: Report) -> bool:

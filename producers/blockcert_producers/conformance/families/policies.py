@@ -6,8 +6,8 @@ from typing import Any
 
 from blockcert_producers.conformance.changes import DROP, policy
 from blockcert_producers.conformance.draft import Change, Draft
-from blockcert_producers.conformance.entry import accepted, case, indeterminate, refused
-from blockcert_producers.conformance.families.signatures import trusted
+from blockcert_producers.conformance.entry import accepted, case, indeterminate, refused, rejected
+from blockcert_producers.conformance.families.signatures import MET, trusted
 
 __all__ = ["CASES"]
 
@@ -134,6 +134,85 @@ CASES = (
         policy("thresholds.producer", 2),
     ),
     case("policy::no-keys", "No key at all", "BC-TRU-04", refused("trust.threshold"), policy("keys", [])),
+    case(
+        "policy::auditors-out-of-reach",
+        "More auditors must approve than there are",
+        "BC-TRU-04 BC-TRU-13",
+        refused("trust.threshold"),
+        another(roles=["auditor"]),
+        policy("thresholds.auditor", 2),
+    ),
+    case(
+        "policy::no-revoker",
+        "A revocation list is asked for, and nobody can sign one",
+        "BC-TRU-04",
+        refused("trust.threshold"),
+        policy("revocation", {"source": "the vendor's page"}),
+    ),
+    case(
+        "policy::revokers-out-of-reach",
+        "More revokers must sign than there are, and no list is asked for",
+        "BC-TRU-04",
+        refused("trust.threshold"),
+        another(roles=["revoker"]),
+        policy("thresholds.revoker", 2),
+    ),
+    case(
+        "policy::owners-out-of-reach",
+        "More owners must sign than there are",
+        "BC-TRU-04",
+        refused("trust.threshold"),
+        another(roles=["owner"]),
+        policy("thresholds.owner", 2),
+    ),
+    case(
+        "policy::thresholds-of-no-key",
+        "Thresholds of roles that no key has, and that nothing asks for",
+        "BC-TRU-04",
+        accepted(),
+        policy("thresholds", {"producer": 1, "revoker": 3, "owner": 3}),
+    ),
+    case(
+        "policy::revokers-none",
+        "No revoker must sign",
+        "BC-TRU-01",
+        refused("json.type"),
+        policy("thresholds.revoker", 0),
+    ),
+    case("policy::role", "A role that is none", "BC-TRU-13", refused("json.type"), another(roles=["signer"])),
+    case(
+        "policy::auditor-signs",
+        "A certificate signed by an auditor's key",
+        "BC-TRU-13",
+        rejected(MET),
+        another(),
+        policy("keys[0].roles", ["auditor"]),
+    ),
+    case(
+        "policy::all-roles",
+        "One key with every role, owner among them, in a policy that is a file of its own",
+        "BC-TRU-13 BC-TRU-26",
+        accepted(),
+        policy("keys[0].roles", ["producer", "auditor", "revoker", "owner"]),
+    ),
+    case(
+        "policy::older-fields",
+        "A policy without the fields that may be absent",
+        "BC-TRU-01",
+        accepted(),
+        policy("number", DROP),
+        policy("revocation", DROP),
+        policy("thresholds", {"producer": 1}),
+    ),
+    case("policy::number-0", "A policy of number 0", "BC-TRU-01", refused("json.type"), policy("number", 0)),
+    case(
+        "policy::no-source",
+        "A revocation list is asked for, and nothing says where it is",
+        "BC-TRU-01",
+        refused("json.type"),
+        another(roles=["revoker"]),
+        policy("revocation", {"source": ""}),
+    ),
     case(
         "policy::step-twice",
         "A step required twice",

@@ -16,7 +16,7 @@ from blockcert_producers.conformance.families.evidence import slug
 from blockcert_producers.conformance.models import SURROGATE, appended
 from blockcert_producers.conformance.repair import recount, redraw, remeasure, repoint, restate
 
-__all__ = ["CASES", "unresolved"]
+__all__ = ["CASES", "another_pair", "unresolved"]
 
 SMALLER: tuple[tuple[str, Any], ...] = (
     ("error", (3, 1)),

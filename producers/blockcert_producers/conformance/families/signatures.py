@@ -13,7 +13,7 @@ from blockcert_producers.conformance.draft import TRUSTED, Change, Draft, write_
 from blockcert_producers.conformance.entry import accepted, case, rejected
 from blockcert_producers.conformance.seeds import throwaway_key
 
-__all__ = ["CASES", "trusted"]
+__all__ = ["CASES", "MET", "STRANGER", "trusted"]
 
 SECOND, STRANGER = throwaway_key("second producer"), throwaway_key("stranger")
 ORDER = 2**252 + 27742317777372353535851937790883648493

@@ -1,0 +1,254 @@
+"""Reviews beside a certificate: whose count, which of several, and what junk does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+from blockcert.digest import blake3_bytes
+from blockcert.keys import PrivateKey
+from blockcert.review import APPENDED, MOST_APPENDED, MOST_BYTES
+from blockcert_producers.conformance.changes import policy
+from blockcert_producers.conformance.draft import TRUSTED, Change, Draft, write_json
+from blockcert_producers.conformance.entry import accepted, case, indeterminate, rejected
+from blockcert_producers.conformance.families.packed import packed
+from blockcert_producers.conformance.families.revocations import given, key, revokers
+from blockcert_producers.conformance.families.signatures import STRANGER, trusted
+from blockcert_producers.conformance.seeds import throwaway_key
+
+__all__ = ["CASES"]
+
+ANN, BEN = throwaway_key("auditor"), throwaway_key("second auditor")
+EARLIER, LATER = "2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z"
+
+
+def auditors(approvals: int) -> Change:
+    """The policy has two auditors, and asks for so many approvals."""
+
+    def apply(draft: Draft) -> None:
+        draft.policy["keys"] += [trusted(name, one, roles=["auditor"]) for name, one in (("ann", ANN), ("ben", BEN))]
+        draft.policy["thresholds"]["auditor"] = approvals
+
+    return apply
+
+
+def digests(data: bytes) -> dict[str, str]:
+    return {"blake3": blake3_bytes(data), "sha256": sha256(data).hexdigest()}
+
+
+def says(outcome: str, *signers: PrivateKey, made_at: str = LATER, about: bytes | None = None, **fields: Any) -> Change:
+    """A review that the bundle holds, signed by these, of this certificate or of another payload."""
+
+    def apply(draft: Draft) -> None:
+        review = {"version": "1.0", "outcome": outcome, "made_at": made_at, "note": "seen", "report": None} | fields
+        subject = {"name": "statement.dsse.json", "digest": digests(draft.signed if about is None else about)}
+        document = {"_type": "https://in-toto.io/Statement/v1", "subject": [subject], "predicate": review}
+        data = write_json(draft.envelope(write_json(document | {"predicateType": "urn:blockcert:review:v1"}), signers))
+        draft.sealed[f"{APPENDED}{blake3_bytes(data)[:32]}.dsse.json"] = data
+
+    return lambda draft: draft.later(apply)
+
+
+def appended(data: bytes, *names: str) -> Change:
+    """Files of these bytes put into the bundle when it is sealed."""
+    return lambda draft: draft.later(lambda d: d.sealed.update(dict.fromkeys(names, data)))
+
+
+def of_two(first: Sequence[str], second: Sequence[str]) -> tuple[Change, Change]:
+    """Two reviews by one auditor: outcome and time of each."""
+    return says(first[0], ANN, made_at=first[1]), says(second[0], ANN, made_at=second[1])
+
+
+UNKNOWN, MALFORMED = accepted("review.unknown_signer"), accepted("review.malformed")
+
+CASES = (
+    case(
+        "review::approved",
+        "An auditor approves, and the policy asks for it",
+        "BC-TRU-19 BC-TRU-21 BC-TRU-22",
+        accepted("review.approved"),
+        auditors(1),
+        says("approves", ANN),
+    ),
+    case(
+        "review::approved-by-two",
+        "Both auditors approve",
+        "BC-TRU-22",
+        accepted("review.approved"),
+        auditors(2),
+        says("approves", ANN),
+        says("approves", BEN),
+    ),
+    case(
+        "review::rests-on-a-report",
+        "A review that names a report",
+        "BC-TRU-19",
+        accepted("review.approved"),
+        auditors(1),
+        says("approves", ANN, report=digests(b"a report")),
+    ),
+    case(
+        "review::none",
+        "Nobody approves, or it was taken away, and the policy asks for it",
+        "BC-TRU-22 BC-TRU-24",
+        indeterminate("review.threshold_not_met"),
+        auditors(1),
+    ),
+    case(
+        "review::one-twice",
+        "One auditor approves twice, and the policy asks for two",
+        "BC-TRU-22",
+        indeterminate("review.threshold_not_met"),
+        auditors(2),
+        *of_two(("approves", EARLIER), ("approves", LATER)),
+    ),
+    case(
+        "review::objection",
+        "An auditor objects, another approves",
+        "BC-TRU-22",
+        rejected("review.objection", "review.approved"),
+        auditors(0),
+        says("approves", BEN),
+        says("objects", ANN),
+    ),
+    case(
+        "review::objection-packed",
+        "An objection in a packed bundle",
+        "BC-TRU-23 BC-BND-27",
+        rejected("review.objection"),
+        auditors(0),
+        says("objects", ANN),
+        packed(),
+    ),
+    case(
+        "review::later-approval",
+        "An auditor who objected approves later",
+        "BC-TRU-21",
+        accepted("review.approved"),
+        auditors(1),
+        *of_two(("objects", EARLIER), ("approves", LATER)),
+    ),
+    case(
+        "review::later-objection",
+        "An auditor who approved objects later",
+        "BC-TRU-21",
+        rejected("review.objection"),
+        auditors(0),
+        *of_two(("approves", EARLIER), ("objects", LATER)),
+    ),
+    case(
+        "review::both-at-once",
+        "Of two of one time the objection counts",
+        "BC-TRU-21",
+        rejected("review.objection"),
+        auditors(0),
+        *of_two(("approves", LATER), ("objects", LATER)),
+    ),
+    case("review::stranger", "A stranger objects", "BC-TRU-21 BC-TRU-23", UNKNOWN, says("objects", STRANGER)),
+    case(
+        "review::stranger-approves",
+        "A stranger approves, and the policy asks for an approval",
+        "BC-TRU-21 BC-TRU-24",
+        indeterminate("review.threshold_not_met", "review.unknown_signer"),
+        auditors(1),
+        says("approves", STRANGER),
+    ),
+    case("review::producer", "The producer objects", "BC-TRU-13 BC-TRU-21", UNKNOWN, says("objects", TRUSTED)),
+    case(
+        "review::another-certificate",
+        "An objection to another certificate",
+        "BC-TRU-21",
+        accepted("review.other"),
+        auditors(0),
+        says("objects", ANN, about=b"another payload"),
+    ),
+    case(
+        "review::future",
+        "An objection of a second from now",
+        "BC-TRU-21",
+        UNKNOWN,
+        auditors(0),
+        says("objects", ANN, made_at="2026-11-22T10:00:01Z"),
+    ),
+    case(
+        "review::key-not-valid-now",
+        "An objection by a key whose window is over",
+        "BC-TRU-21",
+        UNKNOWN,
+        auditors(0),
+        policy("keys[1].not_after", "2026-11-22T09:59:59Z"),
+        says("objects", ANN),
+    ),
+    case(
+        "review::key-not-valid-then",
+        "An objection made before its key's window opened",
+        "BC-TRU-21",
+        UNKNOWN,
+        auditors(0),
+        policy("keys[1].not_before", "2026-11-22T00:00:00Z"),
+        says("objects", ANN),
+    ),
+    case(
+        "review::key-revoked",
+        "An approval by a key that a list revokes",
+        "BC-TRU-15 BC-TRU-21",
+        indeterminate("review.threshold_not_met", "review.unknown_signer"),
+        auditors(1),
+        revokers,
+        says("approves", ANN),
+        given(keys=[key(ANN)]),
+    ),
+    case(
+        "review::two-signatures",
+        "An objection with two signatures",
+        "BC-TRU-19",
+        MALFORMED,
+        auditors(0),
+        says("objects", ANN, BEN),
+    ),
+    case(
+        "review::unknown-field",
+        "An objection with a field more",
+        "BC-TRU-19 BC-NUM-12",
+        MALFORMED,
+        auditors(0),
+        says("objects", ANN, verdict="rejected"),
+    ),
+    case("review::junk", "Junk among the reviews", "BC-TRU-23", MALFORMED, appended(b"{", "appended/junk.dsse.json")),
+    case(
+        "review::too-large",
+        "A review of a byte more than a reader takes",
+        "BC-TRU-20",
+        MALFORMED,
+        appended(b"x" * (MOST_BYTES + 1), "appended/large.dsse.json"),
+    ),
+    case(
+        "review::as-many-as-are-read",
+        "As many statements as a reader takes",
+        "BC-TRU-20",
+        MALFORMED,
+        appended(b"{}", *(f"appended/{i:03}.dsse.json" for i in range(MOST_APPENDED))),
+    ),
+    case(
+        "review::too-many",
+        "One statement more than a reader takes",
+        "BC-TRU-20",
+        indeterminate("review.malformed"),
+        appended(b"{}", *(f"appended/{i:03}.dsse.json" for i in range(MOST_APPENDED + 1))),
+    ),
+    *(
+        case(
+            f"review::named-{name}",
+            "A file whose name is no review's is a file that no statement lists",
+            "BC-TRU-20 BC-BND-02",
+            rejected("bundle.file.unlisted"),
+            appended(b"{}", path),
+        )
+        for name, path in (
+            ("deeper", "appended/deeper/a.dsse.json"),
+            ("otherwise", "appended/a.json"),
+            ("outside", "a.dsse.json"),
+        )
+    ),
+)
