@@ -146,6 +146,7 @@ CODES: dict[str, str] = {
     "policy.limits": "The certificate keeps within every limit of the policy.",
     "policy.logit_difference": "A logit differs by more than the policy allows.",
     "policy.loss_difference": "The mean loss differs by more than the policy allows.",
+    "policy.population": "A population bound is missing, or weaker than what the policy asks for.",
     "policy.predicate_type": "The policy does not accept this type of predicate.",
     "policy.relative_drift": "The relative drift, or the head's relative error, is larger than the policy allows.",
     "policy.top1_share": "Fewer positions agree than the policy asks for.",

@@ -34,6 +34,7 @@ __all__ = [
     "Authority",
     "Coverage",
     "Limits",
+    "PopulationLimit",
     "Revocation",
     "Role",
     "Signer",
@@ -104,6 +105,17 @@ class Coverage(_Record, frozen=True):
     share: Decimal
 
 
+class PopulationLimit(_Record, frozen=True):
+    """The certificate bounds this predicate: at least ``at_least`` of all windows satisfy it, at a level of at most
+    ``alpha``. ``kind``, ``share`` and ``threshold`` are those of the predicate."""
+
+    kind: Literal["covered", "top1", "kl", "loss_difference", "logit_difference"]
+    share: Decimal | None
+    threshold: Decimal | None
+    at_least: Decimal
+    alpha: Decimal
+
+
 class Limits(_Record, frozen=True):
     """What the buyer asks of a certificate; null: nothing."""
 
@@ -116,6 +128,7 @@ class Limits(_Record, frozen=True):
     kl_mean: Decimal | None
     loss_difference: Decimal | None
     logit_difference: Decimal | None
+    population: Annotated[tuple[PopulationLimit, ...], Meta(min_length=1, max_length=32)] | None = None
 
 
 class TrustPolicy(_Record, frozen=True):
@@ -255,6 +268,9 @@ def _check_limits(limits: Limits, place: str) -> None:
     if limits.coverage is not None:
         shares["coverage.share"] = limits.coverage.share
         sizes["coverage.threshold"] = limits.coverage.threshold
+    for i, one in enumerate(limits.population or ()):
+        shares |= {f"population[{i}].{name}": getattr(one, name) for name in ("share", "at_least", "alpha")}
+        sizes[f"population[{i}].threshold"] = one.threshold
     for name, text in (shares | sizes).items():
         if text is None:
             continue

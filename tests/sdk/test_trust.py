@@ -209,6 +209,12 @@ BAD_POLICIES: dict[str, tuple[bytes, str, str]] = {
         "trust.limit",
         "$.limits.coverage.threshold",
     ),
+    "a population limit above one": (
+        limits_json(population=[{"kind": "top1", "share": "1", "threshold": None, "at_least": "1.1", "alpha": "0.05"}]),
+        "trust.limit",
+        "$.limits.population[0].at_least",
+    ),
+    "a population limit of nothing": (limits_json(population=[]), "json.type", "$.limits.population"),
     "a negative divergence": (limits_json(kl_mean="-0.5"), "trust.limit", "$.limits.kl_mean"),
     "a limit and no step that applies it": (
         policy_json(require=["structure", "authenticity", "integrity", "replay"]),

@@ -21,7 +21,7 @@ from blockcert.errors import Refusal
 from blockcert.findings import STEPS, exit_code
 from blockcert.keys import NamedKey, generate
 from blockcert.statement import Statement
-from blockcert.trust import NO_LIMITS, Coverage, Limits, encode_policy, new_policy
+from blockcert.trust import NO_LIMITS, Coverage, Limits, PopulationLimit, encode_policy, new_policy
 from blockcert_verifier import Report, render, to_json, verify
 from blockcert_verifier.steps.policy import policy as apply_policy
 from tests.support.bundles import NOW, Made, change_statement, make_bundle, sign_again
@@ -196,6 +196,9 @@ def test_two_keys_are_needed_where_the_policy_says_so(made: Made, tmp_path: Path
         ({"loss_difference": "0"}, "policy.loss_difference", "rejected"),
         ({"logit_difference": "0.000001"}, "policy.logit_difference", "rejected"),
         ({"least_basis": "enclosure"}, "policy.basis", "rejected"),
+        ({"population": (PopulationLimit("top1", "0.95", None, "1", "0.05"),)}, "policy.population", "rejected"),
+        ({"population": (PopulationLimit("top1", "0.95", None, "0", "0.01"),)}, "policy.population", "rejected"),
+        ({"population": (PopulationLimit("top1", "0.96", None, "0", "1"),)}, "policy.population", "rejected"),
         ({"least_audit_rows": 6}, "policy.audit_rows", "indeterminate"),
     ],
 )
@@ -208,11 +211,12 @@ def test_the_buyers_limits(made: Made, limits: dict[str, Any], code: str, verdic
 
 
 def test_limits_that_are_met_pass(made: Made) -> None:
-    limits = Limits(4, Coverage("0.05", "0"), "1000", "0", "measurement", 3, "1000", "1000", "1000")
+    population = (PopulationLimit("top1", "0.95", None, "0", "0.05"),)
+    limits = Limits(4, Coverage("0.05", "0"), "1000", "0", "measurement", 3, "1000", "1000", "1000", population)
     policy = new_policy([NamedKey("acme", made.key.public)], replay=True, limits=limits)
     report = verify(made.bundle, policy, reference=made.model, at=NOW + timedelta(days=2), replay=4)
     assert report.verdict == "accepted"
-    assert "all 9 limits" in report.steps[-1].establishes
+    assert "all 10 limits" in report.steps[-1].establishes
     late = verify(made.bundle, policy, reference=made.model, at=NOW + timedelta(days=3), replay=4)
     assert "policy.age" in codes(late, "failed")
 

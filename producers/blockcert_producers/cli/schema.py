@@ -43,7 +43,7 @@ def check(
             for problem in problems:
                 print(plain(f"{problem.place}: {problem.sentence} ({problem.code})"))
             if not problems:
-                print(plain(f"{place}: {one}, as schemas/{one}.schema.json has it"))
+                print(plain(f"{place}: {'an' if one == 'envelope' else 'a'} {one} as schemas/{one}.schema.json has it"))
     raise typer.Exit(int(wrong))
 
 

@@ -16,6 +16,7 @@ def _of(reason: Reason, why: str, *codes: str) -> tuple[WithoutCase, ...]:
 
 
 WITHOUT_CASE: tuple[WithoutCase, ...] = (
+    *_of("command", "the Lean checker beside a verifier", "lean.failed", "lean.library", "lean.not_found"),
     *_of(
         "producer",
         "lifting a checkpoint",

@@ -8,9 +8,9 @@ from fractions import Fraction
 
 from blockcert.findings import Finding
 from blockcert.numbers import parse_decimal
-from blockcert.statement import Basis, Statement
+from blockcert.statement import Basis, PopulationPredicate, Statement
 from blockcert.times import parse_time
-from blockcert.trust import Coverage, TrustPolicy
+from blockcert.trust import Coverage, PopulationLimit, TrustPolicy
 from blockcert_verifier.report import Audit
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed
 
@@ -32,6 +32,7 @@ def policy(trust: TrustPolicy, statement: Statement, audit: Audit | None, now: d
         *_accepted(trust, statement),
         *_coverage(trust.limits.coverage, statement),
         *_end_to_end(trust, statement),
+        *_population(trust.limits.population or (), statement),
         *_basis(trust.limits.least_basis, statement),
         *_age(trust.limits.greatest_age_days, statement, now),
         *_audited(trust.limits.least_audit_rows, audit),
@@ -96,6 +97,26 @@ def _end_to_end(trust: TrustPolicy, statement: Statement) -> Iterator[Finding]:
             f"top-1 agrees at {end.top1_agree} of {end.tokens} positions, and the policy asks for {limits.top1_share}"
         )
         yield failed("policy", "policy.top1_share", f"{place}.top1_agree", sentence)
+
+
+def _population(limits: tuple[PopulationLimit, ...], statement: Statement) -> Iterator[Finding]:
+    stated = statement.predicate.claims.population
+    place = f"{PLACE}: $.predicate.claims.population"
+    for limit in limits:
+        words = ", ".join(f"{name} {text}" for name in ("share", "threshold") if (text := getattr(limit, name)))
+        asked = f"the policy asks for a bound on {limit.kind}" + (f" ({words})" if words else "")
+        wanted = PopulationPredicate(limit.kind, limit.share, limit.threshold)
+        at = next((i for i, claim in enumerate(stated.claims) if claim.predicate == wanted), None)
+        if at is None:
+            yield failed("policy", "policy.population", place, f"{asked}, and the certificate has none")
+            continue
+        if parse_decimal(stated.alpha) > parse_decimal(limit.alpha):
+            sentence = f"{asked} at a level of {limit.alpha}, and the certificate's is {stated.alpha}"
+            yield failed("policy", "policy.population", f"{place}.alpha", sentence)
+        found = stated.claims[at].at_least
+        if found < parse_decimal(limit.at_least) * stated.windows:
+            sentence = f"{asked} of {limit.at_least}, and the certificate's is {found} of {stated.windows} windows"
+            yield failed("policy", "policy.population", f"{place}.claims[{at}].at_least", sentence)
 
 
 def _basis(least: Basis | None, statement: Statement) -> Iterator[Finding]:

@@ -75,6 +75,10 @@ def _sizes() -> tuple[Entry, ...]:
     return tuple(found)
 
 
+ASKED = {"kind": "top1", "share": "0.95", "threshold": None, "at_least": "0.054", "alpha": "0.05"}
+"""What the certificates here just meet: 2 of 37 windows."""
+MISSED = rejected("policy.population")
+
 CASES = (
     *_sizes(),
     case("limit::top1-met", "As many positions agree as are asked for", "BC-TRU-11", accepted(), top1(0)),
@@ -107,6 +111,21 @@ CASES = (
         rejected("policy.coverage"),
         policy("limits.coverage", {"threshold": "0.03", "share": "0"}),
         base="copy",
+    ),
+    *(
+        case(
+            f"limit::population-{name}",
+            tests,
+            "BC-TRU-11",
+            expected,
+            policy("limits.population", [{**ASKED, **changes}]),
+        )
+        for name, tests, expected, changes in (
+            ("met", "Every entry has its claim, its share and its level", accepted(), {}),
+            ("level", "The bound holds at a level above the one that is asked for", MISSED, {"alpha": "0.0499"}),
+            ("share", "Fewer windows are bounded than are asked for", MISSED, {"at_least": "0.0541"}),
+            ("absent", "The certificate bounds no such predicate", MISSED, {"share": "0.96"}),
+        )
     ),
     case(
         "limit::basis-met",
