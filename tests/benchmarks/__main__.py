@@ -16,6 +16,8 @@ from pathlib import Path
 
 from tests.benchmarks import (
     against_hooks,
+    against_signing,
+    decoding,
     enclosing,
     gpu,
     hashing,
@@ -47,8 +49,10 @@ def main() -> None:
             "scaling": scaling.report,
             "memory": lambda: memory.report(folder),
             "hashing": hashing.report,
+            "decoding": lambda: decoding.report(folder),
             "statistics": statistics.report,
             "against_hooks": against_hooks.report,
+            "against_signing": lambda: against_signing.report(folder / "signing"),
             "gpu": lambda: gpu.report(folder / "gpu"),
             "red_team": red_team.report,
         }
