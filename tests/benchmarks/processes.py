@@ -21,7 +21,9 @@ def _interpreter() -> tuple[str, str]:
 
 def _process(python: str, *words: str) -> None:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    subprocess.run([python, *words], check=False, capture_output=True, env=environment)
+    done = subprocess.run([python, *words], check=False, capture_output=True, env=environment)
+    if done.returncode not in (0, 3):  # a refusal would be timed as if it were a verdict
+        raise RuntimeError(f"{' '.join(words)[:80]}: {done.stderr.decode(errors='replace')[-300:]}")
 
 
 def report(found: Materials) -> list[str]:
