@@ -273,11 +273,19 @@ def append_statement(path: Path, name: str, data: bytes) -> None:
     """Puts the statement of another party into the bundle ``path`` under ``name``, in one step, beside what is there.
 
     Raises:
-        Refusal: ``output.exists`` where the bundle has it already, ``output.unwritable``, or what ``Bundle`` raises.
+        Refusal: ``output.exists`` where the bundle has it already, ``bundle.too_many_files`` where a reader would not
+            read it, ``name.collision`` where the name meets another of the bundle, ``output.unwritable``, or what
+            ``Bundle`` raises.
     """
+    from blockcert.review import MOST_APPENDED, is_appended
+
     bundle = Bundle(path)
     if name in bundle.files:
         raise Refusal("output.exists", f"{path}: {name}", "The bundle has this very statement already.")
+    if sum(map(is_appended, bundle.files)) >= MOST_APPENDED:
+        sentence = f"The bundle has {MOST_APPENDED} statements beside its certificate; readers take no more."
+        raise Refusal("bundle.too_many_files", str(path), sentence)
+    check_names(sorted((*bundle.files, name)), str(path))
     _put(bundle, name, data)
 
 

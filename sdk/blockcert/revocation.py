@@ -165,8 +165,13 @@ def new_list(
 
 
 def sign_list(found: RevocationList, key: Signs) -> bytes:
-    """The envelope of a list with one signature, deterministic."""
+    """The envelope of a list with one signature, deterministic.
+
+    Raises:
+        Refusal: as :func:`read_list`, for a list that no verifier would take.
+    """
     payload = msgspec.json.encode(found, order="sorted")
+    read_list(payload, "revocation list")
     return encode_envelope(add_signature(Envelope(payload, PAYLOAD_TYPE), key, "revocation list"))
 
 
