@@ -258,22 +258,24 @@ class BundleWriter:
             flush(self.output.parent)
 
 
-def replace_statement(path: Path, data: bytes) -> None:
-    """Replaces the statement of the bundle ``path`` by ``data`` in one step: a reader sees the old or the new.
+def replace_statement(bundle: Bundle | Path, data: bytes) -> None:
+    """Replaces the statement of a bundle by ``data`` in one step: whoever reads it sees the old or the new.
 
     A packed bundle is written anew beside itself, and takes its own place.
 
     Raises:
-        Refusal: ``output.unwritable``, or what ``Bundle`` raises.
+        Refusal: ``bundle.changed`` where another wrote to it since it was opened, ``output.unwritable``, or what
+            ``Bundle`` raises.
     """
-    _put(Bundle(path), STATEMENT, data)
+    _put(Bundle(bundle) if isinstance(bundle, Path) else bundle, STATEMENT, data)
 
 
 def append_statement(path: Path, name: str, data: bytes) -> None:
     """Puts the statement of another party into the bundle ``path`` under ``name``, in one step, beside what is there.
 
     Raises:
-        Refusal: ``output.exists`` where the bundle has it already, ``bundle.too_many_files`` where a reader would not
+        Refusal: ``output.exists`` where the bundle has it already, ``bundle.changed`` where another wrote to a packed
+            one meanwhile, ``bundle.too_many_files`` where a reader would not
             read it, ``name.collision`` where the name meets another of the bundle, ``output.unwritable``, or what
             ``Bundle`` raises.
     """
@@ -307,6 +309,10 @@ def _put(bundle: Bundle, name: str, data: bytes) -> None:
                     file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if name in bundle.files or bundle.packed:
+                # what another put there meanwhile, a signature or a review, must not be lost
+                with opened(bundle.file(STATEMENT), STATEMENT):
+                    pass
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -70,6 +70,16 @@ def test_a_revocation(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "[output.exists]" in capsys.readouterr().err
 
 
+def test_a_list_that_another_signed_is_carried_on_only_if_named(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # whoever can change the published list must not have the next one drop what it revoked
+    assert run(["revoke", "--out", "theirs", "--key", "second.key"]) == 0
+    words = ["revoke", "--after", "theirs", "--key", "revoker.key", "--out", "next"]
+    assert run(words) == 2
+    assert "[revocation.untrusted]" in capsys.readouterr().err
+    assert not (desk / "next").exists()
+    assert run([*words, "--after-key", "second.pub"]) == 0
+
+
 def test_a_key_is_revoked_at_once(desk: Path) -> None:
     new_policy()
     assert (

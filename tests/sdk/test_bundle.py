@@ -371,6 +371,15 @@ def test_a_failed_replacement_leaves_the_old_statement_alone(tmp_path: Path, mon
     assert sorted(Bundle(folder).sizes) == sorted(FILES)
 
 
+def test_what_another_wrote_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    folder = make(tmp_path / "b")
+    opened = Bundle(folder)
+    replace_statement(folder, b"signed by another")
+    assert refusal(lambda: replace_statement(opened, b"signed")).code == "bundle.changed"
+    assert Bundle(folder).read(STATEMENT, 20) == b"signed by another"
+    assert sorted(Bundle(folder).sizes) == sorted(FILES)
+
+
 def test_only_a_bundle_s_statement_is_replaced(tmp_path: Path) -> None:
     assert refusal(lambda: replace_statement(tmp_path, b"x")).code == "bundle.no_statement"
     assert list(tmp_path.iterdir()) == []

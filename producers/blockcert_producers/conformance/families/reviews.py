@@ -37,7 +37,14 @@ def digests(data: bytes) -> dict[str, str]:
     return {"blake3": blake3_bytes(data), "sha256": sha256(data).hexdigest()}
 
 
-def says(outcome: str, *signers: PrivateKey, made_at: str = LATER, about: bytes | None = None, sha256: str | None = None, **fields: Any) -> Change:
+def says(
+    outcome: str,
+    *signers: PrivateKey,
+    made_at: str = LATER,
+    about: bytes | None = None,
+    sha256: str | None = None,
+    **fields: Any,
+) -> Change:
     """A review that the bundle holds, signed by these, of this certificate or of another payload or SHA-256."""
 
     def apply(draft: Draft) -> None:
