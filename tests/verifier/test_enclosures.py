@@ -32,6 +32,7 @@ from tests.verifier.test_resolution import (
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
 
 from blockcert_verifier.enclose.arithmetic import arb, ctx
+from blockcert_verifier.enclose.logits import logit_cells
 from blockcert_verifier.enclose.maps import Maps
 from blockcert_verifier.enclose.rational import interval
 from blockcert_verifier.enclose.stage import run_stage
@@ -250,3 +251,12 @@ def test_ends_out_of_all_proportion_move_outward() -> None:
     assert tiny.upper is not None
     assert tiny.lower <= 0 < tiny.upper < Fraction(1, 1 << 4000)
     assert (huge.lower, huge.upper) == (None, None)
+
+
+def test_a_vocabulary_of_one_token_is_enclosed() -> None:
+    logits, theirs = ([[arb(value)] for value in values] for values in ((1, 2, 3), (4, 5, 7)))
+    for surrogate in (theirs, None):
+        cells = logit_cells(logits, surrogate, (0, 0, 0), THRESHOLDS.loss)
+        assert cells["decided"][0].value == Interval.exactly(3)
+        assert cells["top1_agree"][0].value == Interval.exactly(3)
+        assert cells["loss_within"][0].value == Interval.exactly(2)
