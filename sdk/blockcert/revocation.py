@@ -64,7 +64,7 @@ class RevokedCertificate(_Record, frozen=True):
 
 
 class RevokedKey(_Record, frozen=True):
-    """A key none of whose signatures counts any more, whenever they say that they were made."""
+    """A key whose certificates and reviews no longer count, whenever they say that they were made."""
 
     public_key: Hash
     revoked_at: Time

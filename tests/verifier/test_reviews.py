@@ -277,3 +277,19 @@ def test_a_subject_is_no_place_for_signed_statements(made: Made, name: str) -> N
     (made.bundle / STATEMENT).write_bytes(encode_envelope(signed))
     report = check(made, trusting(made))
     assert (report.verdict, report.findings[-1].code) == ("rejected", "statement.file_name")
+
+
+def test_an_auditor_who_signs_the_certificate_is_not_said_to_answer_for_it(made: Made) -> None:
+    path = made.bundle / STATEMENT
+    path.write_bytes(encode_envelope(add_signature(parse_envelope(path.read_bytes(), STATEMENT), ANN)))
+    report = check(made, trusting(made))
+    assert report.verdict == "accepted"
+    assert [signer.public_key for signer in report.signers] == [made.key.public.raw.hex()]
+    assert "ann" not in report.sentence
+
+
+def test_an_approval_that_is_missing_is_not_passed_over_where_nothing_was_replayed(made: Made) -> None:
+    policy = trusting(made, 1)
+    report = check(made, replace(policy, require=(*policy.require, "replay")))
+    assert report.verdict == "indeterminate"
+    assert "[review.threshold_not_met]" in report.sentence

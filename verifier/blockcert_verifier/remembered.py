@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from blockcert.bundle import flush
 from blockcert.errors import Refusal
 from blockcert.revocation import RevocationState, SignedList, encode_state, parse_list, parse_state
 from blockcert_verifier.steps.revocation import Given
@@ -51,6 +52,7 @@ def remember(state: Path, found: SignedList) -> None:
     try:
         try:
             temporary.write_bytes(encode_state(found))
+            flush(temporary)
             temporary.replace(state)
         finally:
             temporary.unlink(missing_ok=True)

@@ -290,7 +290,9 @@ class Run:
             self._add(integrity.published(statement, said, "the published list"))
 
     def _signed(self, authority: Authority) -> None:
-        self._signers = tuple(Signer(s.name, fingerprint(s.key), s.key.raw.hex()) for s in authority.signers)
+        # whoever else signed it does not answer for it: a key counts for its roles only (BC-TRU-13)
+        producers = [s for s in authority.signers if "producer" in s.roles]
+        self._signers = tuple(Signer(s.name, fingerprint(s.key), s.key.raw.hex()) for s in producers)
 
     def _programs(self, statement: Statement, bundle: Bundle) -> tuple[Program, Program]:
         names = (statement.predicate.reference.program, statement.predicate.surrogate.program)

@@ -24,7 +24,7 @@ def revoke(
     ] = None,
     of_key: Annotated[
         list[Path] | None,
-        typer.Option("--of-key", metavar="KEY.pub…", help="Keys none of whose signatures counts any more."),
+        typer.Option("--of-key", metavar="KEY.pub…", help="Keys whose certificates and reviews no longer count."),
     ] = None,
     reason: Annotated[
         Literal["error", "superseded", "withdrawn", "key-compromise"], typer.Option("--reason", help="Why.")
