@@ -12,7 +12,7 @@ import shutil
 import stat
 import zlib
 from collections.abc import Collection, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -296,27 +296,40 @@ def _put(bundle: Bundle, name: str, data: bytes) -> None:
     # what STATEMENT's own path tells of a folder reached through links holds for what stands beside it
     home = Path(bundle.file(STATEMENT).path)
     target = home if bundle.packed else home.parent.joinpath(*name.split("/"))
-    temporary = target.parent / f".{target.name}.partial-{os.urandom(4).hex()}"
+    # beside the bundle: in it, a file that is not whole yet, or was left by a crash, would be one that nobody signed
+    beside = Path(os.path.realpath(home if bundle.packed else home.parent)).parent
     with writing(path if bundle.packed else path / name):
         target.parent.mkdir(exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                if bundle.packed:
-                    from blockcert.packing import write_packed
-
-                    write_packed(bundle, file, {name: data})
-                else:
-                    file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            if name in bundle.files or bundle.packed:
-                # what another put there meanwhile, a signature or a review, must not be lost
-                with opened(bundle.file(STATEMENT), STATEMENT):
-                    pass
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        for folder in dict.fromkeys((beside, target.parent)):
+            temporary = folder / f".{target.name}.partial-{os.urandom(4).hex()}"
+            try:
+                _write(bundle, name, data, temporary)
+                temporary.replace(target)
+                break
+            except OSError:  # what holds the bundle may be read-only, or another file system
+                if folder == target.parent:
+                    raise
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
         flush(target.parent)
+
+
+def _write(bundle: Bundle, name: str, data: bytes, temporary: Path) -> None:
+    """Writes what takes the place of a bundle's file, or of the packed bundle; refuses ``bundle.changed``."""
+    with temporary.open("xb") as file:
+        if bundle.packed:
+            from blockcert.packing import write_packed
+
+            write_packed(bundle, file, {name: data})
+        else:
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if name in bundle.files or bundle.packed:
+        # what another put there meanwhile, a signature or a review, must not be lost
+        with opened(bundle.file(STATEMENT), STATEMENT):
+            pass
 
 
 def check_new(output: Path) -> None:
