@@ -256,3 +256,10 @@ def test_why_a_list_does_not_count(made: Made, tmp_path: Path) -> None:
     report = check(made, tmp_path, a_list(), policy=policy)
     (said,) = [f.message for f in report.findings if f.code == "revocation.untrusted"]
     assert "The key revoker is trusted from ever to 2026-01-01T00:00:00Z, and not now" in said
+
+
+def test_the_ladder_names_what_is_missing(made: Made, tmp_path: Path) -> None:
+    rung = check(made, tmp_path, None).ladder[0]
+    assert (rung.name, rung.climbed) == ("signature", "no")
+    assert rung.how is not None
+    assert "revocation list" in rung.how
