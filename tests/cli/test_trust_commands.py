@@ -96,6 +96,8 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
     assert run(["trust", "add-key", "trust.json", "second.pub", "--role", "owner", *window, "--out", "next.json"]) == 0
     assert run(["trust", "rotate", "trust.json", "next.json", "--key", "second.key", "--out", "next.signed"]) == 0
     assert "still to be signed by 1 more of the old policy's owners" in capsys.readouterr().out
+    assert run(["trust", "rotate", "trust.json", "next.json", "--key", "vendor.key", "--out", "next.signed"]) == 2
+    assert "your key is an owner of neither policy" in capsys.readouterr().err
     assert run(["trust", "accept", "trust.json", "next.signed", "--out", "mine.json"]) == 2
     assert not (desk / "mine.json").exists()
     assert run(["trust", "rotate", "trust.json", "next.json", "--key", "owner.key", "--out", "next.signed"]) == 0
