@@ -22,7 +22,8 @@ def sign_bundle(path: Path, key: Signs) -> str:
     will reject.
 
     Raises:
-        Refusal: what a bundle is refused for, `signature.exists` where this key has signed already.
+        Refusal: what a bundle is refused for, `bundle.changed` where another signed it meanwhile,
+            `signature.exists` where this key has signed already.
     """
     bundle = Bundle(path)
     envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
@@ -35,5 +36,5 @@ def sign_bundle(path: Path, key: Signs) -> str:
     if wrong is not None:
         raise Refusal(wrong.code, wrong.place, f"{wrong.message}; it was not signed")
     signed = add_signature(envelope, key, STATEMENT)
-    replace_statement(path, encode_envelope(signed))
+    replace_statement(bundle, encode_envelope(signed))
     return certificate_id(envelope.payload)

@@ -12,7 +12,7 @@ import shutil
 import stat
 import zlib
 from collections.abc import Collection, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -258,26 +258,36 @@ class BundleWriter:
             flush(self.output.parent)
 
 
-def replace_statement(path: Path, data: bytes) -> None:
-    """Replaces the statement of the bundle ``path`` by ``data`` in one step: a reader sees the old or the new.
+def replace_statement(bundle: Bundle | Path, data: bytes) -> None:
+    """Replaces the statement of a bundle by ``data`` in one step: whoever reads it sees the old or the new.
 
     A packed bundle is written anew beside itself, and takes its own place.
 
     Raises:
-        Refusal: ``output.unwritable``, or what ``Bundle`` raises.
+        Refusal: ``bundle.changed`` where another wrote to it since it was opened, ``output.unwritable``, or what
+            ``Bundle`` raises.
     """
-    _put(Bundle(path), STATEMENT, data)
+    _put(Bundle(bundle) if isinstance(bundle, Path) else bundle, STATEMENT, data)
 
 
 def append_statement(path: Path, name: str, data: bytes) -> None:
     """Puts the statement of another party into the bundle ``path`` under ``name``, in one step, beside what is there.
 
     Raises:
-        Refusal: ``output.exists`` where the bundle has it already, ``output.unwritable``, or what ``Bundle`` raises.
+        Refusal: ``output.exists`` where the bundle has it already, ``bundle.changed`` where another wrote to a packed
+            one meanwhile, ``bundle.too_many_files`` where a reader would not
+            read it, ``name.collision`` where the name meets another of the bundle, ``output.unwritable``, or what
+            ``Bundle`` raises.
     """
+    from blockcert.review import MOST_APPENDED, is_appended
+
     bundle = Bundle(path)
     if name in bundle.files:
         raise Refusal("output.exists", f"{path}: {name}", "The bundle has this very statement already.")
+    if sum(map(is_appended, bundle.files)) >= MOST_APPENDED:
+        sentence = f"The bundle has {MOST_APPENDED} statements beside its certificate; readers take no more."
+        raise Refusal("bundle.too_many_files", str(path), sentence)
+    check_names(sorted((*bundle.files, name)), str(path))
     _put(bundle, name, data)
 
 
@@ -286,23 +296,40 @@ def _put(bundle: Bundle, name: str, data: bytes) -> None:
     # what STATEMENT's own path tells of a folder reached through links holds for what stands beside it
     home = Path(bundle.file(STATEMENT).path)
     target = home if bundle.packed else home.parent.joinpath(*name.split("/"))
-    temporary = target.parent / f".{target.name}.partial-{os.urandom(4).hex()}"
+    # beside the bundle: in it, a file that is not whole yet, or was left by a crash, would be one that nobody signed
+    beside = Path(os.path.realpath(home if bundle.packed else home.parent)).parent
     with writing(path if bundle.packed else path / name):
         target.parent.mkdir(exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                if bundle.packed:
-                    from blockcert.packing import write_packed
-
-                    write_packed(bundle, file, {name: data})
-                else:
-                    file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        for folder in dict.fromkeys((beside, target.parent)):
+            temporary = folder / f".{target.name}.partial-{os.urandom(4).hex()}"
+            try:
+                _write(bundle, name, data, temporary)
+                temporary.replace(target)
+                break
+            except OSError:  # what holds the bundle may be read-only, or another file system
+                if folder == target.parent:
+                    raise
+            finally:
+                with suppress(OSError):
+                    temporary.unlink(missing_ok=True)
         flush(target.parent)
+
+
+def _write(bundle: Bundle, name: str, data: bytes, temporary: Path) -> None:
+    """Writes what takes the place of a bundle's file, or of the packed bundle; refuses ``bundle.changed``."""
+    with temporary.open("xb") as file:
+        if bundle.packed:
+            from blockcert.packing import write_packed
+
+            write_packed(bundle, file, {name: data})
+        else:
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if name in bundle.files or bundle.packed:
+        # what another put there meanwhile, a signature or a review, must not be lost
+        with opened(bundle.file(STATEMENT), STATEMENT):
+            pass
 
 
 def check_new(output: Path) -> None:

@@ -288,7 +288,7 @@ CODES: dict[str, str] = {
     "trust.limit_unused": "A trust policy sets a limit and does not require the step that applies it.",
     "trust.not_found": "There is no trust policy at the path.",
     "trust.require": "A trust policy requires a step twice, or leaves out one on which the others stand.",
-    "trust.rotation.no_owner": "A policy names no owner, who could sign what follows it.",
+    "trust.rotation.no_owner": "A policy names no owner, or the key that is to sign is none.",
     "trust.rotation.number": "A policy is not the next after the present one.",
     "trust.rotation.other": "An envelope holds another policy than the one to sign.",
     "trust.rotation.threshold": "Too few owners signed a policy.",

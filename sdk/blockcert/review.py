@@ -29,6 +29,7 @@ __all__ = [
     "Outcome",
     "Review",
     "ReviewStatement",
+    "digests",
     "is_appended",
     "new_review",
     "parse_review",
@@ -44,6 +45,7 @@ MOST_APPENDED = 64
 MOST_BYTES = 1 << 16
 """Cap on one of them."""
 SUBJECT = "statement.dsse.json"
+_ENDING = ".dsse.json"
 Outcome: TypeAlias = Literal["approves", "objects"]
 
 _GATE = strict_json.Limits(bytes=MOST_BYTES, nesting=8, nodes=256, string=4096)
@@ -81,7 +83,8 @@ class ReviewStatement(Struct, frozen=True):
 
 def is_appended(name: str) -> bool:
     """Whether a file of a bundle is a statement that another party put beside the certificate."""
-    return name.startswith(APPENDED) and name.endswith(".dsse.json") and "/" not in name.removeprefix(APPENDED)
+    inner = name.removeprefix(APPENDED)
+    return inner != name and inner.endswith(_ENDING) and inner != _ENDING and "/" not in inner
 
 
 def new_review(
@@ -90,13 +93,14 @@ def new_review(
     """A review of the certificate whose payload is ``payload``; ``report`` are the bytes of what it rests on."""
     return ReviewStatement(
         type_=STATEMENT_TYPE,
-        subject=(ReviewSubject(SUBJECT, _digests(payload)),),
+        subject=(ReviewSubject(SUBJECT, digests(payload)),),
         predicate_type=PREDICATE_TYPE,
-        predicate=Review("1.0", outcome, format_time(made_at), note, None if report is None else _digests(report)),
+        predicate=Review("1.0", outcome, format_time(made_at), note, None if report is None else digests(report)),
     )
 
 
-def _digests(data: bytes) -> Digests:
+def digests(data: bytes) -> Digests:
+    """The digests of a certificate's payload, or of a report, as a review names them."""
     from hashlib import sha256
 
     return Digests(sha256=sha256(data).hexdigest(), blake3=blake3(data).hexdigest())
@@ -112,7 +116,7 @@ def sign_review(review: ReviewStatement, key: Signs) -> tuple[str, bytes]:
     parse_review(payload, "review")
     data = encode_envelope(add_signature(Envelope(payload), key, "review"))
     # two auditors may say the same at the same time: the name is that of words and signature together
-    return f"{APPENDED}{blake3(data).hexdigest()[:32]}.dsse.json", data
+    return f"{APPENDED}{blake3(data).hexdigest()[:32]}{_ENDING}", data
 
 
 def parse_review(payload: bytes, place: str) -> ReviewStatement:

@@ -64,7 +64,7 @@ class RevokedCertificate(_Record, frozen=True):
 
 
 class RevokedKey(_Record, frozen=True):
-    """A key none of whose signatures counts any more, whenever they say that they were made."""
+    """A key whose certificates and reviews no longer count, whenever they say that they were made."""
 
     public_key: Hash
     revoked_at: Time
@@ -165,8 +165,13 @@ def new_list(
 
 
 def sign_list(found: RevocationList, key: Signs) -> bytes:
-    """The envelope of a list with one signature, deterministic."""
+    """The envelope of a list with one signature, deterministic.
+
+    Raises:
+        Refusal: as :func:`read_list`, for a list that no verifier would take.
+    """
     payload = msgspec.json.encode(found, order="sorted")
+    read_list(payload, "revocation list")
     return encode_envelope(add_signature(Envelope(payload, PAYLOAD_TYPE), key, "revocation list"))
 
 

@@ -382,7 +382,7 @@ def _untimely(entry: TrustedKey, now: datetime, issued_at: datetime | None, plac
     if not _within(now, window):
         code, what, time = "signature.key_not_valid_now", "now", now
     elif issued_at is not None and not _within(issued_at, window):
-        code, what, time = "signature.key_not_valid_when_issued", "when the certificate was issued", issued_at
+        code, what, time = "signature.key_not_valid_when_issued", "when this was issued", issued_at
     else:
         return None
     valid = f"from {entry.not_before or 'ever'} to {entry.not_after or 'ever'}"

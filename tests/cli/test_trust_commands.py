@@ -70,6 +70,16 @@ def test_a_revocation(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "[output.exists]" in capsys.readouterr().err
 
 
+def test_a_list_that_another_signed_is_carried_on_only_if_named(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # whoever can change the published list must not have the next one drop what it revoked
+    assert run(["revoke", "--out", "theirs", "--key", "second.key"]) == 0
+    words = ["revoke", "--after", "theirs", "--key", "revoker.key", "--out", "next"]
+    assert run(words) == 2
+    assert "[revocation.untrusted]" in capsys.readouterr().err
+    assert not (desk / "next").exists()
+    assert run([*words, "--after-key", "second.pub"]) == 0
+
+
 def test_a_key_is_revoked_at_once(desk: Path) -> None:
     new_policy()
     assert (
@@ -86,6 +96,8 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
     assert run(["trust", "add-key", "trust.json", "second.pub", "--role", "owner", *window, "--out", "next.json"]) == 0
     assert run(["trust", "rotate", "trust.json", "next.json", "--key", "second.key", "--out", "next.signed"]) == 0
     assert "still to be signed by 1 more of the old policy's owners" in capsys.readouterr().out
+    assert run(["trust", "rotate", "trust.json", "next.json", "--key", "vendor.key", "--out", "next.signed"]) == 2
+    assert "your key is an owner of neither policy" in capsys.readouterr().err
     assert run(["trust", "accept", "trust.json", "next.signed", "--out", "mine.json"]) == 2
     assert not (desk / "mine.json").exists()
     assert run(["trust", "rotate", "trust.json", "next.json", "--key", "owner.key", "--out", "next.signed"]) == 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from blockcert import bundle as bundle_module
-from blockcert.bundle import STATEMENT, Bundle, BundleWriter, replace_statement
+from blockcert.bundle import STATEMENT, Bundle, BundleWriter, append_statement, replace_statement
 from blockcert.errors import Refusal
 
 FILES = {STATEMENT: b"{}", "programs/reference.json": b"[1]", "a/b/c.safetensors": b"", "evidence": b"e" * 100}
@@ -368,6 +368,40 @@ def test_a_failed_replacement_leaves_the_old_statement_alone(tmp_path: Path, mon
     refused = refusal(lambda: replace_statement(folder, b"signed"))
     assert refused.code == "output.unwritable"
     assert "No space left" in refused.sentence
+    assert sorted(Bundle(folder).sizes) == sorted(FILES)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_reader_sees_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: bool) -> None:
+    folder = make(tmp_path / "b")
+    flush, replace = os.fsync, Path.replace
+    seen: list[list[str]] = []
+
+    def look(descriptor: int) -> None:
+        seen.append(sorted(Bundle(folder).sizes))
+        flush(descriptor)
+
+    def another_file_system(path: Path, target: Path) -> Path:
+        if path.parent != target.parent:
+            raise OSError(18, "Invalid cross-device link")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", look)
+    if not beside:
+        monkeypatch.setattr(Path, "replace", another_file_system)
+    append_statement(folder, "appended/a.dsse.json", b"{}")
+    assert seen[0] == sorted(FILES)
+    assert Bundle(folder).read("appended/a.dsse.json", 2) == b"{}"
+    assert sorted(Bundle(folder).sizes) == sorted([*FILES, "appended/a.dsse.json"])
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_what_another_wrote_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    folder = make(tmp_path / "b")
+    opened = Bundle(folder)
+    replace_statement(folder, b"signed by another")
+    assert refusal(lambda: replace_statement(opened, b"signed")).code == "bundle.changed"
+    assert Bundle(folder).read(STATEMENT, 20) == b"signed by another"
     assert sorted(Bundle(folder).sizes) == sorted(FILES)
 
 

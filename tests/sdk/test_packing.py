@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from blockcert import packing
 from blockcert.archive import ALIGNMENT, LARGE, Member, layout, read_archive
-from blockcert.bundle import STATEMENT, Bundle, replace_statement
+from blockcert.bundle import STATEMENT, Bundle, append_statement, replace_statement
 from blockcert.digest import digest_file
 from blockcert.errors import Refusal
 from blockcert.file_range import opened
@@ -502,6 +502,24 @@ def test_a_statement_is_replaced_in_a_packed_bundle(packed: Path, tmp_path: Path
     pack(folder, tmp_path / "signed.zip")
     assert packed.read_bytes() == (tmp_path / "signed.zip").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "b.zip", "signed", "signed.zip"]
+
+
+def test_what_another_wrote_meanwhile_is_not_lost(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = packed.read_bytes()
+    flush = os.fsync
+
+    def another(descriptor: int) -> None:
+        flush(descriptor)
+        (tmp_path / "theirs").write_bytes(theirs)
+        (tmp_path / "theirs").replace(packed)
+
+    monkeypatch.setattr(os, "fsync", another)
+    refused = refusal(lambda: append_statement(packed, "appended/a.dsse.json", b"{}"))
+    assert refused.code == "bundle.changed"
+    assert packed.read_bytes() == theirs
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "b.zip"]
 
 
 @given(st.binary(max_size=400))

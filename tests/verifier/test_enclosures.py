@@ -32,7 +32,9 @@ from tests.verifier.test_resolution import (
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
 
 from blockcert_verifier.enclose.arithmetic import arb, ctx
+from blockcert_verifier.enclose.logits import logit_cells
 from blockcert_verifier.enclose.maps import Maps
+from blockcert_verifier.enclose.memory import row_bytes
 from blockcert_verifier.enclose.rational import interval
 from blockcert_verifier.enclose.stage import run_stage
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row, first_bits
@@ -250,3 +252,28 @@ def test_ends_out_of_all_proportion_move_outward() -> None:
     assert tiny.upper is not None
     assert tiny.lower <= 0 < tiny.upper < Fraction(1, 1 << 4000)
     assert (huge.lower, huge.upper) == (None, None)
+
+
+def test_a_vocabulary_of_one_token_is_enclosed() -> None:
+    logits, theirs = ([[arb(value)] for value in values] for values in ((1, 2, 3), (4, 5, 7)))
+    for surrogate in (theirs, None):
+        cells = logit_cells(logits, surrogate, (0, 0, 0), THRESHOLDS.loss)
+        assert cells["decided"][0].value == Interval.exactly(3)
+        assert cells["top1_agree"][0].value == Interval.exactly(3)
+        assert cells["loss_within"][0].value == Interval.exactly(2)
+
+
+def test_maps_in_slices_give_the_same_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference, surrogate, paths = tiny_pair(tmp_path)
+    pair = Pair(reference, surrogate, same_stages(reference, surrogate), WeightStore(paths))
+    whole = row(pair, [1, 5, 9], 100)
+    monkeypatch.setattr("blockcert_verifier.enclose.maps.MOST_ENTRIES", 20)
+    assert row(pair, [1, 5, 9], 100) == whole
+
+
+def test_memory_is_estimated_from_every_value_that_is_kept(tmp_path: Path) -> None:
+    reference, surrogate, paths = tiny_pair(tmp_path)
+    pair = Pair(reference, surrogate, same_stages(reference, surrogate), WeightStore(paths))
+    few = row_bytes(pair, 6, 64)
+    assert few >= 2 * 100 * 6 * VOCABULARY
+    assert row_bytes(pair, 60, 64) > 5 * few > row_bytes(pair, 6, 4096) > few

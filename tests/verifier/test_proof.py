@@ -169,6 +169,31 @@ def test_a_time_limit_leaves_the_verdict_waiting(made: Made) -> None:
     assert report.proof.ending == "time-limit"
 
 
+def test_the_limit_of_memory_is_the_proofs_too(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-VER-29."""
+
+    def estimated(_: Any, __: int, bits: int) -> int:
+        return bits << 40
+
+    monkeypatch.setattr("blockcert_verifier.steps.proof.row_bytes", estimated)
+    report = run(made)
+    assert report.verdict == "indeterminate"
+    assert report.proof is None
+    assert [finding.status for finding in of(report, "limit.memory")] == ["inconclusive"]
+
+
+def test_bits_are_not_doubled_beyond_the_limit_of_memory(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def estimated(_: Any, __: int, bits: int) -> int:
+        return 0 if bits < 30 else 1 << 80
+
+    monkeypatch.setattr("blockcert_verifier.steps.proof.first_bits", lambda _: 12)
+    monkeypatch.setattr("blockcert_verifier.steps.proof.row_bytes", estimated)
+    proof = run(made).proof
+    assert proof is not None
+    assert proof.bits == 24
+    assert proof.cells.inconclusive > 0
+
+
 def test_an_interruption_is_reported(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -202,3 +202,94 @@ def test_words_that_no_reader_takes_are_not_signed() -> None:
     assert refused.value.code == "json.type"
     good = new_review(b"p", "approves", made_at=NOW, note="", report=None)
     assert parse_review(msgspec.json.encode(good), "r") == good
+
+
+def reasons(report: Report) -> list[str]:
+    return [f.message for f in report.findings if f.code.startswith("review.") and f.status == "skipped"]
+
+
+def test_why_a_trusted_auditors_word_does_not_count(made: Made, tmp_path: Path) -> None:
+    say(made, "objects", ANN)
+    (late,) = reasons(check(made, trusting(made, not_after="2026-01-01T00:00:00Z")))
+    assert "The key ann is trusted from ever to 2026-01-01T00:00:00Z, and not now" in late
+    (early,) = reasons(check(made, trusting(made, not_before="2026-11-22T00:00:00Z")))
+    assert "and not when this was issued" in early
+    policy = trusting(made)
+    policy = replace(policy, keys=(policy.keys[0], policy.keys[1], replace(policy.keys[2], roles=("revoker",))))
+    entry = RevokedKey(ANN.public.raw.hex(), "2026-11-21T00:00:00Z", "key-compromise")
+    listed = new_list(None, (), (entry,), issued_at=NOW, next_update=NOW + timedelta(days=1))
+    (tmp_path / "list").write_bytes(sign_list(listed, BEN))
+    (gone,) = reasons(check(made, policy, revocations=tmp_path / "list"))
+    assert gone.startswith("The key ann was revoked: key compromise")
+
+
+def test_both_digests_of_the_certificate_are_compared(made: Made) -> None:
+    payload = parse_envelope(Bundle(made.bundle).read(STATEMENT, 1 << 24), STATEMENT).payload
+    review = new_review(payload, "approves", made_at=NOW, note="", report=None)
+    subject = replace(review.subject[0], digest=replace(review.subject[0].digest, sha256="0" * 64))
+    append_statement(made.bundle, *sign_review(replace(review, subject=(subject,)), ANN))
+    report = check(made, trusting(made, 1))
+    assert report.verdict == "indeterminate"
+    assert ("skipped", "review.other") in found(report)
+
+
+def test_a_statement_that_no_reader_would_read_is_not_put_there(made: Made) -> None:
+    (made.bundle / "appended").mkdir()
+    for i in range(MOST_APPENDED):
+        (made.bundle / "appended" / f"{i:03}.dsse.json").write_bytes(b"{}")
+    with pytest.raises(Refusal) as refused:
+        say(made, "approves", ANN)
+    assert refused.value.code == "bundle.too_many_files"
+
+
+@pytest.mark.parametrize("name", ["appended", "Appended/notes.txt"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_name_that_meets_the_folder_of_reviews_leaves_the_bundle_as_it_was(
+    made: Made, tmp_path: Path, name: str, packed: bool
+) -> None:
+    target = made.bundle / name
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(b"x")
+    bundle = made.bundle
+    if packed:
+        bundle = tmp_path / "certificate.zip"
+        pack(made.bundle, bundle)
+    before = Bundle(bundle).sizes
+    with pytest.raises(Refusal) as refused:
+        say_of(bundle, "approves", ANN, -1, "", b"")
+    assert refused.value.code == "name.collision"
+    assert Bundle(bundle).sizes == before
+
+
+def test_a_statement_without_a_name_is_no_statement(made: Made) -> None:
+    (made.bundle / "appended").mkdir()
+    (made.bundle / "appended" / ".dsse.json").write_bytes(b"{}")
+    assert check(made, trusting(made)).findings[-1].code == "bundle.file.unlisted"
+
+
+@pytest.mark.parametrize("name", ["appended/a.dsse.json", STATEMENT])
+def test_a_subject_is_no_place_for_signed_statements(made: Made, name: str) -> None:
+    envelope = parse_envelope(Bundle(made.bundle).read(STATEMENT, 1 << 24), STATEMENT)
+    payload = json.loads(envelope.payload)
+    payload["subject"].append({"name": name, "digest": payload["subject"][0]["digest"]})
+    payload["predicate"]["files"].append({"name": name, "size": 2})
+    signed = add_signature(Envelope(json.dumps(payload).encode()), made.key)
+    (made.bundle / STATEMENT).write_bytes(encode_envelope(signed))
+    report = check(made, trusting(made))
+    assert (report.verdict, report.findings[-1].code) == ("rejected", "statement.file_name")
+
+
+def test_an_auditor_who_signs_the_certificate_is_not_said_to_answer_for_it(made: Made) -> None:
+    path = made.bundle / STATEMENT
+    path.write_bytes(encode_envelope(add_signature(parse_envelope(path.read_bytes(), STATEMENT), ANN)))
+    report = check(made, trusting(made))
+    assert report.verdict == "accepted"
+    assert [signer.public_key for signer in report.signers] == [made.key.public.raw.hex()]
+    assert "ann" not in report.sentence
+
+
+def test_an_approval_that_is_missing_is_not_passed_over_where_nothing_was_replayed(made: Made) -> None:
+    policy = trusting(made, 1)
+    report = check(made, replace(policy, require=(*policy.require, "replay")))
+    assert report.verdict == "indeterminate"
+    assert "[review.threshold_not_met]" in report.sentence

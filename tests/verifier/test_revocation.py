@@ -26,6 +26,7 @@ from blockcert.revocation import (
 )
 from blockcert.trust import Revocation, TrustedKey, TrustPolicy
 from blockcert_verifier import Report, verify
+from blockcert_verifier.remembered import remember
 from tests.support.bundles import NOW, Made, make_bundle
 
 REVOKER, OTHER = generate(), generate()
@@ -200,3 +201,65 @@ def test_a_list_that_cannot_be_read_is_the_callers_mistake(made: Made, tmp_path:
     with pytest.raises(Refusal) as refused:
         verify(made.bundle, trusting(made), revocations=made.bundle / "statement.dsse.json", at=NOW)
     assert refused.value.code == "envelope.payload_type"
+
+
+def test_a_higher_list_seen_meanwhile_stays_remembered(made: Made, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    newer, older = (parse_list(sign_list(a_list(number=n), REVOKER), "list") for n in (6, 5))
+    remember(state, newer)
+    remember(state, older)
+    assert parse_state(state.read_bytes(), "state").number == 6
+
+
+def test_a_list_is_remembered_before_what_may_be_interrupted(made: Made, tmp_path: Path) -> None:
+    def interrupted(step: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check(made, tmp_path, a_list(number=5), revocation_state=tmp_path / "state", progress=interrupted)
+    assert parse_state((tmp_path / "state").read_bytes(), "state").number == 5
+
+
+def test_a_state_behind_a_link_is_kept_where_it_is(made: Made, tmp_path: Path) -> None:
+    state, link = tmp_path / "state", tmp_path / "link"
+    link.symlink_to(state)
+    for number in (5, 6):
+        check(made, tmp_path, a_list(number=number), revocation_state=link)
+        assert link.is_symlink()
+        assert parse_state(state.read_bytes(), "state").number == number
+
+
+@pytest.mark.parametrize("kind", ["folder", "loop", "empty", "huge"])
+def test_a_state_that_cannot_be_read_is_not_taken_for_none(made: Made, tmp_path: Path, kind: str) -> None:
+    state = tmp_path / "state"
+    if kind == "folder":
+        state.mkdir()
+    elif kind == "loop":
+        state.symlink_to(state)
+    else:
+        state.write_bytes(b" " * (1 << 20 if kind == "huge" else 0))
+    with pytest.raises(Refusal):
+        check(made, tmp_path, a_list(), revocation_state=state)
+
+
+@pytest.mark.parametrize(
+    "change", [{"number": 1 << 53}, {"keys": (RevokedKey(OTHER.public.raw.hex(), SINCE, "error", "a\x1b[2J"),)}]
+)
+def test_a_list_that_no_verifier_would_take_is_not_signed(change: dict[str, Any]) -> None:
+    with pytest.raises(Refusal):
+        sign_list(a_list(**change), REVOKER)
+
+
+def test_why_a_list_does_not_count(made: Made, tmp_path: Path) -> None:
+    policy = trusting(made)
+    policy = replace(policy, keys=(*policy.keys[:-1], replace(policy.keys[-1], not_after="2026-01-01T00:00:00Z")))
+    report = check(made, tmp_path, a_list(), policy=policy)
+    (said,) = [f.message for f in report.findings if f.code == "revocation.untrusted"]
+    assert "The key revoker is trusted from ever to 2026-01-01T00:00:00Z, and not now" in said
+
+
+def test_the_ladder_names_what_is_missing(made: Made, tmp_path: Path) -> None:
+    rung = check(made, tmp_path, None).ladder[0]
+    assert (rung.name, rung.climbed) == ("signature", "no")
+    assert rung.how is not None
+    assert "revocation list" in rung.how

@@ -136,7 +136,8 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
     by = " and ".join(signer.name for signer in seen.signers)
     if verdict == "accepted":
         return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}{_fresh(seen)}{_proven(seen)}."
-    if step_status(seen.findings, "recompute") == "passed" and seen.audit is None and "replay" in trust.require:
+    hold = all(step_status(seen.findings, step) == "passed" for step in ("authenticity", "recompute"))
+    if hold and seen.audit is None and "replay" in trust.require:
         return "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
     open_ = next((finding for finding in seen.findings if finding.status == "inconclusive"), None)
     if open_ is not None:

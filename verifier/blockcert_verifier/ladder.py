@@ -91,6 +91,8 @@ def _signature(signed: Status | None, intact: Status | None, clock: _Clock) -> R
     climbed: _Climbed = "no" if not held else "yes" if intact == "passed" else "partly"
     establishes = "a key that you trust answers for these very files"
     how = None if climbed == "yes" or "failed" in (signed, intact) else "a bundle whose files are whole"
+    if signed == "inconclusive" and intact != "failed":
+        how = "what is open beside the signatures, a revocation list or reviews: the findings name it"
     return _rung("signature", establishes, climbed, how, clock.took("authenticity", "integrity"))
 
 

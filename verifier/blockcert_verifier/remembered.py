@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from blockcert.bundle import flush
 from blockcert.errors import Refusal
-from blockcert.revocation import SignedList, encode_state, parse_list, parse_state
+from blockcert.revocation import RevocationState, SignedList, encode_state, parse_list, parse_state
 from blockcert_verifier.steps.revocation import Given
 
 __all__ = ["given_list", "remember"]
@@ -20,20 +21,38 @@ def given_list(path: Path, state: Path | str | None) -> Given:
     Raises:
         Refusal: `file.missing`, `file.unreadable`, and what `blockcert.revocation` refuses.
     """
-    seen = None
-    if state is not None and Path(state).exists():
-        seen = parse_state(_read(Path(state)), str(state))
+    seen = None if state is None else _seen(Path(state))
     return Given(parse_list(_read(path), str(path)), str(path), seen)
 
 
-def remember(state: Path, newest: SignedList | None) -> None:
-    """Replaces the state by `newest` in one step; nothing where that is None. Refuses `file.unwritable`."""
-    if newest is None:
+def _seen(state: Path) -> RevocationState | None:
+    """What the file remembers; None where there is none, and where it cannot be read a refusal, never None."""
+    try:
+        data = _read(state)
+    except Refusal as refusal:
+        if refusal.code == "file.missing":
+            return None
+        raise
+    return parse_state(data, str(state))
+
+
+def remember(state: Path, found: SignedList) -> None:
+    """Replaces the state by a list that counts, in one step, if it is of a higher number.
+
+    The file is read again: another verification may have seen a higher list meanwhile.
+
+    Raises:
+        Refusal: `file.unreadable`, `file.unwritable`, and what `parse_state` refuses.
+    """
+    seen = _seen(state)
+    if seen is not None and seen.number >= found.list.number:
         return
+    state = Path(os.path.realpath(state))  # where it is a link, what it names is the memory
     temporary = state.with_name(f".{state.name}.partial-{os.urandom(4).hex()}")
     try:
         try:
-            temporary.write_bytes(encode_state(newest))
+            temporary.write_bytes(encode_state(found))
+            flush(temporary)
             temporary.replace(state)
         finally:
             temporary.unlink(missing_ok=True)

@@ -36,7 +36,7 @@ __all__ = [
 
 
 class Signer(Struct, frozen=True):
-    """A trusted key whose signature holds: its name in the policy, its fingerprint and its raw bytes."""
+    """A trusted producer whose signature holds: the key's name in the policy, its fingerprint and its raw bytes."""
 
     name: str
     fingerprint: str

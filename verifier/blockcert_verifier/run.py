@@ -108,12 +108,13 @@ class Run:
         digest: Callable[[Source, Callable[[int], None]], FileDigests],
         progress: Progress,
         revocations: Given | None = None,
+        remember: Callable[[SignedList], None] | None = None,
     ) -> None:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
         self._measuring, self._progress, self._limits = measuring, progress, limits
         self._watch = Watch(limits, measuring.clock)
         self._digest: integrity.Digest = lambda source: digest(source, self._watch.look)
-        self._given = revocations
+        self._given, self._remember = revocations, remember
         self._said = Revocations(None, "", {})
         self._findings: list[Finding] = []
         self._signers: tuple[Signer, ...] = ()
@@ -134,14 +135,6 @@ class Run:
         self._id: str | None = None
         self._seconds: dict[StepName, float] = {}
         self._timed: tuple[StepName | None, float] = (None, 0.0)
-
-    @property
-    def newest(self) -> SignedList | None:
-        """The genuine revocation list that was given, where none of a higher number was seen before."""
-        given = self._given
-        if given is None or self._said.list is None:
-            return None
-        return given.signed if given.seen is None or given.signed.list.number > given.seen.number else None
 
     def all(self, path: Path) -> Seen:
         """Every step, in order, as far as they hold."""
@@ -208,6 +201,8 @@ class Run:
         )
         self._begin("authenticity")
         self._said, findings = revocations(self._trust, self._given, self._now)
+        if self._remember is not None and self._given is not None and self._said.list is not None:
+            self._remember(self._given.signed)  # before what may take hours, or be interrupted
         current = not findings
         self._findings += findings
         revoked = self._said.keys
@@ -216,7 +211,7 @@ class Run:
         self._signed(authority)
         self._add(findings)
         self._add(certificate(self._said, self._id, current=current))
-        self._add(reviews(self._trust, self._id, bundle.sizes, bundle.read, self._now, revoked))
+        self._add(reviews(self._trust, envelope.payload, bundle.sizes, bundle.read, self._now, revoked))
 
         try:
             check_depth(envelope.payload, STATEMENT, self._limits)
@@ -295,7 +290,9 @@ class Run:
             self._add(integrity.published(statement, said, "the published list"))
 
     def _signed(self, authority: Authority) -> None:
-        self._signers = tuple(Signer(s.name, fingerprint(s.key), s.key.raw.hex()) for s in authority.signers)
+        # whoever else signed it does not answer for it: a key counts for its roles only (BC-TRU-13)
+        producers = [s for s in authority.signers if "producer" in s.roles]
+        self._signers = tuple(Signer(s.name, fingerprint(s.key), s.key.raw.hex()) for s in producers)
 
     def _programs(self, statement: Statement, bundle: Bundle) -> tuple[Program, Program]:
         names = (statement.predicate.reference.program, statement.predicate.surrogate.program)

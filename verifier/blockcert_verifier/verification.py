@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
@@ -143,10 +144,9 @@ def verify(
         digest=lambda source, progress: digest_file(source, all_digests, progress),
         progress=progress or (lambda _step, _done, _total: None),
         revocations=None if revocations is None else given_list(Path(revocations), revocation_state),
+        remember=None if revocation_state is None else partial(remember, Path(revocation_state)),
     )
     seen = run.all(Path(bundle))
-    if revocation_state is not None:
-        remember(Path(revocation_state), run.newest)
     digests = () if seen.certificate_id is None else ("blake3", "sha256") if all_digests else ("blake3",)
     return assemble(trust, now, seen, digests, time_given=at is not None)
 

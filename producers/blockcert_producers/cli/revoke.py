@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from blockcert_producers.cli import options, signing
+
+if TYPE_CHECKING:
+    from blockcert.keys import PublicKey
+    from blockcert.revocation import RevocationList, SignedList
 
 __all__ = ["revoke"]
 
@@ -20,7 +24,7 @@ def revoke(
     ] = None,
     of_key: Annotated[
         list[Path] | None,
-        typer.Option("--of-key", metavar="KEY.pub…", help="Keys none of whose signatures counts any more."),
+        typer.Option("--of-key", metavar="KEY.pub…", help="Keys whose certificates and reviews no longer count."),
     ] = None,
     reason: Annotated[
         Literal["error", "superseded", "withdrawn", "key-compromise"], typer.Option("--reason", help="Why.")
@@ -32,6 +36,10 @@ def revoke(
     after: Annotated[
         Path | None,
         typer.Option("--after", metavar="LIST", help="The list before this one, whose entries are carried on."),
+    ] = None,
+    after_key: Annotated[
+        Path | None,
+        typer.Option("--after-key", metavar="KEY.pub", help="Who signed that list, where it was not your key."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The list to write; must not exist yet.")],
     days: Annotated[
@@ -56,7 +64,9 @@ def revoke(
     now = datetime.now(UTC)
     since = format_time(now)
     instead = None if superseded_by is None else _digest(superseded_by)
-    before = None if after is None else parse_list(read(after), str(after)).list
+    who = signing.chosen(key, passphrase_file, signer, public)
+    author = who.public if after_key is None else keys.load_public(after_key).key
+    before = None if after is None else _before(parse_list(read(after), str(after)), author, str(after))
     found = new_list(
         before,
         [RevokedCertificate(_digest(one), since, reason, note, instead) for one in certificate or ()],
@@ -64,10 +74,21 @@ def revoke(
         issued_at=now,
         next_update=now + timedelta(days=days),
     )
-    who = signing.chosen(key, passphrase_file, signer, public)
     write_new(out, sign_list(found, who), "revocation list")
     print(f"Wrote {out}: list number {found.number}, {len(found.certificates)} certificates, {len(found.keys)} keys;")
     print(f"the next is promised by {found.next_update}. Signed with the key {keys.fingerprint(who.public)}.")
+
+
+def _before(found: SignedList, author: PublicKey, place: str) -> RevocationList:
+    """The list before, which `author` must have signed: a changed one could have lost what your new one carries on."""
+    from blockcert.dsse import pae
+    from blockcert.errors import Refusal
+
+    message = pae(found.envelope.payload_type, found.envelope.payload)
+    if not any(author.verify(signature.sig, message) for signature in found.envelope.signatures):
+        sentence = "your key did not sign this list; name the key that did, if you trust it, as --after-key KEY.pub"
+        raise Refusal("revocation.untrusted", place, sentence)
+    return found.list
 
 
 def _digest(text: str) -> str:

@@ -35,14 +35,14 @@ def chosen(key: Path | None, passphrase_file: Path | None, signer: str | None, p
     from blockcert import keys
     from blockcert_producers.cli.passphrase import passphrase
 
-    if (key is None) == (signer is None):
-        raise Refusal("usage.signer", "--key", "say who signs: --key FILE, or --signer CMD with --public KEY.pub")
-    if key is None or signer is not None:
+    if signer is not None and key is None:
         from blockcert_producers.signer import CommandSigner
 
         if public is None:
             raise Refusal("usage.signer", "--public", "--signer needs the public key that its signatures belong to")
-        return CommandSigner(keys.load_public(public).key, signer or "")
+        return CommandSigner(keys.load_public(public).key, signer)
+    if key is None or signer is not None:
+        raise Refusal("usage.signer", "--key", "say who signs: --key FILE, or --signer CMD with --public KEY.pub")
     if public is not None:
         raise Refusal("usage.signer", "--public", "--public goes with --signer; a private key knows its public one")
     try:

@@ -73,6 +73,7 @@ def rotate(
     from datetime import UTC, datetime
 
     from blockcert.dsse import parse_envelope
+    from blockcert.errors import Refusal
     from blockcert.rotation import PAYLOAD_TYPE, check_follows, missing, sign_policy
     from blockcert_producers.cli.files import read, replace_file
     from blockcert_verifier.verification import read_policy
@@ -81,6 +82,9 @@ def rotate(
     check_follows(old, following, str(new))
     signed = read(out) if out.exists() else None
     who = signing.chosen(key, passphrase_file, signer, public)
+    if not any(one.public_key == who.public.raw.hex() and "owner" in one.roles for one in (*old.keys, *following.keys)):
+        sentence = "your key is an owner of neither policy, so its signature would count for nothing"
+        raise Refusal("trust.rotation.no_owner", str(new), sentence)
     data = sign_policy(following, who, signed, str(out))
     replace_file(out, data, "signed policy")
     lacking = missing(old, following, parse_envelope(data, str(out), PAYLOAD_TYPE), datetime.now(UTC), str(out))

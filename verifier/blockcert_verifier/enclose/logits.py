@@ -126,7 +126,9 @@ def _alike(first: set[int], second: set[int]) -> Truth:
 
 
 def _margin(logits: Sequence[Ball], top: Ball) -> Ball:
-    """The largest logit less the second largest."""
+    """The largest logit less the second largest; infinite in a vocabulary of one token."""
+    if len(logits) == 1:
+        return arb(float("inf"))
     near = _near_top(logits, top, arb(0))[0]
     if len(near) == 1:
         (best,) = near

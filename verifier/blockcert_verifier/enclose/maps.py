@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -11,10 +12,10 @@ from blockcert.program import Integer, LinearMap, LowRank, Rows, Sparse, TensorR
 from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb, arb_mat
 from blockcert_verifier.evaluate.weights import Host, WeightStore, dense_matrix, integer_matrix, sparse_parts
 
-__all__ = ["Maps", "vector"]
+__all__ = ["MOST_ENTRIES", "Maps", "vector"]
 
 Matrix: TypeAlias = Any
-_MOST_ENTRIES = 1 << 21
+MOST_ENTRIES = 1 << 21
 """Entries of one matrix of balls; larger maps are applied in slices of their outputs, and not kept."""
 _EXACT = 1 << 53
 
@@ -45,10 +46,11 @@ class Maps:
                 pass
         if linear in self._kept:
             return _product(x, self._kept[linear])
-        slices = _slices(self._matrix(linear))
-        if len(slices) == 1:
-            self._kept[linear] = slices
-        return _product(x, slices)
+        matrix = self._matrix(linear)
+        if len(matrix) * len(matrix[0]) <= MOST_ENTRIES:
+            self._kept[linear] = list(_slices(matrix))
+            return _product(x, self._kept[linear])
+        return _product(x, _slices(matrix))
 
     def _rows(self, linear: Rows, x: Balls) -> Balls:
         """The stored rows alone; every other output is 0."""
@@ -90,11 +92,11 @@ def _scaled(values: Host, scale: Host) -> Host | Balls:
     return [[arb(v) * arb(s) for v, s in zip(row, scales, strict=True)] for row, scales in pairs]
 
 
-def _slices(matrix: Host | Balls) -> list[Matrix]:
-    """The transpose, ``in x out``, in slices of outputs."""
+def _slices(matrix: Host | Balls) -> Iterator[Matrix]:
+    """The transpose, ``in x out``, in slices of outputs, one after another."""
     wide = len(matrix[0])
-    size = max(1, _MOST_ENTRIES // max(1, wide))
-    return [_ball_matrix(matrix[at : at + size]) for at in range(0, len(matrix), size)]
+    size = max(1, MOST_ENTRIES // max(1, wide))
+    return (_ball_matrix(matrix[at : at + size]) for at in range(0, len(matrix), size))
 
 
 def _ball_matrix(rows: Host | Balls) -> Matrix:
@@ -103,7 +105,7 @@ def _ball_matrix(rows: Host | Balls) -> Matrix:
     return arb_mat(np.ascontiguousarray(rows.T).tolist())
 
 
-def _product(x: Balls, slices: list[Matrix]) -> Balls:
+def _product(x: Balls, slices: Iterable[Matrix]) -> Balls:
     left = arb_mat(x)
     parts = [(left * one).tolist() for one in slices]
     return parts[0] if len(parts) == 1 else [list(chain(*rows)) for rows in zip(*parts, strict=True)]

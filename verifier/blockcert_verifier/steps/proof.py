@@ -20,6 +20,7 @@ from blockcert.same_program import same_stages
 from blockcert.statement import Claims
 from blockcert_verifier.enclose.interval import Enclosed, Interval, largest
 from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
+from blockcert_verifier.enclose.memory import row_bytes
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row, first_bits
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.measure import Pair
@@ -53,7 +54,8 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
     Rows are taken one after another, until one is refuted or the time is up.
 
     Raises:
-        Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights.
+        Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights, ``limit.memory``
+            where a row is estimated to take more than the plan's.
     """
     begun = plan.clock()
     rows, stages = inputs.table.shape.rows, inputs.table.shape.stages
@@ -76,7 +78,8 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
         for row in order:
             if not done:
                 _evaluable(pair, inputs.tokens[row])
-            done.append(_enclose(inputs, pair, row, tick))
+                _fits(pair, len(inputs.tokens[row]), first_bits(inputs.table.shape.blocks), plan.memory)
+            done.append(_enclose(inputs, pair, row, tick, plan.memory))
             if any(one.verdict == "refuted" for one in done[-1].verdicts.values()):
                 ending = "refuted" if len(done) < len(order) else None
                 break
@@ -109,8 +112,15 @@ def _evaluable(pair: Pair, tokens: Sequence[int]) -> None:
         logits(program, pair.store, one, Backend())
 
 
-def _enclose(inputs: ReplayInputs, pair: Pair, row: int, tick: Callable[[int], None]) -> _Row:
-    """One row, at a precision that is raised while a cell is open (BC-ENC-04)."""
+def _fits(pair: Pair, length: int, bits: int, memory: int | None) -> None:
+    """Refuse what would exceed the caller's limit before it is begun."""
+    if memory is not None and (needed := row_bytes(pair, length, bits)) > memory:
+        sentence = f"enclosing one row is estimated to take {needed} bytes of memory, and the limit is {memory}"
+        raise Refusal("limit.memory", PLACE, sentence)
+
+
+def _enclose(inputs: ReplayInputs, pair: Pair, row: int, tick: Callable[[int], None], memory: int | None) -> _Row:
+    """One row, at a precision that is raised while a cell is open (BC-ENC-04) and the next is in the memory's limit."""
     predicate = inputs.statement.predicate
     thresholds = Thresholds(
         tuple(map(parse_decimal, predicate.thresholds.relative)), tuple(map(parse_decimal, predicate.thresholds.loss))
@@ -124,7 +134,8 @@ def _enclose(inputs: ReplayInputs, pair: Pair, row: int, tick: Callable[[int], N
             for place, cell in cells.items()
         }
         settled = any(one.verdict == "refuted" for one in verdicts.values())
-        if settled or 2 * bits > MOST_BITS or not any(one.open for one in verdicts.values()):
+        last = settled or 2 * bits > MOST_BITS or not any(one.open for one in verdicts.values())
+        if last or (memory is not None and row_bytes(pair, len(inputs.tokens[row]), 2 * bits) > memory):
             return _Row(row, bits, cells, recorded, verdicts)
         bits *= 2
 

@@ -11,45 +11,48 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from blockcert.dsse import parse_envelope
+from blockcert.dsse import Envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
-from blockcert.review import MOST_APPENDED, MOST_BYTES, Review, is_appended, parse_review
-from blockcert.times import parse_time
+from blockcert.review import MOST_APPENDED, MOST_BYTES, Review, digests, is_appended, parse_review
+from blockcert.statement import Digests
+from blockcert.times import format_time, parse_time
 from blockcert.trust import Signer, TrustPolicy, authorised
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
 
 __all__ = ["reviews"]
 
+_NOBODYS = frozenset({"signature.unknown_key", "signature.invalid"})
+
 
 def reviews(
     policy: TrustPolicy,
-    certificate: str,
+    payload: bytes,
     names: Mapping[str, int],
     read: Callable[[str, int], bytes],
     now: datetime,
     revoked: Mapping[bytes, str],
 ) -> list[Finding]:
-    """What the trusted auditors say of the certificate whose id is `certificate`.
+    """What the trusted auditors say of the certificate whose payload is `payload`, which is not read.
 
     `names` are the bundle's files; `read` gives one of at most so many bytes. Of several reviews by one key the latest
     counts; of two of one time, the objection.
     """
     findings: list[Finding] = []
     auditors = replace(policy, keys=tuple(key for key in policy.keys if "auditor" in key.roles))
+    about = digests(payload)
     latest: dict[bytes, tuple[Signer, Review, str]] = {}
     appended = sorted(filter(is_appended, names))
     for name in appended[:MOST_APPENDED]:
         try:
-            signers, review = _one(auditors, certificate, name, read(name, MOST_BYTES), now, revoked)
+            signer, review = _one(auditors, about, name, read(name, MOST_BYTES), now, revoked)
         except Refusal as refusal:
             code = refusal.code if refusal.code.startswith("review.") else "review.malformed"
             findings.append(skipped("authenticity", code, name, refusal.sentence))
             continue
-        for signer in signers:
-            before = latest.get(signer.key.raw)
-            if before is None or _order(review) > _order(before[1]):
-                latest[signer.key.raw] = (signer, review, name)
+        before = latest.get(signer.key.raw)
+        if before is None or _order(review) > _order(before[1]):
+            latest[signer.key.raw] = (signer, review, name)
     if len(appended) > MOST_APPENDED:
         sentence = f"only the first {MOST_APPENDED} of {len(appended)} statements beside the certificate were read"
         findings.append(inconclusive("authenticity", "review.malformed", "appended/", sentence))
@@ -73,26 +76,40 @@ def _order(review: Review) -> tuple[datetime, bool]:
 
 
 def _one(
-    policy: TrustPolicy, certificate: str, name: str, data: bytes, now: datetime, revoked: Mapping[bytes, str]
-) -> tuple[list[Signer], Review]:
-    """The auditors that signed one statement, and what it says; refuses what counts for nothing."""
+    auditors: TrustPolicy, about: Digests, name: str, data: bytes, now: datetime, revoked: Mapping[bytes, str]
+) -> tuple[Signer, Review]:
+    """The auditor that signed one statement, and what it says; refuses what counts for nothing."""
     envelope = parse_envelope(data, name)
     if len(envelope.signatures) != 1:
         sentence = f"a review has one signature, its author's, and this has {len(envelope.signatures)}"
         raise Refusal("review.malformed", name, sentence)
-    if not _auditors(authorised(policy, envelope, now, None, name, revoked).signers):
-        sentence = "no auditor of the policy signed this, so it counts for nothing"
-        raise Refusal("review.unknown_signer", name, sentence)
+    _signer(auditors, envelope, now, None, name, revoked)
     found = parse_review(envelope.payload, name)  # only what a trusted key signed is read
     made = parse_time(found.predicate.made_at)
-    signers = _auditors(authorised(policy, envelope, now, made, name, revoked).signers)
-    if not signers or made > now:
-        sentence = f"it says that it was made at {found.predicate.made_at}, when no signer's key counts"
+    signer = _signer(auditors, envelope, now, made, name, revoked)
+    if made > now:
+        sentence = f"it says that it was made at {found.predicate.made_at}, and the clock here says {format_time(now)}"
         raise Refusal("review.unknown_signer", name, sentence)
-    if f"blake3:{found.subject[0].digest.blake3}" != certificate:
-        raise Refusal("review.other", name, f"it is about the certificate blake3:{found.subject[0].digest.blake3}")
-    return signers, found.predicate
+    if found.subject[0].digest != about:
+        sentence = f"it is about the certificate blake3:{found.subject[0].digest.blake3}"
+        if found.subject[0].digest.blake3 == about.blake3:
+            sentence = "the SHA-256 digest that it gives of the certificate is another's"
+        raise Refusal("review.other", name, sentence)
+    return signer, found.predicate
 
 
-def _auditors(signers: tuple[Signer, ...]) -> list[Signer]:
-    return [signer for signer in signers if "auditor" in signer.roles]
+def _signer(
+    auditors: TrustPolicy,
+    envelope: Envelope,
+    now: datetime,
+    made: datetime | None,
+    name: str,
+    revoked: Mapping[bytes, str],
+) -> Signer:
+    """The auditor whose signature counts; refuses with why it does not."""
+    authority = authorised(auditors, envelope, now, made, name, revoked)
+    if authority.signers:
+        return authority.signers[0]
+    why = authority.discounted[0]
+    sentence = "no auditor of the policy signed this" if why.code in _NOBODYS else why.sentence
+    raise Refusal("review.unknown_signer", name, sentence)

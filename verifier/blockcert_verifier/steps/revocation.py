@@ -18,6 +18,9 @@ from blockcert_verifier.steps.outcome import failed, inconclusive, passed
 
 __all__ = ["Given", "Revocations", "certificate", "revocations"]
 
+_TRUSTED = frozenset({"signature.key_not_valid_now", "signature.key_not_valid_when_issued"})
+"""Why the signature of a key that the policy has does not count."""
+
 
 class Given(Struct, frozen=True):
     """The list that the caller gave, its path, and the highest one that the caller's state file has seen."""
@@ -47,11 +50,12 @@ def revocations(policy: TrustPolicy, given: Given | None, now: datetime) -> tupl
         )
         return nothing, [inconclusive("authenticity", "revocation.missing", "--revocations", sentence)]
     found, place = given.signed.list, given.place
-    count = authorised(policy, given.signed.envelope, now, parse_time(found.issued_at), place).count("revoker")
+    authority = authorised(policy, given.signed.envelope, now, parse_time(found.issued_at), place)
+    count = authority.count("revoker")
     if count < policy.thresholds.revoker:
-        sentence = (
-            f"{count} of the {policy.thresholds.revoker} trusted revokers signed this list, so it counts for nothing"
-        )
+        why = "".join(f"; {one.sentence}" for one in authority.discounted if one.code in _TRUSTED)
+        sentence = f"{count} of the {policy.thresholds.revoker} trusted revokers that the policy asks for signed this"
+        sentence += f" list with a key that counts, so it counts for nothing{why}"
         return Revocations(None, place, {}), [inconclusive("authenticity", "revocation.untrusted", place, sentence)]
     return Revocations(found, place, {bytes.fromhex(key.public_key): _why(key) for key in found.keys}), _current(
         given, now

@@ -17,6 +17,7 @@ from blockcert.findings import Finding
 from blockcert.names import check_names, shown
 from blockcert.numbers import parse_decimal
 from blockcert.program import Program
+from blockcert.review import is_appended
 from blockcert.statement import MOST_STRATA, PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
 from blockcert.times import parse_time
 from blockcert.wellformed import REFERENCE_PREFIX, problems
@@ -117,6 +118,10 @@ def _subjects(found: Statement) -> list[Finding]:
         different = sorted(set(sizes) ^ set(names)) or sorted(name for name in sizes if sizes.count(name) > 1)
         sentence = f"files and subject must name the same files, each once; they differ in {different[0]}"
         findings.append(failed("structure", "statement.files", f"{PLACE}: $.predicate.files", sentence))
+    for name in names:
+        if name == PLACE or is_appended(name):
+            sentence = f"a subject is named {shown(name)}, which is kept for signed statements"
+            findings.append(failed("structure", "statement.file_name", f"{PLACE}: $.subject", sentence))
     for path, wanted in NAMES.items():
         if wanted not in names:
             sentence = f"no subject is named {wanted}"

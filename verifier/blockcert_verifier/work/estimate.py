@@ -39,6 +39,7 @@ __all__ = [
     "rates",
     "row_work",
     "stage_weights",
+    "stage_work",
 ]
 
 _BASE = 96 << 20
@@ -138,7 +139,7 @@ def _map_size(store: WeightStore, linear: LinearMap) -> tuple[int, int, int]:
     return out, out * width, out * width
 
 
-def _stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> StageWork:
+def stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> StageWork:
     widths = {"tokens": hidden, "hidden": hidden}
     adds = values = weights = widest = 0
     for step in stage.steps:
@@ -172,7 +173,7 @@ def _stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> S
 
 def stage_weights(stage: Stage, store: WeightStore, hidden: int) -> int:
     """Entries of a stage's weights as they are evaluated; raises ``tensor.*`` as :func:`row_work`."""
-    return _stage_work(stage, store, 1, hidden).weights
+    return stage_work(stage, store, 1, hidden).weights
 
 
 def row_work(pair: Pair, length: int) -> RowWork:
@@ -182,9 +183,9 @@ def row_work(pair: Pair, length: int) -> RowWork:
         Refusal: ``tensor.*`` where a program names what its files do not hold.
     """
     hidden = pair.reference.hidden_size
-    mine = [_stage_work(stage, pair.store, length, hidden) for stage in pair.reference.stages]
+    mine = [stage_work(stage, pair.store, length, hidden) for stage in pair.reference.stages]
     theirs = [
-        one if same else _stage_work(stage, pair.store, length, hidden)
+        one if same else stage_work(stage, pair.store, length, hidden)
         for one, same, stage in zip(mine, pair.same, pair.surrogate.stages, strict=True)
     ]
     plain, attributed = list(evaluations(pair.same, False)), list(evaluations(pair.same, True))

@@ -37,12 +37,20 @@ def digests(data: bytes) -> dict[str, str]:
     return {"blake3": blake3_bytes(data), "sha256": sha256(data).hexdigest()}
 
 
-def says(outcome: str, *signers: PrivateKey, made_at: str = LATER, about: bytes | None = None, **fields: Any) -> Change:
-    """A review that the bundle holds, signed by these, of this certificate or of another payload."""
+def says(
+    outcome: str,
+    *signers: PrivateKey,
+    made_at: str = LATER,
+    about: bytes | None = None,
+    sha256: str | None = None,
+    **fields: Any,
+) -> Change:
+    """A review that the bundle holds, signed by these, of this certificate or of another payload or SHA-256."""
 
     def apply(draft: Draft) -> None:
         review = {"version": "1.0", "outcome": outcome, "made_at": made_at, "note": "seen", "report": None} | fields
-        subject = {"name": "statement.dsse.json", "digest": digests(draft.signed if about is None else about)}
+        digest = digests(draft.signed if about is None else about) | ({} if sha256 is None else {"sha256": sha256})
+        subject = {"name": "statement.dsse.json", "digest": digest}
         document = {"_type": "https://in-toto.io/Statement/v1", "subject": [subject], "predicate": review}
         data = write_json(draft.envelope(write_json(document | {"predicateType": "urn:blockcert:review:v1"}), signers))
         draft.sealed[f"{APPENDED}{blake3_bytes(data)[:32]}.dsse.json"] = data
@@ -164,6 +172,14 @@ CASES = (
         says("objects", ANN, about=b"another payload"),
     ),
     case(
+        "review::another-sha256",
+        "An approval whose SHA-256 is not that of the certificate",
+        "BC-TRU-19 BC-TRU-21",
+        indeterminate("review.threshold_not_met", "review.other"),
+        auditors(1),
+        says("approves", ANN, sha256="0" * 64),
+    ),
+    case(
         "review::future",
         "An objection of a second from now",
         "BC-TRU-21",
@@ -248,6 +264,7 @@ CASES = (
         for name, path in (
             ("deeper", "appended/deeper/a.dsse.json"),
             ("otherwise", "appended/a.json"),
+            ("nothing", "appended/.dsse.json"),
             ("outside", "a.dsse.json"),
         )
     ),

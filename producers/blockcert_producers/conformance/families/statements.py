@@ -169,6 +169,13 @@ CASES = (
         renamed,
     ),
     case(
+        "statement::subject-beside-the-certificate",
+        "A subject whose name is kept for reviews",
+        "BC-BND-10 BC-TRU-20",
+        rejected("statement.file_name"),
+        listed("appended/a.dsse.json", b"{}"),
+    ),
+    case(
         "statement::no-config",
         "No config.json among the subjects",
         "BC-BND-10",
