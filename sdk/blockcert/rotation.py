@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from blockcert.authority import authorised
 from blockcert.dsse import Envelope, add_signature, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.keys import Signs
-from blockcert.trust import TrustPolicy, authorised, encode_policy, parse_policy
+from blockcert.trust import TrustPolicy, encode_policy, parse_policy
 
 __all__ = ["PAYLOAD_TYPE", "check_follows", "missing", "sign_policy", "successor"]
 

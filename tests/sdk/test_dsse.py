@@ -15,6 +15,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockcert.authority import authorised
 from blockcert.dsse import (
     LIMITS,
     MAX_SIGNATURES,
@@ -31,7 +32,7 @@ from blockcert.dsse import (
 )
 from blockcert.errors import Refusal
 from blockcert.keys import NamedKey, PrivateKey, PublicKey, generate, keyid, public_from_hex
-from blockcert.trust import authorised, new_policy
+from blockcert.trust import new_policy
 
 # The keys of RFC 8032, section 7.1, tests 1 and 2, with which DSSE's vectors (testvectors/vectors.json) are
 # signed.

@@ -15,19 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blockcert.authority import authorised
 from blockcert.dsse import PAYLOAD_TYPE, Envelope, Signature, add_signature, pae
 from blockcert.errors import Refusal
 from blockcert.keys import NamedKey, PrivateKey, PublicKey, generate, keyid
-from blockcert.trust import (
-    NO_LIMITS,
-    Coverage,
-    Limits,
-    TrustPolicy,
-    authorised,
-    encode_policy,
-    new_policy,
-    parse_policy,
-)
+from blockcert.trust import NO_LIMITS, Coverage, Limits, TrustPolicy, encode_policy, new_policy, parse_policy
 
 KEYS = [generate() for _ in range(4)]
 NAMES = ["ann", "ben", "cem", "dot"]

@@ -25,6 +25,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from blockcert.authority import Authority
 from blockcert.bundle import STATEMENT, Bundle
 from blockcert.digest import FileDigests
 from blockcert.dsse import LIMITS, certificate_digest, certificate_id, parse_envelope
@@ -39,7 +40,7 @@ from blockcert.revocation import SignedList
 from blockcert.same_program import same_stages
 from blockcert.statement import Frame, Statement
 from blockcert.strict_json import DEFAULT as PROGRAM_LIMITS
-from blockcert.trust import Authority, TrustPolicy
+from blockcert.trust import TrustPolicy
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.assemble import Seen
 from blockcert_verifier.choices import Measuring

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
+from blockcert.authority import Authority, authorised
 from blockcert.dsse import Envelope
 from blockcert.findings import Finding
 from blockcert.statement import Statement
 from blockcert.times import format_time, parse_time
-from blockcert.trust import Authority, TrustPolicy, authorised
+from blockcert.trust import TrustPolicy
 from blockcert_verifier.steps.outcome import failed, failures, from_refusal, passed
 
 __all__ = ["signatures", "times"]

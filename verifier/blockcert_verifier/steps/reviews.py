@@ -11,13 +11,14 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from blockcert.authority import Signer, authorised
 from blockcert.dsse import Envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.review import MOST_APPENDED, MOST_BYTES, Review, digests, is_appended, parse_review
 from blockcert.statement import Digests
 from blockcert.times import format_time, parse_time
-from blockcert.trust import Signer, TrustPolicy, authorised
+from blockcert.trust import TrustPolicy
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
 
 __all__ = ["reviews"]

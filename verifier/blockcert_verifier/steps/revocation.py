@@ -10,10 +10,11 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from blockcert.authority import authorised
 from blockcert.findings import Finding
 from blockcert.revocation import RevocationList, RevocationState, RevokedCertificate, RevokedKey, SignedList
 from blockcert.times import format_time, parse_time
-from blockcert.trust import TrustPolicy, authorised
+from blockcert.trust import TrustPolicy
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed
 
 __all__ = ["Given", "Revocations", "certificate", "revocations"]
