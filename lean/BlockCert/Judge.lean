@@ -123,6 +123,27 @@ def fileRefusals (names : List (List Char)) (wanted : String) (stated : List Cha
   joined (refuseUnless (hasText wanted.toList names) .statementSubjectMissing)
     (refuseUnless (sameText stated wanted.toList) .statementFileName)
 
+def noSlash : List Char → Bool
+  | [] => true
+  | c :: s => !(c == '/') && noSlash s
+
+def afterChars : Nat → List Char → List Char
+  | 0, s => s
+  | _ + 1, [] => []
+  | n + 1, _ :: s => afterChars n s
+
+/-- A name that is kept for signed statements: the envelope's own, or one in `appended/`
+(BC-BND-10, BC-TRU-20). -/
+def keptName (name : List Char) : Bool :=
+  let inner := afterChars 9 name
+  let ending := ".dsse.json".toList
+  sameText name "statement.dsse.json".toList ||
+    (beginsWith "appended/".toList name && lastOf ending inner && !sameText inner ending && noSlash inner)
+
+def keptRefusals : List (List Char) → List Code
+  | [] => []
+  | name :: l => joined (refuseUnless (!keptName name) .statementFileName) (keptRefusals l)
+
 def subjectRefusals (j : Json) : List Code :=
   let p := j.get "predicate"
   let names := textsOf "name" (j.get "subject").entries
@@ -131,13 +152,14 @@ def subjectRefusals (j : Json) : List Code :=
   let made := hasText "programs/surrogate.safetensors".toList names
   let compare := sameText ((p.get "producer").get "kind").text "compare".toList
   joined (refuseUnless (sameTexts (textsOf "name" (p.get "files").entries) names) .statementFiles)
+  (joined (keptRefusals names)
   (joined (fileRefusals names "programs/reference.json" ((p.get "reference").get "program").text)
   (joined (fileRefusals names "programs/surrogate.json" ((p.get "surrogate").get "program").text)
   (joined (fileRefusals names "prompts.safetensors" ((p.get "prompts").get "file").text)
   (joined (fileRefusals names "evidence.safetensors" ((p.get "evidence").get "file").text)
   (joined (refuseUnless (hasText "reference/config.json".toList names) .statementSubjectMissing)
   (joined (refuseUnless (anyBetween "reference/".toList weights names) .statementSubjectMissing)
-  (refuseUnless ((copied == compare) && !(copied && made)) .statementKind)))))))
+  (refuseUnless ((copied == compare) && !(copied && made)) .statementKind))))))))
 
 /-! ## Times -/
 
