@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-MOST_BYTES = 64 << 20
-
 
 def check(
     *,
@@ -29,10 +27,11 @@ def check(
     """
     from blockcert import schema_check
     from blockcert.printable import plain
+    from blockcert_producers.cli.files import read
 
     wrong = False
     for path in file:
-        data = _read(path)
+        data = read(path)
         kind = schema_check.kind_of(data, str(path)) if as_ is None else _kind(as_)
         parts: list[tuple[bytes, schema_check.Kind, str]] = [(data, kind, str(path))]
         if kind == "envelope" and (inside := _inside(data, str(path))) is not None:
@@ -85,18 +84,3 @@ def _kind(text: str) -> schema_check.Kind:
         if kind == text:
             return kind
     raise Refusal("schema.unknown", "--as", f"there is no schema {text[:60]!r}; there are {', '.join(KINDS)}")
-
-
-def _read(path: Path) -> bytes:
-    from blockcert.errors import Refusal
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        raise Refusal("file.missing", str(path), "there is no such file") from None
-    except OSError as fault:
-        raise Refusal("file.unreadable", str(path), f"the file cannot be read: {fault.strerror}") from None
-    if len(data) > MOST_BYTES:
-        raise Refusal("json.limit", str(path), f"the file has more than {MOST_BYTES} bytes")
-    return data
