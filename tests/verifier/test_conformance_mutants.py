@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from blockcert import archive, dsse, folder, keys, names, strict_json, trust
+from blockcert import archive, authority, dsse, folder, keys, names, strict_json
 from blockcert.file_range import Span
 from blockcert_producers.conformance import all_cases, build
 from blockcert_verifier import run
@@ -51,9 +51,9 @@ def claims_hold(*_: object) -> list[Any]:
     return [passed("recompute", "recompute.claims", "claims", "whatever")]
 
 
-def every_signature(authority: trust.Authority, _role: str) -> int:
-    repeated = sum(refusal.code == "signature.repeated" for refusal in authority.discounted)
-    return len(authority.signers) + repeated
+def every_signature(found: authority.Authority, _role: str) -> int:
+    repeated = sum(refusal.code == "signature.repeated" for refusal in found.discounted)
+    return len(found.signers) + repeated
 
 
 def limits_hold(*_: object) -> list[Any]:
@@ -72,7 +72,7 @@ def _begin(span: Span, one: zipfile.ZipInfo) -> int:
 
 MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "believes every signature": ((keys.PublicKey, "verify", lambda *_: True), "signature", 6),
-    "counts signatures and not keys": ((trust.Authority, "count", every_signature), "signature", 1),
+    "counts signatures and not keys": ((authority.Authority, "count", every_signature), "signature", 1),
     "reads the last of two keys": ((strict_json, "_no_duplicates", dict), "json", 3),
     "takes numbers with a point": ((strict_json, "_check_numbers", nothing), "json", 3),
     "nests without end": ((strict_json, "_check_caps", nothing), "json", 2),
