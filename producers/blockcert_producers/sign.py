@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blockcert.bundle import STATEMENT, Bundle, replace_statement
-from blockcert.digest import digest_file
+from blockcert.digest import digest_files
 from blockcert.dsse import LIMITS, add_signature, certificate_id, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.keys import Signs
@@ -31,7 +31,7 @@ def sign_bundle(path: Path, key: Signs) -> str:
     if statement is not None:
         findings += integrity.listing(statement, bundle.sizes, STATEMENT)
         if not failures(findings):
-            findings += integrity.bundle_files(statement, bundle.file, digest_file)
+            findings += integrity.bundle_files(statement, bundle.file, digest_files)
     wrong = next((f for f in findings if f.status in ("failed", "inconclusive")), None)
     if wrong is not None:
         raise Refusal(wrong.code, wrong.place, f"{wrong.message}; it was not signed")

@@ -6,10 +6,11 @@ is what other supply-chain tools know (``spec/02-bundle.md``).
 
 from __future__ import annotations
 
-import hashlib
+import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Event, Lock
 
 from blake3 import blake3
 from msgspec import Struct
@@ -17,14 +18,18 @@ from msgspec import Struct
 from blockcert.errors import Refusal
 from blockcert.file_range import Source, Span, opened, pieces
 
-__all__ = ["FileDigests", "Progress", "blake3_bytes", "check_crc32", "digest_file"]
+__all__ = ["FileDigests", "Progress", "blake3_bytes", "check_crc32", "digest_file", "digest_files"]
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes of this file that are done so far."""
+"""Called with the number of bytes that are done so far, of this file or of all these files."""
 
 CHUNK = 1 << 22
 """Bytes read at a time, and between two progress calls: enough for BLAKE3 to use every thread, little enough to stay in
 the processor's cache."""
+CHUNK_OF_MANY = 1 << 20
+"""The same where each of several files has one thread: what was read is still in its core's own cache when hashed."""
+LARGE = 8 << 20
+"""Bytes from which a file is worth a thread."""
 
 
 class FileDigests(Struct, frozen=True):
@@ -51,33 +56,106 @@ def digest_file(source: str | Source, sha256: bool = False, progress: Progress |
             ``file.not_regular`` for a folder, pipe or device, ``bundle.changed`` where it is no longer the bundle's, or
             ``bundle.zip.crc32`` where a packed bundle states another checksum.
     """
-    source = Path(source) if isinstance(source, str) else source
+    return _digest(Path(source) if isinstance(source, str) else source, sha256, progress or _silent, alone=True)
+
+
+def digest_files(
+    sources: Sequence[Source], sha256: bool = False, progress: Progress | None = None
+) -> Iterator[FileDigests | Refusal]:
+    """For each file in order its size and digests, or the refusal of :func:`digest_file`, with whatever else
+    ``progress`` raises for it.
+
+    Several large files are hashed side by side, a thread each, which on two cores takes three quarters of the time that
+    one after the other needs. ``progress`` is called by one thread at a time. Abandoned before its end, it stops within
+    a piece of each file.
+    """
+    large = [number for number, source in enumerate(sources) if _size(source) >= LARGE]
+    threads = min(_cores(), len(large))
+    # nothing runs beside the last of an odd number for long
+    last = large[-1:] if threads and len(large) % threads == 1 else []
+    done = 0
+    turn, stop = Lock(), Event()
+
+    def attempt(source: Source, alone: bool) -> FileDigests | Refusal:
+        before = 0
+
+        def tell(now: int) -> None:
+            nonlocal before, done
+            if stop.is_set():
+                raise Refusal("file.unreadable", str(source), "The reading was abandoned.")
+            with turn:
+                done += now - before
+                before = now
+                if progress is not None:
+                    progress(done)
+
+        try:
+            return _digest(source, sha256, tell, alone)
+        except Refusal as refusal:
+            return refusal
+
+    if threads < 2:
+        yield from (attempt(source, True) for source in sources)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield from pool.map(attempt, sources, [number in last for number in range(len(sources))])
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _size(source: Source) -> int:
+    """The size of a file, as far as it is known without opening it; 0 where it is not."""
+    if not isinstance(source, Path):
+        return source.size
+    try:
+        return source.stat().st_size
+    except (OSError, ValueError):
+        return 0
+
+
+def _silent(_done: int) -> None:
+    pass
+
+
+def _digest(source: Source, sha256: bool, progress: Progress, alone: bool) -> FileDigests:
     place = str(source) if isinstance(source, Path) else source.path
     try:
         with opened(source, place) as span:
             if not span.regular:
                 raise Refusal("file.not_regular", place, "This is not a regular file.")
-            return _digest(span, sha256, progress, place)
+            return _digest_span(span, sha256, progress, place, alone)
     except FileNotFoundError:
         raise Refusal("file.missing", place, "There is no such file.") from None
     except OSError as error:
         raise Refusal("file.unreadable", place, f"The file cannot be read: {error.strerror}.") from None
 
 
-def _digest(span: Span, sha256: bool, progress: Progress | None, place: str) -> FileDigests:
-    fast = blake3(max_threads=blake3.AUTO if span.size > CHUNK // 4 else 1)
-    slow = hashlib.sha256() if sha256 else None
+def _digest_span(span: Span, sha256: bool, progress: Progress, place: str, alone: bool) -> FileDigests:
+    fast = blake3(max_threads=blake3.AUTO if alone and span.size > CHUNK // 4 else 1)
+    slow = None
+    if sha256:
+        import hashlib  # here, since it loads OpenSSL
+
+        slow = hashlib.sha256()
     crc32 = done = 0
     try:
-        for piece in pieces(span, CHUNK):
+        for piece in pieces(span, CHUNK if alone else CHUNK_OF_MANY, ahead=alone):
             fast.update(piece)
             if slow is not None:
                 slow.update(piece)
             if span.crc32 is not None:
                 crc32 = zlib.crc32(piece, crc32)
             done += len(piece)
-            if progress is not None:
-                progress(done)
+            progress(done)
     except (OSError, ValueError):
         sentence = f"The file cannot be read at byte {done}; did it change meanwhile?"
         raise Refusal("file.unreadable", place, sentence) from None

@@ -47,8 +47,6 @@ _SPLIT = re.compile(f"({_STRING})".encode(), re.DOTALL)
 # What is no number here, and long integers, on text without strings. The first three are refused at once.
 _NUMBER = r"NaN|Infinity|-0(?![0-9])|[0-9]{16,}[.eE]?|[0-9][.eE]"
 _SUSPECT = re.compile(_NUMBER.encode())
-_LOCATE = re.compile(f"{_STRING}|({_NUMBER})".encode(), re.DOTALL)
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
@@ -112,7 +110,9 @@ def typed(data: bytes | msgspec.Raw, type: type[T], place: str, root: str = "$")
     try:
         return msgspec.json.decode(data, type=type)
     except msgspec.ValidationError as error:
-        path, sentence = _explain(str(error))
+        from blockcert.decode_errors import explain
+
+        path, sentence = explain(str(error))
         raise Refusal("json.type", f"{place}: {root}{path[1:]}", sentence) from None
 
 
@@ -152,8 +152,8 @@ def _is_integer(token: bytes) -> bool:
 def _check_numbers(structure: bytes, data: bytes, place: str) -> None:
     if all(_is_integer(token) for token in _SUSPECT.findall(structure)):
         return
-    # The slow path only finds the place of what is refused already.
-    for match in _LOCATE.finditer(data):
+    # The slow path only finds the place of what is refused already, and only then is its pattern compiled.
+    for match in re.finditer(f"{_STRING}|({_NUMBER})".encode(), data, re.DOTALL):
         token: bytes | None = match[1]
         if token is not None and not _is_integer(token):
             # the suspect part may begin inside its number
@@ -172,7 +172,7 @@ def _check_numbers(structure: bytes, data: bytes, place: str) -> None:
 
 def _check_surrogates(strings: list[bytes], place: str) -> None:
     for string in strings:
-        if _SURROGATE.search(string) is None:
+        if re.search(rb"\\u[dD][89a-fA-F]", string) is None:
             continue
         try:
             json.loads(string.decode()).encode()
@@ -231,54 +231,3 @@ def _duplicate(text: str, place: str) -> Refusal:
             key = _repeated(inner)
     sentence = f"The key {shown(key)} stands twice in one object; readers would differ."
     return Refusal("json.duplicate_key", f"{place}: {''.join(path)}", sentence)
-
-
-_NOUNS = {
-    "int": "an integer",
-    "str": "a string",
-    "bool": "true or false",
-    "null": "null",
-    "array": "an array",
-    "object": "an object",
-    "float": "a number",
-}
-_GOT = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
-_BOUND = re.compile(r"Expected `(\w+)` ((?:>=|<=|>|<) -?[0-9]+)")
-_LENGTH = re.compile(r"Expected `(\w+)` of length (?:(>=|<=) )?([0-9]+)(?:, got ([0-9]+))?")
-_REGEX = re.compile(r"Expected `str` matching regex (.*)", re.DOTALL)
-_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
-_VALUE = re.compile(r"Invalid (?:enum )?value (.*)", re.DOTALL)
-
-
-def _noun(types: str) -> str:
-    return " or ".join(_NOUNS.get(name, name) for name in types.split(" | "))
-
-
-def _explain(message: str) -> tuple[str, str]:
-    """The JSON path and a sentence for one message of msgspec's; the message may hold bytes of the input."""
-    what, _, path = message.rpartition(" - at `")
-    if not what:
-        what, path = message, "$`"
-    if path.startswith("key` in `"):
-        path = path.removeprefix("key` in `")
-    path = path.removesuffix("`")
-    if not re.fullmatch(r"\$[\w.\[\]]*", path, re.ASCII):  # part of a hostile field name, not a path
-        what, path = message, "$"
-    if match := _GOT.fullmatch(what):
-        return path, f"Expected {_noun(match[1])}, found {_noun(match[2])}."
-    if match := _BOUND.fullmatch(what):
-        return path, f"Expected {_noun(match[1])} {match[2]}."
-    if match := _LENGTH.fullmatch(what):
-        how = {">=": "at least ", "<=": "at most ", None: ""}[match[2]]
-        found = f", found {match[4]}" if match[4] else ""
-        unit = "characters" if match[1] == "str" else "entries"
-        return path, f"Expected {_noun(match[1])} of {how}{match[3]} {unit}{found}."
-    if match := _REGEX.fullmatch(what):
-        return path, f"The string does not match the pattern {match[1]}."
-    if match := _FIELD.fullmatch(what):
-        if match[1] == "missing required":
-            return path, f"The object lacks the field {match[2]}."
-        return path, f"The object has the unknown field {shown(match[2])}."
-    if match := _VALUE.fullmatch(what):
-        return path, f"The value {shown(match[1].strip(chr(39)))} is not one of those allowed here."
-    return path, f"{shown(what, 200)[1:-1]}."

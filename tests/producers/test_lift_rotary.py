@@ -75,7 +75,7 @@ def unless_backwards(size: int, group: dict[str, Any]) -> tuple[list[float], flo
         return None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(half=st.integers(1, 64), group=GROUPS)
 def test_yarn_has_the_frequencies_and_the_amplitude_of_transformers(half: int, group: dict[str, Any]) -> None:
     found = unless_backwards(2 * half, group)
@@ -87,7 +87,7 @@ def test_yarn_has_the_frequencies_and_the_amplitude_of_transformers(half: int, g
     assert frequencies == pytest.approx(expected, rel=1e-13)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(half=st.integers(2, 64), factor=some(1, 64), theta=some(1.5, 1e7))
 def test_dynamic_scaling_changes_nothing_within_the_context(half: int, factor: float, theta: float) -> None:
     group = {"rope_type": "dynamic", "factor": factor, "rope_theta": theta}

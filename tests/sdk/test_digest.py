@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import tracemalloc
+from collections.abc import Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from blake3 import blake3
 
-from blockcert.digest import CHUNK, blake3_bytes, digest_file
+from blockcert import digest
+from blockcert.digest import CHUNK, LARGE, FileDigests, blake3_bytes, digest_file, digest_files
 from blockcert.errors import Refusal
 
 # The official BLAKE3 vectors (test_vectors.json): input byte i is i mod 251.
@@ -104,3 +108,69 @@ def test_refusals(tmp_path: Path) -> None:
             digest_file(tmp_path / name)
         assert refusal.value.code == code
         assert refusal.value.place.endswith(name)
+
+
+def _large(folder: Path, count: int) -> list[Path]:
+    """Files that are worth a thread each, all different, and sparse."""
+    paths = [folder / f"large-{number}" for number in range(count)]
+    for number, path in enumerate(paths):
+        with path.open("wb") as file:
+            file.write(bytes([number]))
+            file.truncate(LARGE + number)
+    return paths
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_many_files_have_the_digests_that_each_has_alone(
+    cores: int, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest, "_cores", lambda: cores)
+    paths = _large(tmp_path, count)
+    (tmp_path / "small").write_bytes(b"small")
+    files = [*paths[:1], tmp_path / "small", tmp_path / "absent", tmp_path, *paths[1:]]
+    seen: list[int] = []
+    found = list(digest_files(files, sha256=True, progress=seen.append))
+    assert [one for one in found if isinstance(one, FileDigests)] == [
+        digest_file(path, sha256=True) for path in files if path.is_file()
+    ]
+    refusals = {number: one.code for number, one in enumerate(found) if isinstance(one, Refusal)}
+    first = len(paths[:1])
+    assert refusals == {first + 1: "file.missing", first + 2: "file.not_regular"}
+    assert seen == sorted(seen)
+    assert seen[-1] == sum(path.stat().st_size for path in files if path.is_file())
+
+
+def test_what_progress_refuses_is_the_refusal_of_every_file_not_done(tmp_path: Path) -> None:
+    def late(_done: int) -> None:
+        raise Refusal("limit.seconds", "here", "It is late.")
+
+    found = list(digest_files(_large(tmp_path, 3), progress=late))
+    assert [one.code for one in found if isinstance(one, Refusal)] == ["limit.seconds"] * 3
+
+
+def test_an_interrupt_ends_every_file_within_a_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "_cores", lambda: 2)
+    paths, before = _large(tmp_path, 6), threading.active_count()
+    read = 0
+
+    def interrupted(done: int) -> None:
+        nonlocal read
+        read = done
+        if done > 3 << 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(digest_files(paths, progress=interrupted))
+    assert read <= (3 + 1 + len(paths)) << 20, "a piece of each file more"
+    assert threading.active_count() == before
+
+
+def test_files_abandoned_half_way_leave_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "_cores", lambda: 2)
+    paths, seen, before = _large(tmp_path, 40), list[int](), threading.active_count()
+    digests = cast("Generator[object]", digest_files(paths, progress=seen.append))
+    next(digests)
+    digests.close()
+    assert seen[-1] < 20 * LARGE
+    assert threading.active_count() == before

@@ -177,7 +177,7 @@ def test_a_file_beyond_four_gigabytes(tmp_path: Path) -> None:
         st.text(st.sampled_from("abcxyzé漢0_-"), min_size=1, max_size=20), st.integers(0, 1 << 34), max_size=6
     )
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_python_finds_the_same_members(sizes: dict[str, int]) -> None:
     """Sizes across the threshold of zip64, and the directory that they call for."""
     members = [Member(name, size, len(name)) for name, size in sorted(sizes.items())]
@@ -523,7 +523,6 @@ def test_what_another_wrote_meanwhile_is_not_lost(
 
 
 @given(st.binary(max_size=400))
-@settings(deadline=None)
 def test_arbitrary_bytes_end_in_a_refusal(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "arbitrary.zip"
     path.write_bytes(b"PK\3\4" + data)

@@ -139,7 +139,7 @@ def test_the_enclosure_holds_the_exact_sums(M: int, data: st.DataObject) -> None
         assert found <= value <= found + n * (n + 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 10**9), st.data())
 def test_agreement_with_scipy(M: int, data: st.DataObject) -> None:
     from scipy.stats import hypergeom

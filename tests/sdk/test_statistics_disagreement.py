@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from blockcert.errors import Refusal
@@ -33,7 +33,6 @@ def tables(draw: st.DrawFn, most: int = 300) -> tuple[int, int, int, int]:
     return n, draw(st.integers(0, n)), m, draw(st.integers(0, m))
 
 
-@settings(deadline=None)
 @given(tables())
 def test_a_disagreement_agrees_with_scipy(table: tuple[int, int, int, int]) -> None:
     from scipy.stats import fisher_exact
@@ -109,7 +108,6 @@ def test_large_tables_are_compared_though_no_probability_is_worked_out() -> None
     assert time.perf_counter() - start < 2
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5000), st.data(), st.sampled_from(LEVELS))
 def test_the_rows_needed_suffice_and_one_less_does_not(N: int, data: st.DataObject, beta: Fraction) -> None:
     below = data.draw(st.integers(1, N))

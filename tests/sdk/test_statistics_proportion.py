@@ -29,7 +29,7 @@ TINY = Fraction(1, 10**30)
 LEVELS = st.sampled_from([TINY, *(Fraction(p) for p in ("1e-6", "0.01", "0.05", "0.5", "0.99"))])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), st.data(), LEVELS)
 def test_proportions_agree_with_scipy(n: int, data: st.DataObject, alpha: Fraction) -> None:
     from scipy.stats import beta
@@ -53,7 +53,7 @@ def test_a_two_sided_interval_of_scipy() -> None:
     assert proportion_upper_bound(100, 87, alpha, digits=6) == Fraction(int(found.high * 10**6) + 1, 10**6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 10**9), st.data(), st.sampled_from([Fraction(1, 100), Fraction(1, 3), Fraction(9, 10)]))
 def test_upper_population_bounds_agree_with_scipy(M: int, data: st.DataObject, alpha: Fraction) -> None:
     from scipy.stats import hypergeom

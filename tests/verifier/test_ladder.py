@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -171,7 +171,6 @@ def test_a_rung_whose_step_failed_is_not_offered_again(audit: Audit) -> None:
     assert climb(audit, recompute="failed")["recomputation"].how is None
 
 
-@settings(deadline=None)  # a busy machine is no fault of the ladder's
 @given(
     statuses=st.fixed_dictionaries(
         {step: st.sampled_from([None, "passed", "failed", "skipped", "inconclusive"]) for step in STEPS}

@@ -109,14 +109,17 @@ def test_seconds_before_anything_is_hashed(made: Made) -> None:
 def test_seconds_while_files_are_hashed(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock is looked at between two windows of a file, so that a huge one does not hold a caller up."""
     time = 0.0
-    real = verify.__globals__["digest_file"]
+    real = verify.__globals__["digest_files"]
 
-    def slow(source: object, sha256: bool, progress: Callable[[int], None]) -> object:
-        nonlocal time
-        time += 10
-        return real(source, sha256, progress)
+    def slow(sources: object, sha256: bool, progress: Callable[[int], None]) -> object:
+        def late(done: int) -> None:
+            nonlocal time
+            time += 10
+            progress(done)
 
-    monkeypatch.setitem(verify.__globals__, "digest_file", slow)
+        return real(sources, sha256, late)
+
+    monkeypatch.setitem(verify.__globals__, "digest_files", slow)
     only(check(made, Limits(seconds=15), clock=lambda: time), "limit.seconds", "integrity")
 
 

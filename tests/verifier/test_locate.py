@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blockcert.digest import digest_file
+from blockcert.digest import digest_file, digest_files
 from blockcert.errors import Refusal
 from blockcert_verifier import Report, render, verify
 from blockcert_verifier.published import MOST_LIST_BYTES, Published, pointer, read_published
@@ -125,11 +125,11 @@ def test_a_file_of_another_size_is_not_read(
         file.write(b" ")
     hashed: list[str] = []
 
-    def digest(path: Path, sha256: bool = False, progress: Any = None) -> Any:
-        hashed.append(Path(getattr(path, "path", path)).name)
-        return digest_file(path, sha256, progress)
+    def digests(sources: list[Any], sha256: bool = False, progress: Any = None) -> Any:
+        hashed.extend(Path(getattr(source, "path", source)).name for source in sources)
+        return digest_files(sources, sha256, progress)
 
-    monkeypatch.setattr("blockcert_verifier.verification.digest_file", digest)
+    monkeypatch.setattr("blockcert_verifier.verification.digest_files", digests)
     report = check(copy, copy.model)
     assert found(report, "integrity.size.mismatch")[0][1] == f"reference/{name}"
     assert name not in hashed

@@ -37,7 +37,7 @@ BUNDLE_FILES = (
     "prompts.safetensors",
 )
 MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from blockcert.errors import Refusal
 from blockcert.file_range import Source
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
@@ -40,7 +39,7 @@ class Located(Struct, frozen=True):
         return self.paths.get(name, self.folder / name.removeprefix(REFERENCE_PREFIX))
 
 
-def locate(statement: Statement, given: Path, blake3: Callable[[Path], str]) -> Located:
+def locate(statement: Statement, given: Path, blake3: Callable[[Path], str | None]) -> Located:
     """The paths of the statement's reference files in the folder ``given``, or in the cache that it is.
 
     A folder with one of the files in it is taken as it is. In a cache a file is one of the size that was signed;
@@ -98,7 +97,7 @@ def _blobs(snapshots: Sequence[Path], sha256: str) -> Iterable[Path]:
     return dict.fromkeys(folder.parent.parent / "blobs" / sha256 for folder in snapshots)
 
 
-def _choose(places: Iterable[Path], size: int, digest: str, blake3: Callable[[Path], str]) -> Path | None:
+def _choose(places: Iterable[Path], size: int, digest: str, blake3: Callable[[Path], str | None]) -> Path | None:
     """The file of this size, or of several the one of this digest; the first where none has it."""
     real: dict[str, Path] = {}
     for path in places:
@@ -108,11 +107,4 @@ def _choose(places: Iterable[Path], size: int, digest: str, blake3: Callable[[Pa
     candidates = list(real.values())
     if len(candidates) < 2:
         return candidates[0] if candidates else None
-    return next((path for path in candidates if _digest(path, blake3) == digest), candidates[0])
-
-
-def _digest(path: Path, blake3: Callable[[Path], str]) -> str | None:
-    try:
-        return blake3(path)
-    except Refusal:
-        return None
+    return next((path for path in candidates if blake3(path) == digest), candidates[0])

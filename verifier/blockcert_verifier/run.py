@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -47,7 +47,7 @@ from blockcert_verifier.choices import Measuring
 from blockcert_verifier.depth import depth
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.limits import Limits, Watch, as_own, check_bytes, check_depth, check_memory
-from blockcert_verifier.locate import Located, locate
+from blockcert_verifier.locate import Located, file_size, locate
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.published import Published
 from blockcert_verifier.remeasure import Opened, Remeasuring
@@ -106,7 +106,7 @@ class Run:
         prove: int,
         measuring: Measuring,
         limits: Limits,
-        digest: Callable[[Source, Callable[[int], None]], FileDigests],
+        digests: Callable[[Sequence[Source], Callable[[int], None]], Iterator[FileDigests | Refusal]],
         progress: Progress,
         revocations: Given | None = None,
         remember: Callable[[SignedList], None] | None = None,
@@ -114,7 +114,7 @@ class Run:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
         self._measuring, self._progress, self._limits = measuring, progress, limits
         self._watch = Watch(limits, measuring.clock)
-        self._digest: integrity.Digest = lambda source: digest(source, self._watch.look)
+        self._digests = digests
         self._given, self._remember = revocations, remember
         self._said = Revocations(None, "", {})
         self._findings: list[Finding] = []
@@ -231,11 +231,8 @@ class Run:
         self._begin("integrity")
         if self._reference is not None:
             check_bytes(bundle.sizes, statement, self._limits)
-        self._progress("integrity", 0, 2)
         self._add(integrity.bundle_files(statement, bundle.file, self._digest))
-        self._progress("integrity", 1, 2)
         self._reference_files(statement)
-        self._progress("integrity", 2, 2)
 
         programs = self._programs(statement, bundle)
         self._begin("recompute")
@@ -254,6 +251,20 @@ class Run:
         )
         self._begin("policy")
         self._add(apply_policy(self._trust, statement, self._audit, self._now))
+
+    def _digest(self, sources: Sequence[Source]) -> Iterator[FileDigests | Refusal]:
+        """The digests of files as they are made, within the time there is."""
+        total = sum(file_size(source) or 0 for source in sources)
+
+        def look(done: int) -> None:
+            self._watch.look()
+            self._progress("integrity", done, total)
+
+        return self._digests(sources, look)
+
+    def _blake3(self, path: Path) -> str | None:
+        found = next(self._digest([path]))
+        return None if isinstance(found, Refusal) else found.blake3
 
     def _measure(self, opened: Opened) -> None:
         """What is measured again, as far as it was asked for and can be."""
@@ -278,7 +289,7 @@ class Run:
         """The reference model's files, found and compared; afterwards only a model that is whole is at hand."""
         located = None
         if self._reference is not None:
-            located = locate(statement, self._reference, lambda path: self._digest(path).blake3)
+            located = locate(statement, self._reference, self._blake3)
             beside = located.path(f"{REFERENCE_PREFIX}tokenizer.json")
             if self._corpus.tokenizer is None and beside.is_file():
                 self._corpus = Corpus(self._corpus.files, beside)

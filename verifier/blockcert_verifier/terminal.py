@@ -16,6 +16,8 @@ __all__ = ["announcement", "duration", "progress_line"]
 
 _WORTH_SAYING = 5.0
 """Seconds from which an estimate is printed where nobody watches."""
+_BETWEEN = 0.1
+"""Seconds between two looks of the line: a terminal is slower than what it reports."""
 
 
 def duration(seconds: float) -> str:
@@ -49,13 +51,19 @@ def progress_line() -> Progress | None:
     if not sys.stderr.isatty():
         return None
     begun: dict[StepName, tuple[float, int]] = {}
+    written = 0.0
 
     def tell(step: StepName, done: int, total: int) -> None:
+        nonlocal written
         if done >= total:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            if begun.pop(step, None) is not None:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
             return
         now = monotonic()
+        if step in begun and now - written < _BETWEEN:
+            return
+        written = now
         start, first = begun.setdefault(step, (now, done))
         text = f"{step}: {100 * done // total} %"
         # the first instants say nothing about the rest

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Literal
 
-from blockcert.digest import digest_file
+from blockcert.digest import digest_files
 from blockcert.errors import Refusal
 from blockcert.trust import TrustPolicy, parse_policy
 from blockcert_verifier.assemble import assemble
@@ -95,7 +95,7 @@ def verify(
         all_digests: compare SHA-256 digests too.
         revocations: a signed revocation list of the policy's revokers.
         revocation_state: a file of the caller's own that remembers the highest list seen; made where there is none.
-        progress: called as the work advances.
+        progress: called as the work advances, by one thread at a time but not always by the caller's.
 
     Raises:
         Refusal: a wrong path (`bundle.not_found`, `bundle.no_statement`, `reference.not_found`, `corpus.not_found`
@@ -141,7 +141,7 @@ def verify(
             memory=limits.most_memory(),
         ),
         limits=limits,
-        digest=lambda source, progress: digest_file(source, all_digests, progress),
+        digests=lambda sources, progress: digest_files(sources, all_digests, progress),
         progress=progress or (lambda _step, _done, _total: None),
         revocations=None if revocations is None else given_list(Path(revocations), revocation_state),
         remember=None if revocation_state is None else partial(remember, Path(revocation_state)),

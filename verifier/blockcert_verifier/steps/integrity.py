@@ -5,7 +5,7 @@ Rules BC-BND-01, 02, 12, 20 and 21 (``spec/02-bundle.md``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from blockcert.digest import FileDigests
@@ -22,8 +22,8 @@ from blockcert_verifier.steps.structure import TOKENIZER
 
 __all__ = ["Digest", "bundle_files", "listing", "published", "reference_files"]
 
-Digest = Callable[[Source], FileDigests]
-"""Size and digests of a file; refuses as ``digest_file``."""
+Digest = Callable[[Sequence[Source]], Iterator[FileDigests | Refusal]]
+"""Size and digests of each file, or why there are none; as ``digest_files``."""
 
 
 def listing(statement: Statement, present: Collection[str], envelope: str) -> list[Finding]:
@@ -127,11 +127,10 @@ def _tokenizer(statement: Statement, path: Path, digest: Digest) -> list[Finding
     """A finding where the model has the very tokenizer that the frame names and the statement leaves it out."""
     if any(subject.name == TOKENIZER for subject in statement.subject) or not path.is_file():
         return []
-    try:
-        found = digest(path).blake3
-    except Refusal as refusal:
-        return [from_refusal("integrity", refusal)]
-    if found != statement.predicate.prompts.frame.tokenizer.blake3:
+    found = next(digest([path]))
+    if isinstance(found, Refusal):
+        return [from_refusal("integrity", found)]
+    if found.blake3 != statement.predicate.prompts.frame.tokenizer.blake3:
         return []
     sentence = f"the model has the tokenizer that the frame names, and no subject is named {TOKENIZER}"
     return [failed("integrity", "statement.subject_missing", "statement.dsse.json: $.subject", sentence)]
@@ -141,22 +140,22 @@ def _compare(
     statement: Statement, subjects: list[Subject], source: Callable[[Subject], Source], digest: Digest
 ) -> list[Finding]:
     sizes = {file.name: file.size for file in statement.predicate.files}
+    found = {subject.name: file_size(source(subject)) for subject in subjects}
+    # a file of another size is another file: it is not read to know that
+    read = [subject for subject in subjects if found[subject.name] in (None, sizes[subject.name])]
+    digests = dict(zip((subject.name for subject in read), digest([source(subject) for subject in read]), strict=True))
     findings: list[Finding] = []
     for subject in subjects:
-        # a file of another size is another file: it is not read to know that
-        size = file_size(source(subject))
-        if size is not None and size != sizes[subject.name]:
-            findings.append(_size(subject, sizes[subject.name], size))
-            continue
-        try:
-            found = digest(source(subject))
-        except Refusal as refusal:
-            if refusal.code.startswith("limit."):
-                raise  # of the caller's own: it ends the verification
-            place = f"{subject.name} ({refusal.place})"
-            findings.append(from_refusal("integrity", Refusal(refusal.code, place, refusal.sentence)))
-            continue
-        findings += _differences(subject, sizes[subject.name], found)
+        result = digests.get(subject.name)
+        if result is None:
+            findings.append(_size(subject, sizes[subject.name], found[subject.name] or 0))
+        elif isinstance(result, Refusal):
+            if result.code.startswith("limit."):
+                raise result  # of the caller's own: it ends the verification
+            place = f"{subject.name} ({result.place})"
+            findings.append(from_refusal("integrity", Refusal(result.code, place, result.sentence)))
+        else:
+            findings += _differences(subject, sizes[subject.name], result)
     return findings
 
 
