@@ -21,11 +21,11 @@ __all__ = ["Published", "pointer", "read_published"]
 MOST_POINTER_BYTES = 1024
 """What the format's own rule allows a pointer to have."""
 MOST_LIST_BYTES = 1 << 24
-_POINTER = re.compile(
+_POINTER = (
     rb"version https://git-lfs\.github\.com/spec/v1\n(?:ext-[^\n]*\n)*oid sha256:([0-9a-f]{64})\nsize ([0-9]{1,18})\n?"
 )
-_LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
-_HASH = re.compile(r"[0-9a-f]{64}")
+_LINE = r"\\?([0-9a-fA-F]{64}) [ *](.+)"
+_HASH = r"[0-9a-f]{64}"
 
 
 class Published(Struct, frozen=True):
@@ -55,7 +55,7 @@ def pointer(path: Path) -> Published | None:
             data = file.read(MOST_POINTER_BYTES + 1)
     except OSError:
         return None
-    found = _POINTER.fullmatch(data) if len(data) <= MOST_POINTER_BYTES else None
+    found = re.fullmatch(_POINTER, data) if len(data) <= MOST_POINTER_BYTES else None
     return None if found is None else Published(found[1].decode(), int(found[2]))
 
 
@@ -93,7 +93,7 @@ def _entries(data: bytes, path: Path) -> list[tuple[str, Published]]:
         lines = data.decode("utf-8").splitlines()
     except UnicodeDecodeError:
         raise _unreadable(path, "this is neither JSON nor lines of text") from None
-    matches = [_LINE.fullmatch(line) for line in lines if line.strip()]
+    matches = [re.fullmatch(_LINE, line) for line in lines if line.strip()]
     if not matches or None in matches:
         raise _unreadable(path, "this is neither what sha256sum writes nor a JSON list of a model hub's files")
     return [(match[2], Published(match[1].lower(), None)) for match in matches if match is not None]
@@ -105,7 +105,7 @@ def _said(entry: _Entry) -> Published:
     if digest is not None:
         # the SHA-1 of Git objects stands in a field of its own; an oid of LFS is a SHA-256, with or without its name
         digest = digest.removeprefix("sha256:").lower()
-        digest = digest if _HASH.fullmatch(digest) else None
+        digest = digest if re.fullmatch(_HASH, digest) else None
     return Published(digest, lfs.size if lfs.size is not None else entry.size)
 
 
