@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from blockcert_verifier.fresh_report import Fresh
     from blockcert_verifier.limits import Limits
+    from blockcert_verifier.page import render_page
     from blockcert_verifier.report import (
         Audit,
         Certificate,
@@ -46,6 +47,7 @@ __all__ = [
     "StepReport",
     "Unchecked",
     "render",
+    "render_page",
     "to_json",
     "verify",
 ]
@@ -54,6 +56,7 @@ _HOMES = {
     "Fresh": "blockcert_verifier.fresh_report",
     "Limits": "blockcert_verifier.limits",
     "render": "blockcert_verifier.text",
+    "render_page": "blockcert_verifier.page",
     "verify": "blockcert_verifier.verification",
 }
 

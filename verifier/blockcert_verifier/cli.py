@@ -12,7 +12,7 @@ import typer
 
 from blockcert.errors import Refusal
 from blockcert.printable import plain
-from blockcert_verifier.output import emit, write_file
+from blockcert_verifier.output import check_writable, emit, write_file
 
 if TYPE_CHECKING:
     from blockcert_verifier.limits import Limits
@@ -105,6 +105,9 @@ def verify(
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the whole report there ('-': standard output).")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report there as one page for a browser.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict's sentence only.")] = False,
 ) -> None:
     """Check a certificate: signatures, files, arithmetic and, with --reference, the measurements. Offline.
@@ -116,6 +119,11 @@ def verify(
     from blockcert_verifier.terminal import announcement, progress_line
     from blockcert_verifier.verification import verify as run
 
+    if json is not None and json == html:
+        raise Refusal("output.unwritable", str(json), "--json and --html are two reports; give each a file of its own")
+    for path in (json, html):
+        if path is not None:
+            check_writable(path)
     report = run(
         bundle,
         trust,
@@ -146,9 +154,13 @@ def verify(
     )
     if json is not None:
         write_file(json, to_json(report))
+    if html is not None:
+        from blockcert_verifier.page import render_page
+
+        write_file(html, render_page(report).encode())
     if quiet:
         emit(plain(report.sentence).encode() + b"\n")
-    elif str(json) != "-":
+    elif "-" not in (str(json), str(html)):
         from blockcert_verifier.text import render
 
         emit(render(report, colour=_colour()).encode())

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from blockcert.printable import plain
 
-__all__ = ["WIDTH", "bar", "columns", "field", "joined", "percent", "share", "short", "wrap"]
+__all__ = ["WIDTH", "bar", "columns", "field", "joined", "lines_of", "percent", "share", "short", "wrap"]
 
 WIDTH = 80
 """Columns of a line."""
@@ -90,12 +90,16 @@ def field(name: str, text: str) -> list[str]:
 
 
 def joined(blocks: Sequence[Sequence[str]]) -> str:
-    """Paragraphs of lines as one text. Names come from whoever made the bundle: nothing in a line is obeyed.
+    """Paragraphs of lines as one text, as :func:`lines_of` has them."""
+    return "\n\n".join("\n".join(lines_of(lines)) for lines in blocks if lines) + "\n"
+
+
+def lines_of(paragraph: Sequence[str]) -> list[str]:
+    """Lines fit to be shown. Names come from whoever made the bundle: nothing in a line is obeyed.
 
     A line that is too long even so goes on below, further in.
     """
-    paragraphs = ([part for line in lines for part in _fit(plain(line))] for lines in blocks if lines)
-    return "\n\n".join(map("\n".join, paragraphs)) + "\n"
+    return [part for line in paragraph for part in _fit(plain(line))]
 
 
 def _fit(line: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from blockcert.errors import Refusal
 from blockcert.printable import plain
 
-__all__ = ["emit", "emit_untrusted", "write_file"]
+__all__ = ["check_writable", "emit", "emit_untrusted", "write_file"]
 
 
 def emit(data: bytes) -> None:
@@ -28,6 +28,26 @@ def emit_untrusted(data: bytes) -> None:
     if sys.stdout.isatty():
         data = plain(data.decode(errors="replace"), lines=True).encode()
     emit(data)
+
+
+def check_writable(path: Path) -> None:
+    """Returns None where a report can be written to `path`, as far as that shows before the work; nothing is touched.
+
+    Raises:
+        Refusal: `output.unwritable`.
+    """
+    if str(path) == "-":
+        return
+    folder = path.parent
+    if path.is_dir():
+        why = "this is a folder; name a file in it"
+    elif not folder.is_dir():
+        why = "there is no such folder" if not folder.exists() else f"{folder} is not a folder"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        why = "you may not write there"
+    else:
+        return
+    raise Refusal("output.unwritable", str(path), f"the report cannot be written: {why}")
 
 
 def write_file(path: Path, data: bytes) -> None:

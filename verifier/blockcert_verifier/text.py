@@ -15,7 +15,7 @@ from blockcert_verifier.proof_text import proof_lines
 from blockcert_verifier.report import Certificate, Report
 from blockcert_verifier.rests_text import rests_lines
 
-__all__ = ["WIDTH", "render", "render_certificate"]
+__all__ = ["WIDTH", "render", "render_certificate", "sections"]
 
 _MARK: dict[Status, str] = {"passed": "ok", "failed": "FAILED", "skipped": "skipped", "inconclusive": "undecided"}
 _COLOUR = {"accepted": "32", "rejected": "31", "indeterminate": "33"}
@@ -24,6 +24,15 @@ MOST_FINDINGS = 12
 
 def render(report: Report, *, colour: bool = False) -> str:
     """The report as lines of at most 80 columns, ending in a newline; `colour` marks the verdict's word too."""
+    text = joined(sections(report))
+    if colour:
+        word, space, rest = text.partition(" ")
+        text = f"\x1b[1;{_COLOUR[report.verdict]}m{word}\x1b[0m{space}{rest}"
+    return text
+
+
+def sections(report: Report) -> list[list[str]]:
+    """The report's paragraphs of lines: the verdict's sentence, then each with its title first."""
     blocks = [wrap(report.sentence), _identity(report)]
     # claims that nobody's signature or arithmetic stands behind are not shown as if they were
     recomputed = any(s.step == "recompute" and s.status == "passed" for s in report.steps)
@@ -49,11 +58,7 @@ def render(report: Report, *, colour: bool = False) -> str:
     if report.verdict != "rejected":
         blocks.append(ladder_lines(report.ladder))
     blocks.append(_unchecked(report))
-    text = joined(blocks)
-    if colour:
-        word, space, rest = text.partition(" ")
-        text = f"\x1b[1;{_COLOUR[report.verdict]}m{word}\x1b[0m{space}{rest}"
-    return text
+    return [block for block in blocks if block]
 
 
 def render_certificate(certificate: Certificate, certificate_id: str, signatures: int) -> str:
