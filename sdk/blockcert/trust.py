@@ -175,12 +175,15 @@ def new_policy(
     not_after: datetime | None = None,
     others: Mapping[Role, Sequence[NamedKey]] = {},
     auditors: int = 0,
+    revokers: int = 1,
+    owners: int = 1,
     revocation: Revocation | None = None,
 ) -> TrustPolicy:
     """A policy that trusts ``producers``; with ``replay`` it requires rows to be measured again.
 
     ``others`` are the keys of the other roles; one that stands in several places is one key with several roles.
-    ``auditors`` is how many of them must approve a certificate.
+    ``auditors`` is how many of them must approve a certificate, ``revokers`` how many must sign a revocation list, and
+    ``owners`` the policy that follows.
 
     Raises:
         Refusal: as :func:`parse_policy`, with the place ``new policy``.
@@ -195,7 +198,7 @@ def new_policy(
         type="blockcert-trust-policy",
         version=1,
         keys=tuple(TrustedKey(name, "ed25519", key, tuple(found), start, end) for (name, key), found in roles.items()),
-        thresholds=Thresholds(threshold, auditors),
+        thresholds=Thresholds(threshold, auditors, revokers, owners),
         accept=Accept((PREDICATE_TYPE,), (PREDICATE_VERSION,)),
         require=tuple(step for step in STEPS if step != "fresh" and (replay or step != "replay")),
         limits=limits,

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from blockcert.keys import load_private
+from blockcert.revocation import parse_list, sign_list
 from blockcert_producers.cli.run import run
 from tests.support.bundles import Made, make_bundle
 
@@ -33,6 +36,15 @@ def desk(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def new_policy(*more: str) -> None:
     words = ["--producer", "vendor.pub", "--auditor", "auditor.pub", "--revoker", "revoker.pub", "--owner", "owner.pub"]
     assert run(["trust", "new", *words, "--require", "recompute", "--out", "trust.json", *more]) == 0
+
+
+def hsm(desk: Path, key: str) -> None:
+    """Writes ``hsm.py``, a command that signs with a key of its own."""
+    (desk / "hsm.py").write_text(
+        "import sys\nfrom pathlib import Path\nfrom blockcert import keys\n"
+        f"key = keys.load_private(Path({key!r}), b'correct horse')\n"
+        "sys.stdout.buffer.write(key.sign(sys.stdin.buffer.read()))\n"
+    )
 
 
 def verdict(*more: str, policy: str = "trust.json") -> int:
@@ -78,6 +90,46 @@ def test_a_list_that_another_signed_is_carried_on_only_if_named(desk: Path, caps
     assert "[revocation.untrusted]" in capsys.readouterr().err
     assert not (desk / "next").exists()
     assert run([*words, "--after-key", "second.pub"]) == 0
+
+
+def test_a_list_that_two_must_sign(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BC-TRU-15: the second revoker signs what the first wrote, here by a signer of its own."""
+    words = ["--producer", "vendor.pub", "--revoker", "revoker.pub", "second.pub", "--revoker-threshold", "2"]
+    assert run(["trust", "new", *words, "--require", "recompute", "--out", "trust.json"]) == 0
+    assert run(["revoke", "--out", "list-1", "--key", "revoker.key"]) == 0
+    assert verdict("--revocations", "list-1") == 3
+    hsm(desk, "second.key")
+    signs = ["--signer", f"{sys.executable} hsm.py", "--public", "second.pub"]
+    assert run(["revoke", "--add-signature", "list-1", *signs]) == 0
+    assert verdict("--revocations", "list-1") == 0
+    assert run(["revoke", "--certificate", "bundle", "--after", "list-1", "--out", "list-2", *signs]) == 0
+    capsys.readouterr()
+    assert run(["revoke", "--add-signature", "list-2", "--after", "list-1", "--key", "revoker.key"]) == 0
+    out = capsys.readouterr().out
+    assert "beyond the one before:\n  certificate blake3:" in out
+    assert "beside 1 signature." in out
+    assert verdict("--revocations", "list-2") == 1
+    assert run(["revoke", "--add-signature", "list-2", "--key", "revoker.key"]) == 2
+    assert "[signature.exists]" in capsys.readouterr().err
+
+
+def test_a_list_that_drops_an_entry_is_not_signed(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    revoker = ["--key", "revoker.key"]
+    assert run(["revoke", "--certificate", "bundle", "--out", "list-1", *revoker]) == 0
+    assert run(["revoke", "--out", "forgot", *revoker]) == 0
+    words = ["revoke", "--after", "list-1", "--after-key", "revoker.pub", "--key", "second.key", "--add-signature"]
+    before = (desk / "forgot").read_bytes()
+    assert run([*words, "forgot"]) == 2
+    assert "[revocation.dropped]" in capsys.readouterr().err
+    empty, first = (parse_list((desk / name).read_bytes(), name).list for name in ("forgot", "list-1"))
+    (desk / "forgot").write_bytes(
+        sign_list(replace(empty, number=2), load_private(desk / "revoker.key", b"correct horse"))
+    )
+    assert run([*words, "forgot"]) == 2
+    assert f"revokes {first.certificates[0].certificate}, and this one does not" in capsys.readouterr().err
+    (desk / "forgot").write_bytes(before)
+    assert run(["revoke", "--after", "list-1", "--out", "list-2", *revoker]) == 0
+    assert run([*words, "list-2"]) == 0
 
 
 def test_a_key_is_revoked_at_once(desk: Path) -> None:
@@ -133,6 +185,20 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
         (["revoke", "--after", "trust.json", "--out", "l", "--key", "revoker.key"], "json.type"),
         (["revoke", "--of-key", "revoker.key", "--out", "l", "--key", "revoker.key"], "key.private_given"),
         (["revoke", "--out", "l"], "usage.signer"),
+        (["revoke", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "l", "--out", "m", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "l", "--certificate", "bundle", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--out", "l", "--after-key", "second.pub", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "nowhere", "--key", "revoker.key"], "file.missing"),
+        (["revoke", "--add-signature", "bundle", "--key", "revoker.key"], "file.unreadable"),
+        (
+            ["revoke", "--add-signature", "bundle/statement.dsse.json", "--key", "revoker.key"],
+            "envelope.payload_type",
+        ),
+        (
+            ["trust", "new", "--producer", "vendor.pub", "--revoker-threshold", "2", "--out", "n"],
+            "trust.threshold",
+        ),
         (["sign", "bundle"], "usage.signer"),
         (["sign", "bundle", "--signer", "true"], "usage.signer"),
         (["sign", "bundle", "--key", "vendor.key", "--public", "vendor.pub"], "usage.signer"),
@@ -152,10 +218,7 @@ def test_what_is_refused(desk: Path, words: list[str], code: str, capsys: pytest
 
 
 def test_an_external_signer_signs_a_bundle(desk: Path) -> None:
-    (desk / "hsm.py").write_text(
-        "import sys\nfrom blockcert import keys\n"
-        "sys.stdout.buffer.write(keys.load_private('second.key', b'correct horse').sign(sys.stdin.buffer.read()))\n"
-    )
+    hsm(desk, "second.key")
     assert run(["sign", "bundle", "--signer", f"{sys.executable} hsm.py", "--public", "second.pub"]) == 0
     words = ["trust", "new", "--producer", "second.pub", "--require", "recompute", "--out", "trust.json"]
     assert run(words) == 0

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -109,7 +109,7 @@ class Run:
         digest: Callable[[Source, Callable[[int], None]], FileDigests],
         progress: Progress,
         revocations: Given | None = None,
-        remember: Callable[[SignedList], None] | None = None,
+        remember: Callable[[SignedList, Sequence[str]], None] | None = None,
     ) -> None:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
         self._measuring, self._progress, self._limits = measuring, progress, limits
@@ -202,8 +202,8 @@ class Run:
         )
         self._begin("authenticity")
         self._said, findings = revocations(self._trust, self._given, self._now)
-        if self._remember is not None and self._given is not None and self._said.list is not None:
-            self._remember(self._given.signed)  # before what may take hours, or be interrupted
+        if self._remember and self._given and self._given.signed and self._said.list is not None:
+            self._remember(self._given.signed, self._said.signers)  # before what may take hours, or be interrupted
         current = not findings
         self._findings += findings
         revoked = self._said.keys

@@ -94,12 +94,14 @@ def verify(
         limits: most that the verification may take; exceeding one is a finding and leaves the verdict open.
         all_digests: compare SHA-256 digests too.
         revocations: a signed revocation list of the policy's revokers.
-        revocation_state: a file of the caller's own that remembers the highest list seen; made where there is none.
+        revocation_state: a file of the caller's own that remembers the highest list seen, and whose it was; made where
+            there is none. Without `revocations`, what it remembers leaves the verdict open.
         progress: called as the work advances.
 
     Raises:
         Refusal: a wrong path (`bundle.not_found`, `bundle.no_statement`, `reference.not_found`, `corpus.not_found`
             ...), a policy that is none, an own text that is empty or not UTF-8 (`prompts.empty`, `prompts.not_utf8`),
+            a revocation state of other revokers (`revocation.other_state`),
             or a package that is missing (`install.corpus`). Nothing else that is wrong with a bundle is raised.
         ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
     """
@@ -116,6 +118,7 @@ def verify(
         from blockcert_verifier.enclose.install import require_flint
 
         require_flint()
+    state_file = None if revocation_state is None else Path(revocation_state)
     run = Run(
         trust=trust,
         now=now,
@@ -143,8 +146,8 @@ def verify(
         limits=limits,
         digest=lambda source, progress: digest_file(source, all_digests, progress),
         progress=progress or (lambda _step, _done, _total: None),
-        revocations=None if revocations is None else given_list(Path(revocations), revocation_state),
-        remember=None if revocation_state is None else partial(remember, Path(revocation_state)),
+        revocations=given_list(trust, None if revocations is None else Path(revocations), state_file),
+        remember=None if state_file is None else partial(remember, state_file, trust),
     )
     seen = run.all(Path(bundle))
     digests = () if seen.certificate_id is None else ("blake3", "sha256") if all_digests else ("blake3",)

@@ -65,6 +65,7 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
         "usage.prove",
         "usage.timeout",
         "usage.replay",
+        "usage.revoke",
         "usage.show",
         "usage.signer",
         "usage.time_limit",
@@ -110,6 +111,7 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
         "trust.rotation.other",
         "trust.rotation.threshold",
     ),
+    *_of("command", "a list that is signed beside the one before it", "revocation.dropped"),
     *_of("command", "a certificate id among a command's words", "certificate.id"),
     *_of("producer", "signing with another program", "signature.not_made", "signer.failed"),
     *_of(
