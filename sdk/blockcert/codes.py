@@ -39,6 +39,7 @@ CODES: dict[str, str] = {
     "conformance.answer": "A verifier's answer in the conformance protocol is none.",
     "conformance.implementation": "The command of an implementation cannot be started.",
     "conformance.index": "There is no conformance corpus at the path, or its index contradicts itself.",
+    "conformance.score": "A score on the conformance corpus contradicts itself.",
     "corpus.not_found": "There is no corpus or tokenizer file at the path.",
     "demo.verdict": "The demonstration did not reach the verdict that it shows.",
     "device.precision": "The device does not offer the precision that was asked for.",

@@ -98,8 +98,9 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
     ),
     *_of(
         "command",
-        "a corpus' index or a verifier's answer",
+        "a corpus' index, a verifier's answer or a score",
         "conformance.answer",
+        "conformance.score",
         "conformance.index",
         "conformance.implementation",
     ),
