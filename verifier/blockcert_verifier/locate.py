@@ -114,5 +114,7 @@ def _choose(places: Iterable[Path], size: int, digest: str, blake3: Callable[[Pa
 def _digest(path: Path, blake3: Callable[[Path], str]) -> str | None:
     try:
         return blake3(path)
-    except Refusal:
+    except Refusal as refusal:
+        if refusal.code.startswith("limit."):
+            raise  # of the caller's own: it ends the verification
         return None

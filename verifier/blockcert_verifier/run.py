@@ -136,6 +136,7 @@ class Run:
         self._id: str | None = None
         self._seconds: dict[StepName, float] = {}
         self._timed: tuple[StepName | None, float] = (None, 0.0)
+        self._step: StepName = "structure"
 
     def all(self, path: Path) -> Seen:
         """Every step, in order, as far as they hold."""
@@ -145,7 +146,7 @@ class Run:
             except Refusal as refusal:
                 if not refusal.code.startswith("limit."):
                     raise
-                self._findings.append(from_refusal(self._timed[0] or "structure", refusal))
+                self._findings.append(from_refusal(self._step, refusal))
         self._begin(None)
         cost = None if self._audit is None else self._audit.cost
         return Seen(
@@ -173,6 +174,7 @@ class Run:
             self._seconds[before] = self._seconds.get(before, 0.0) + now - since
         self._timed = (step, now)
         if step is not None:
+            self._step = step
             self._watch.look()
 
     def _add(self, findings: list[Finding]) -> None:
@@ -258,7 +260,12 @@ class Run:
     def _measure(self, opened: Opened) -> None:
         """What is measured again, as far as it was asked for and can be."""
         measuring = Remeasuring(
-            opened, self._measuring, self._trust.limits.least_audit_rows, self._progress, self._watch.end
+            opened,
+            self._measuring,
+            self._trust.limits.least_audit_rows,
+            self._progress,
+            self._watch.end,
+            self._watch.look,
         )
         self._begin("replay")
         self._audit, findings = measuring.replay()
@@ -320,14 +327,18 @@ class Run:
             check_memory(_prompt_bytes(p.prompts.frame) + 8 * cells, p.evidence.file, self._limits)
             data = _columns(bundle, p.prompts.file, _prompt_bytes(p.prompts.frame))
             listed = prompts.read_prompts(data, p.prompts.frame, p.prompts.file)
-            table = table_from_bytes(_columns(bundle, p.evidence.file, 8 * cells), shape, p.evidence.file)
+            table = table_from_bytes(
+                _columns(bundle, p.evidence.file, 8 * cells), shape, p.evidence.file, self._watch.look
+            )
             findings = prompts.prompts(statement, listed, programs[0].vocabulary)
             findings += recompute.recompute(statement, programs, table)
         except Refusal as refusal:
-            raise self._refused("recompute", refusal) from None
+            raise self._refused("recompute", refusal) from None  # no time left among them: what was seen is kept
         self._add(findings)
         stated, sizes = p.prompts.frame, (programs[0].vocabulary, programs[0].context)
-        self._frame, self._windows, findings = frame(stated, p.prompts.file, listed, self._corpus, *sizes)
+        self._frame, self._windows, findings = frame(
+            stated, p.prompts.file, listed, self._corpus, *sizes, look=self._watch.look
+        )
         self._add(findings)
         if step_status(self._findings, "recompute") == "passed":
             self._depth = depth(table, same_stages(*programs), p.prompts.frame.length)

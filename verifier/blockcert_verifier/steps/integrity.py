@@ -130,6 +130,8 @@ def _tokenizer(statement: Statement, path: Path, digest: Digest) -> list[Finding
     try:
         found = digest(path).blake3
     except Refusal as refusal:
+        if refusal.code.startswith("limit."):
+            raise
         return [from_refusal("integrity", refusal)]
     if found != statement.predicate.prompts.frame.tokenizer.blake3:
         return []
