@@ -17,6 +17,7 @@ import msgspec
 
 from blockcert.errors import Refusal
 from blockcert.names import shown
+from blockcert.printable import PRINTABLE
 
 __all__ = ["DEFAULT", "LARGEST_INTEGER", "Limits", "check", "decode", "encode", "typed"]
 
@@ -250,6 +251,16 @@ _FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", 
 _VALUE = re.compile(r"Invalid (?:enum )?value (.*)", re.DOTALL)
 
 
+_PATTERNS = {
+    repr(PRINTABLE): "has a character that moves a cursor, turns the direction of text or hides; leave it out",
+    repr(r"^[0-9a-f]{64}\Z"): "is not 64 lower-case hexadecimal digits",
+    repr(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z"): (
+        "is not a time as 2026-01-31T23:59:59Z is written"
+    ),
+}
+"""What the patterns that people meet say, in words."""
+
+
 def _noun(types: str) -> str:
     return " or ".join(_NOUNS.get(name, name) for name in types.split(" | "))
 
@@ -274,7 +285,8 @@ def _explain(message: str) -> tuple[str, str]:
         unit = "characters" if match[1] == "str" else "entries"
         return path, f"Expected {_noun(match[1])} of {how}{match[3]} {unit}{found}."
     if match := _REGEX.fullmatch(what):
-        return path, f"The string does not match the pattern {match[1]}."
+        what = _PATTERNS.get(match[1])
+        return path, f"The string does not match the pattern {match[1]}." if what is None else f"The string {what}."
     if match := _FIELD.fullmatch(what):
         if match[1] == "missing required":
             return path, f"The object lacks the field {match[2]}."

@@ -222,7 +222,8 @@ def _check(policy: TrustPolicy, place: str) -> None:
         # a policy without owners or revokers is never rotated and asks for no list: one that has them must manage
         asked = able > 0 or role in ("producer", "auditor") or (role == "revoker" and policy.revocation is not None)
         if asked and needed > able:
-            sentence = f"At least {needed} keys of the role {role} must sign, and {able} keys have that role."
+            has = "1 key has" if able == 1 else f"{able} keys have"
+            sentence = f"The threshold of the role {role} is {needed}, and {has} that role."
             raise Refusal("trust.threshold", f"{place}: $.thresholds.{role}", sentence)
     if len(set(policy.require)) != len(policy.require):
         raise Refusal("trust.require", f"{place}: $.require", "A step is required twice.")

@@ -169,10 +169,30 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
     [
         (["trust", "add-key", "trust.json", "vendor.pub", "--out", "n"], "trust.key"),
         (
-            ["trust", "add-key", "trust.json", "vendor.pub", "--role", "owner", "--not-after", "x", "--out", "n"],
+            [
+                "trust",
+                "add-key",
+                "trust.json",
+                "vendor.pub",
+                "--role",
+                "owner",
+                "--not-after",
+                "2999-01-01T00:00:00Z",
+                "--out",
+                "n",
+            ],
             "trust.window",
         ),
-        (["trust", "add-key", "trust.json", "second.pub", "--not-after", "tomorrow", "--out", "n"], "json.type"),
+        (["trust", "add-key", "trust.json", "second.pub", "--not-after", "tomorrow", "--out", "n"], "time.grammar"),
+        (["trust", "new", "--producer", "vendor.pub", "vendor.pub", "--out", "n"], "trust.key"),
+        (["trust", "show", "vendor.key"], "trust.key_given"),
+        (["revoke", "--certificate", "", "--out", "l", "--key", "revoker.key"], "certificate.id"),
+        (["revoke", "--superseded-by", "bundle", "--out", "l", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--note", "why", "--out", "l", "--key", "revoker.key"], "usage.revoke"),
+        (
+            ["revoke", "--superseded-by", "bundle", "--of-key", "vendor.pub", "--out", "l", "--key", "revoker.key"],
+            "usage.revoke",
+        ),
         (["trust", "add-key", "trust.json", "second.pub", "--out", "trust.json"], "output.exists"),
         (["trust", "accept", "trust.json", "nowhere", "--out", "n"], "file.missing"),
         (["trust", "accept", "trust.json", "bundle/statement.dsse.json", "--out", "n"], "envelope.payload_type"),
@@ -200,6 +220,7 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
             "trust.threshold",
         ),
         (["sign", "bundle"], "usage.signer"),
+        (["sign", "trust.json", "--key", "vendor.key"], "bundle.not_a_folder"),
         (["sign", "bundle", "--signer", "true"], "usage.signer"),
         (["sign", "bundle", "--key", "vendor.key", "--public", "vendor.pub"], "usage.signer"),
         (["sign", "bundle", "--key", "vendor.key", "--signer", "true"], "usage.signer"),
@@ -214,6 +235,52 @@ def test_what_is_refused(desk: Path, words: list[str], code: str, capsys: pytest
     err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert f"[{code}]" in err
+    assert {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()} == before
+
+
+TAUGHT: dict[str, tuple[list[str], str]] = {
+    "a list for sign": (["sign", "list-1", "--key", "second.key"], "blockcert revoke --add-signature"),
+    "a signed policy for verify": (["verify", "bundle", "--trust", "next.signed"], "blockcert trust accept"),
+    "a list for a policy": (["trust", "show", "list-1"], "given as --revocations"),
+    "a certificate for a policy": (["trust", "show", "bundle/statement.dsse.json"], "no policy"),
+    "a note that moves the cursor": (
+        ["revoke", "--certificate", "bundle", "--note", "a\x1b[2J", "--out", "l", "--key", "revoker.key"],
+        "moves a cursor",
+    ),
+    "a certificate that is nowhere": (
+        ["revoke", "--certificate", "bundel", "--out", "l", "--key", "revoker.key"],
+        "'bundel' is neither a bundle nor a certificate id",
+    ),
+    "a report into the bundle": (["verify", "bundle", "--trust", "trust.json", "--json", "bundle/r"], "outside it"),
+    "a packed bundle into itself": (["pack", "bundle", "--out", "bundle/b.zip"], "outside it"),
+    "an unpacked bundle into itself": (["unpack", "bundle", "--out", "bundle/b"], "outside it"),
+    "Lean's files into the bundle": (["lean", "export", "bundle", "--out", "bundle/l"], "outside it"),
+    "a difference into a bundle": (["show", "--diff", "bundle", "bundle", "--json", "bundle/d"], "outside it"),
+    "a folder that is no model": (
+        ["verify", "bundle", "--trust", "trust.json", "--reference", "bundle"],
+        "nothing here has the name of a file of the certified model",
+    ),
+    "a model that is nowhere": (["show", "--mechanisms", "bundle", "--reference", "modle"], "no such folder"),
+    "a folder for a list of digests": (
+        ["verify", "bundle", "--trust", "trust.json", "--published", "bundle"],
+        "this is not a file; give a list as sha256sum",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAUGHT)
+def test_a_refusal_says_what_to_do(case: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_policy()
+    assert run(["revoke", "--out", "list-1", "--key", "revoker.key"]) == 0
+    assert run(["trust", "add-key", "trust.json", "second.pub", "--role", "owner", "--out", "next.json"]) == 0
+    assert run(["trust", "rotate", "trust.json", "next.json", "--key", "owner.key", "--out", "next.signed"]) == 0
+    before = {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    words, said = TAUGHT[case]
+    assert run(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
     assert {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()} == before
 
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -286,6 +287,11 @@ class Run:
         located = None
         if self._reference is not None:
             located = locate(statement, self._reference, lambda path: self._digest(path).blake3)
+            if not any(os.path.lexists(path) for path in located.paths.values()):
+                sentence = (
+                    "nothing here has the name of a file of the certified model; --reference names the original model"
+                )
+                raise Refusal("reference.not_found", str(self._reference), sentence)
             beside = located.path(f"{REFERENCE_PREFIX}tokenizer.json")
             if self._corpus.tokenizer is None and beside.is_file():
                 self._corpus = Corpus(self._corpus.files, beside)

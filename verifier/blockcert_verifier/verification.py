@@ -169,7 +169,36 @@ def read_policy(policy: bytes | Path | str) -> TrustPolicy:
     if data.startswith(b"blockcert-ed25519 "):
         sentence = f"this is a public key; make a policy that trusts it: blockcert trust new --producer {path.name}"
         raise Refusal("trust.key_given", str(path), sentence)
-    return parse_policy(data, str(path))
+    if b"PRIVATE KEY-----" in data[:64]:
+        sentence = "this is a private key; make a policy that trusts the public one, NAME.pub: blockcert trust new"
+        raise Refusal("trust.key_given", str(path), sentence)
+    try:
+        return parse_policy(data, str(path))
+    except Refusal as refusal:
+        if (other := _not_a_policy(data)) is None:
+            raise
+        raise Refusal(refusal.code, refusal.place, f"{refusal.sentence} {other}") from None
+
+
+def _not_a_policy(data: bytes) -> str | None:
+    """What an envelope is, that was given in the place of a policy; None for anything else."""
+    from blockcert import dsse, revocation, rotation
+
+    for payload_type, what in (
+        (
+            rotation.PAYLOAD_TYPE,
+            "This is a signed policy: take it with blockcert trust accept, and give what that writes.",
+        ),
+        (revocation.PAYLOAD_TYPE, "This is a revocation list, which is given as --revocations."),
+        (dsse.PAYLOAD_TYPE, "This is a certificate or a review, and no policy."),
+    ):
+        if payload_type.encode() in data:
+            try:
+                dsse.parse_envelope(data, "policy", payload_type)
+            except Refusal:
+                continue
+            return what
+    return None
 
 
 def _folder(reference: Path | str | None) -> Path | None:

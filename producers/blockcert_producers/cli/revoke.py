@@ -84,16 +84,22 @@ def revoke(
             raise Refusal("usage.revoke", "--add-signature", sentence)
         _sign_too(add_signature, after, after_key, signing.chosen(key, passphrase_file, signer, public))
         return
+    if (note or superseded_by) and not (certificate or of_key):
+        sentence = "this is said of what the list revokes; name that too, as --certificate or --of-key"
+        raise Refusal("usage.revoke", "--note" if note else "--superseded-by", sentence)
+    if superseded_by is not None and not certificate:
+        sentence = "a certificate replaces certificates; name those as --certificate"
+        raise Refusal("usage.revoke", "--superseded-by", sentence)
     if out is None:
         sentence = "name the list to write; or, to sign one that others wrote, --add-signature LIST"
         raise Refusal("usage.revoke", "--out", sentence)
     now = datetime.now(UTC)
     since = format_time(now)
-    instead = None if superseded_by is None else _digest(superseded_by)
+    instead = None if superseded_by is None else _digest(superseded_by, "--superseded-by")
     who = signing.chosen(key, passphrase_file, signer, public)
     found = new_list(
         _before(after, after_key, who.public),
-        [RevokedCertificate(_digest(one), since, reason, note, instead) for one in certificate or ()],
+        [RevokedCertificate(_digest(one, "--certificate"), since, reason, note, instead) for one in certificate or ()],
         [RevokedKey(keys.load_public(path).key.raw.hex(), since, reason, note) for path in of_key or ()],
         issued_at=now,
         next_update=now + timedelta(days=days),
@@ -119,7 +125,8 @@ def _sign_too(path: Path, after: Path | None, after_key: Path | None, who: Signs
     others = len(signed.envelope.signatures)
     print(plain(f"Signed {path}: {_said(signed.list)}"))
     print(
-        f"the next is promised by {signed.list.next_update}. It says" + (" beyond the one before:" if before else ":")
+        f"the next is promised by {signed.list.next_update}. It revokes"
+        + (" beyond the one before:" if before else ":")
     )
     for line in _entries(signed.list, before):
         print(plain(f"  {line}"))
@@ -164,14 +171,14 @@ def _before(path: Path | None, author_path: Path | None, mine: PublicKey) -> Rev
     return found.list
 
 
-def _digest(text: str) -> str:
-    """The digest of a certificate named by its id, or by its bundle."""
+def _digest(text: str, option: str) -> str:
+    """The digest of a certificate named by its id, or by its bundle; refuses ``certificate.id`` for what is neither."""
     from blockcert.bundle import STATEMENT, Bundle
     from blockcert.dsse import LIMITS, certificate_digest, parse_envelope
     from blockcert.review import require_hash
 
-    if Path(text).exists():
+    if text and Path(text).exists():
         return certificate_digest(
             parse_envelope(Bundle(Path(text)).read(STATEMENT, LIMITS.bytes), STATEMENT).payload
         ).hex()
-    return require_hash(text, "--certificate")
+    return require_hash(text, option)

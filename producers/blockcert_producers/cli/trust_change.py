@@ -33,9 +33,13 @@ def add_key(
 
     from blockcert import keys, trust
     from blockcert.errors import Refusal
+    from blockcert.times import parse_time
     from blockcert_producers.cli.files import write_new
     from blockcert_verifier.verification import read_policy
 
+    for option, time in (("--not-before", not_before), ("--not-after", not_after)):
+        if time is not None:
+            parse_time(time, option)
     old, named = read_policy(policy), keys.load_public(key)
     raw = named.key.raw.hex()
     held = next((one for one in old.keys if one.public_key == raw), None)
