@@ -29,6 +29,7 @@ __all__ = [
     "BundleWriter",
     "append_statement",
     "check_new",
+    "check_outside",
     "flush",
     "read_pieces",
     "replace_statement",
@@ -337,6 +338,18 @@ def check_new(output: Path) -> None:
     if os.path.lexists(output):
         sentence = "The output exists already and is not overwritten; give it a new name or move this one away."
         raise Refusal("output.exists", str(output), sentence)
+
+
+def check_outside(output: Path, bundle: Path) -> None:
+    """Returns None where ``output`` would not lie in the folder ``bundle``, which a further file would spoil.
+
+    Raises:
+        Refusal: ``output.unwritable``.
+    """
+    home = os.path.realpath(bundle)
+    if os.path.isdir(home) and Path(os.path.realpath(output)).is_relative_to(home):
+        sentence = "It lies in the bundle, and verifiers refuse a bundle with a file more; name a place outside it."
+        raise Refusal("output.unwritable", str(output), sentence)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ rational numbers they are, summed exactly, and rounded once by the spec's rule.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 
 from msgspec import Struct
@@ -164,8 +164,7 @@ def _composition(
             )
         )
     if rows:
-        steps = table.flat("attribution.hybrid_step")
-        bound = telescoping_bound([[exact(d) for d in steps[p * (n + 1) : (p + 1) * (n + 1)]] for p in range(rows)])
+        bound = telescoping_bound(_steps(table, n + 1))
         measured = _largest(drift[:rows])
         found.append(
             CompositionClaim(
@@ -180,6 +179,14 @@ def _composition(
             )
         )
     return tuple(found)
+
+
+def _steps(table: EvidenceTable, stages: int) -> Iterator[list[Fraction]]:
+    """The distances of neighbouring hybrids, row by row."""
+    steps = table.flat("attribution.hybrid_step")
+    for begin in range(0, len(steps), stages):
+        table.look()
+        yield [exact(distance) for distance in steps[begin : begin + stages]]
 
 
 def _ratio(bound: Fraction, measured: Fraction) -> str | None:
@@ -242,19 +249,22 @@ def _population(table: EvidenceTable, terms: ClaimTerms) -> Population:
         trials=trials,
         alpha=terms.alpha,
         claims=tuple(claims),
-        strata=None if terms.strata is None else _strata(terms.strata, held, alpha),
+        strata=None if terms.strata is None else _strata(terms.strata, held, alpha, table.look),
         scope="population",
         basis="measurement",
     )
 
 
-def _strata(strata: Strata, held: Sequence[tuple[bool, ...]], alpha: Fraction) -> tuple[Stratum, ...]:
+def _strata(
+    strata: Strata, held: Sequence[tuple[bool, ...]], alpha: Fraction, look: Callable[[], None]
+) -> tuple[Stratum, ...]:
     """Bounds for each stratum; ``held[k][p]`` says that row ``p`` satisfies predicate ``k``."""
     rows_of: list[list[int]] = [[] for _ in strata.windows]
     for row, h in enumerate(strata.of_row):
         rows_of[h].append(row)
     found: list[Stratum] = []
     for windows, rows in zip(strata.windows, rows_of, strict=True):
+        look()
         counts = tuple(sum(held_by[row] for row in rows) for held_by in held)
         bounds = stratum_bounds(windows, len(rows), counts, len(rows_of), alpha)
         found.append(Stratum(windows=windows, trials=len(rows), successes=counts, at_least=bounds))

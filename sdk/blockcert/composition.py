@@ -52,12 +52,19 @@ def telescoping_bound(rows: Iterable[Sequence[Fraction]]) -> Fraction:
         Refusal: ``composition.parts`` where there is no row, rows differ in length, or a distance is
         negative.
     """
-    listed = [tuple(row) for row in rows]
-    if not listed or not listed[0] or len({len(row) for row in listed}) != 1:
+    largest: Fraction | None = None
+    width = 0
+    for row in rows:  # one at a time: there may be a hundred million distances
+        width = width or len(row)
+        if not row or len(row) != width:
+            raise _parts("Telescoping needs at least one row, and every row the same number of distances")
+        if min(row) < 0:
+            raise _parts("A distance is negative")
+        whole = sum(row, Fraction(0))
+        largest = whole if largest is None else max(largest, whole)
+    if largest is None:
         raise _parts("Telescoping needs at least one row, and every row the same number of distances")
-    if min(map(min, listed)) < 0:
-        raise _parts("A distance is negative")
-    return max(sum(row, Fraction(0)) for row in listed)
+    return largest
 
 
 def weakest_basis(bases: Iterable[Basis]) -> Basis:

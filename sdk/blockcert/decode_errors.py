@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from blockcert.names import shown
+from blockcert.printable import PRINTABLE
 
 __all__ = ["explain"]
 
@@ -26,6 +27,16 @@ _LENGTH = re.compile(r"Expected `(\w+)` of length (?:(>=|<=) )?([0-9]+)(?:, got 
 _REGEX = re.compile(r"Expected `str` matching regex (.*)", re.DOTALL)
 _FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
 _VALUE = re.compile(r"Invalid (?:enum )?value (.*)", re.DOTALL)
+
+
+_PATTERNS = {
+    repr(PRINTABLE): "has a character that moves a cursor, turns the direction of text or hides; leave it out",
+    repr(r"^[0-9a-f]{64}\Z"): "is not 64 lower-case hexadecimal digits",
+    repr(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z"): (
+        "is not a time as 2026-01-31T23:59:59Z is written"
+    ),
+}
+"""What the patterns that people meet say, in words."""
 
 
 def _noun(types: str) -> str:
@@ -52,7 +63,8 @@ def explain(message: str) -> tuple[str, str]:
         unit = "characters" if match[1] == "str" else "entries"
         return path, f"Expected {_noun(match[1])} of {how}{match[3]} {unit}{found}."
     if match := _REGEX.fullmatch(what):
-        return path, f"The string does not match the pattern {match[1]}."
+        what = _PATTERNS.get(match[1])
+        return path, f"The string does not match the pattern {match[1]}." if what is None else f"The string {what}."
     if match := _FIELD.fullmatch(what):
         if match[1] == "missing required":
             return path, f"The object lacks the field {match[2]}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from blockcert.errors import Refusal
@@ -20,19 +20,26 @@ class EvidenceTable:
     Args:
         shape: the sizes that fix the columns.
         cells: for each column name its cells, flat, in row-major order.
+        look: called whenever cells are asked for; whoever has no more time raises there. Most of what is computed from
+            evidence goes through many columns, each for a short while.
     """
 
-    def __init__(self, shape: EvidenceShape, cells: Mapping[str, Sequence[float]]) -> None:
+    def __init__(
+        self, shape: EvidenceShape, cells: Mapping[str, Sequence[float]], look: Callable[[], None] = lambda: None
+    ) -> None:
         self.shape = shape
+        self.look = look
         self._columns: dict[str, Column] = {c.name: c for c in columns(shape)}
         self._cells = dict(cells)
 
     def flat(self, name: str) -> Sequence[float]:
         """All cells of a column, row-major."""
+        self.look()
         return self._cells[name]
 
     def at(self, name: str, *index: int) -> Sequence[float]:
         """The cells of all rows at one place of a column's other axes, e.g. ``at("covered", stage, threshold)``."""
+        self.look()
         shape = self._columns[name].shape
         if len(index) != len(shape) - 1:
             raise ValueError(f"{name} has {len(shape) - 1} axes beside the row")
@@ -46,8 +53,10 @@ class EvidenceTable:
 _SIGNED = {"loss_difference"}
 
 
-def table_from_bytes(data: bytes, shape: EvidenceShape, place: str) -> EvidenceTable:
-    """The evidence table in the bytes of a safetensors file.
+def table_from_bytes(
+    data: bytes, shape: EvidenceShape, place: str, look: Callable[[], None] = lambda: None
+) -> EvidenceTable:
+    """The evidence table in the bytes of a safetensors file; ``look`` as in :class:`EvidenceTable`.
 
     Raises:
         Refusal: ``evidence.columns`` where a column is missing, unknown, or of another dtype or shape;
@@ -59,10 +68,11 @@ def table_from_bytes(data: bytes, shape: EvidenceShape, place: str) -> EvidenceT
         _check_column(name, header.get(name), wanted.get(name), place)
     cells: dict[str, Sequence[float]] = {}
     for name, expected in wanted.items():
+        look()
         values: Sequence[float] = column(data, header[name])
         _check_cells(name, values, expected, place)
         cells[name] = values
-    return EvidenceTable(shape, cells)
+    return EvidenceTable(shape, cells, look)
 
 
 def _check_column(name: str, found: TensorInfo | None, wanted: Column | None, place: str) -> None:

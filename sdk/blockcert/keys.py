@@ -362,6 +362,8 @@ def _create(path: Path, data: bytes, mode: int) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except BaseException:
+    except BaseException as fault:
         path.unlink(missing_ok=True)
+        if isinstance(fault, OSError):
+            raise Refusal("file.unwritable", str(path), f"The file cannot be written: {fault.strerror}.") from None
         raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from blockcert.archive import LARGE, Member, layout
-from blockcert.bundle import Bundle, BundleWriter, check_new, flush, read_pieces, writing
+from blockcert.bundle import Bundle, BundleWriter, check_new, check_outside, flush, read_pieces, writing
 
 __all__ = ["pack", "unpack", "write_packed"]
 
@@ -24,6 +24,7 @@ def pack(source: Path, output: Path) -> int:
     """
     bundle = Bundle(source)
     check_new(output)
+    check_outside(output, source)
     temporary = output.parent / f".{output.name}.partial-{os.urandom(4).hex()}"
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,7 @@ def unpack(source: Path, output: Path) -> int:
         Refusal: ``output.exists``, ``output.unwritable``, or what a bundle is refused for.
     """
     bundle = Bundle(source)
+    check_outside(output, source)
     with BundleWriter(output) as writer:
         for name, found in bundle.files.items():
             with writing(output), writer.path(name).open("xb") as file:

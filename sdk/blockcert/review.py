@@ -17,6 +17,7 @@ from blockcert import strict_json
 from blockcert.dsse import Envelope, add_signature, encode_envelope
 from blockcert.errors import Refusal
 from blockcert.keys import Signs
+from blockcert.names import shown
 from blockcert.program import Hash
 from blockcert.statement import STATEMENT_TYPE, Digests, Text, Time
 from blockcert.times import format_time, parse_time
@@ -130,6 +131,9 @@ def require_hash(text: str, place: str) -> Hash:
     """The digest part of a certificate id, with or without its ``blake3:``; refuses ``certificate.id``."""
     digest = text.removeprefix("blake3:")
     if len(digest) != 64 or any(c not in "0123456789abcdef" for c in digest):
-        sentence = "A certificate id is blake3: and 64 lower-case hexadecimal digits; blockcert show prints it."
+        sentence = (
+            f"{shown(text, 80)} is neither a bundle nor a certificate id, which is blake3: and 64 lower-case "
+            "hexadecimal digits; blockcert show prints it."
+        )
         raise Refusal("certificate.id", place, sentence)
     return digest

@@ -31,6 +31,8 @@ __all__ = [
     "RevokedCertificate",
     "RevokedKey",
     "SignedList",
+    "add_to_list",
+    "check_carries_on",
     "encode_state",
     "new_list",
     "parse_list",
@@ -46,7 +48,7 @@ REASONS: tuple[Reason, ...] = ("error", "superseded", "withdrawn", "key-compromi
 Positive: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 53)]
 
 _GATE = strict_json.Limits(bytes=8 << 20, nesting=5, nodes=1 << 18, string=4096)
-_STATE_GATE = strict_json.Limits(bytes=4096, nesting=2, nodes=16, string=256)
+_STATE_GATE = strict_json.Limits(bytes=1 << 15, nesting=2, nodes=512, string=256)
 
 
 class _Record(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,12 +95,17 @@ class SignedList(Struct, frozen=True):
 
 
 class RevocationState(_Record, frozen=True):
-    """The highest list that was ever seen: its number, and the BLAKE3 of its payload."""
+    """The highest list that ever counted: its number, the BLAKE3 of its payload, and the revokers' keys that signed it.
+
+    Lists are numbered by their owner, and nothing in one names its owner but who signed it: with ``revokers`` a memory
+    of another owner's lists is told apart.
+    """
 
     type: Literal["blockcert-revocation-state"]
     version: Literal[1]
     number: Positive
     digest: Hash
+    revokers: Annotated[tuple[Hash, ...], Meta(min_length=1, max_length=256)]
 
 
 def parse_list(data: bytes, place: str) -> SignedList:
@@ -175,12 +182,34 @@ def sign_list(found: RevocationList, key: Signs) -> bytes:
     return encode_envelope(add_signature(Envelope(payload, PAYLOAD_TYPE), key, "revocation list"))
 
 
+def add_to_list(signed: SignedList, key: Signs, place: str) -> bytes:
+    """The envelope of a list with one more signature; refuses as ``blockcert.dsse.add_signature``."""
+    return encode_envelope(add_signature(signed.envelope, key, place))
+
+
+def check_carries_on(before: RevocationList, found: RevocationList, place: str) -> None:
+    """Returns None where ``found`` follows ``before``: the next number, and every entry of it as it stood.
+
+    Raises:
+        Refusal: ``revocation.dropped``.
+    """
+    if found.number != before.number + 1:
+        sentence = f"The list is number {found.number}; number {before.number + 1} follows the one before."
+        raise Refusal("revocation.dropped", f"{place}: $.number", sentence)
+    for name in ("certificates", "keys"):
+        lost = [entry for entry in getattr(before, name) if entry not in getattr(found, name)]
+        if lost:
+            what = lost[0].public_key if isinstance(lost[0], RevokedKey) else lost[0].certificate
+            sentence = f"The list before revokes {what}, and this one does not, or says otherwise of it."
+            raise Refusal("revocation.dropped", f"{place}: $.{name}", sentence)
+
+
 def parse_state(data: bytes, place: str) -> RevocationState:
     """The state in a file of the verifier's own; refuses what the JSON gate refuses."""
     return strict_json.decode(data, RevocationState, place, _STATE_GATE)
 
 
-def encode_state(found: SignedList) -> bytes:
-    """The state after ``found`` was seen."""
-    state = RevocationState("blockcert-revocation-state", 1, found.list.number, found.digest)
+def encode_state(found: SignedList, revokers: Sequence[str]) -> bytes:
+    """The state after ``found`` counted; ``revokers`` are the keys of that role that signed it, in hexadecimal."""
+    state = RevocationState("blockcert-revocation-state", 1, found.list.number, found.digest, tuple(sorted(revokers)))
     return msgspec.json.encode(state) + b"\n"

@@ -24,6 +24,7 @@ __all__ = ["KINDS", "Kind", "Problem", "check", "kind_of", "schema"]
 Kind: TypeAlias = Literal[
     "conformance-index",
     "conformance-message",
+    "conformance-score",
     "envelope",
     "program",
     "report",
@@ -54,6 +55,7 @@ _WIDEST = strict_json.Limits(bytes=64 << 20, nesting=64, nodes=1_000_000, string
 _MARKS: tuple[tuple[str, str | None, Kind], ...] = (
     ("type", "blockcert-trust-policy", "trust-policy"),
     ("type", "blockcert-conformance-index", "conformance-index"),
+    ("type", "blockcert-conformance-score", "conformance-score"),
     ("type", "blockcert-revocations", "revocation-list"),
     ("predicateType", review.PREDICATE_TYPE, "review"),
     ("_type", None, "statement"),

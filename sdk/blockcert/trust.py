@@ -175,12 +175,15 @@ def new_policy(
     not_after: datetime | None = None,
     others: Mapping[Role, Sequence[NamedKey]] = {},
     auditors: int = 0,
+    revokers: int = 1,
+    owners: int = 1,
     revocation: Revocation | None = None,
 ) -> TrustPolicy:
     """A policy that trusts ``producers``; with ``replay`` it requires rows to be measured again.
 
     ``others`` are the keys of the other roles; one that stands in several places is one key with several roles.
-    ``auditors`` is how many of them must approve a certificate.
+    ``auditors`` is how many of them must approve a certificate, ``revokers`` how many must sign a revocation list, and
+    ``owners`` the policy that follows.
 
     Raises:
         Refusal: as :func:`parse_policy`, with the place ``new policy``.
@@ -195,7 +198,7 @@ def new_policy(
         type="blockcert-trust-policy",
         version=1,
         keys=tuple(TrustedKey(name, "ed25519", key, tuple(found), start, end) for (name, key), found in roles.items()),
-        thresholds=Thresholds(threshold, auditors),
+        thresholds=Thresholds(threshold, auditors, revokers, owners),
         accept=Accept((PREDICATE_TYPE,), (PREDICATE_VERSION,)),
         require=tuple(step for step in STEPS if step != "fresh" and (replay or step != "replay")),
         limits=limits,
@@ -219,7 +222,8 @@ def _check(policy: TrustPolicy, place: str) -> None:
         # a policy without owners or revokers is never rotated and asks for no list: one that has them must manage
         asked = able > 0 or role in ("producer", "auditor") or (role == "revoker" and policy.revocation is not None)
         if asked and needed > able:
-            sentence = f"At least {needed} keys of the role {role} must sign, and {able} keys have that role."
+            has = "1 key has" if able == 1 else f"{able} keys have"
+            sentence = f"The threshold of the role {role} is {needed}, and {has} that role."
             raise Refusal("trust.threshold", f"{place}: $.thresholds.{role}", sentence)
     if len(set(policy.require)) != len(policy.require):
         raise Refusal("trust.require", f"{place}: $.require", "A step is required twice.")

@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from blockcert.keys import load_private
+from blockcert.revocation import parse_list, sign_list
 from blockcert_producers.cli.run import run
 from tests.support.bundles import Made, make_bundle
 
@@ -33,6 +36,15 @@ def desk(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def new_policy(*more: str) -> None:
     words = ["--producer", "vendor.pub", "--auditor", "auditor.pub", "--revoker", "revoker.pub", "--owner", "owner.pub"]
     assert run(["trust", "new", *words, "--require", "recompute", "--out", "trust.json", *more]) == 0
+
+
+def hsm(desk: Path, key: str) -> None:
+    """Writes ``hsm.py``, a command that signs with a key of its own."""
+    (desk / "hsm.py").write_text(
+        "import sys\nfrom pathlib import Path\nfrom blockcert import keys\n"
+        f"key = keys.load_private(Path({key!r}), b'correct horse')\n"
+        "sys.stdout.buffer.write(key.sign(sys.stdin.buffer.read()))\n"
+    )
 
 
 def verdict(*more: str, policy: str = "trust.json") -> int:
@@ -80,6 +92,46 @@ def test_a_list_that_another_signed_is_carried_on_only_if_named(desk: Path, caps
     assert run([*words, "--after-key", "second.pub"]) == 0
 
 
+def test_a_list_that_two_must_sign(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BC-TRU-15: the second revoker signs what the first wrote, here by a signer of its own."""
+    words = ["--producer", "vendor.pub", "--revoker", "revoker.pub", "second.pub", "--revoker-threshold", "2"]
+    assert run(["trust", "new", *words, "--require", "recompute", "--out", "trust.json"]) == 0
+    assert run(["revoke", "--out", "list-1", "--key", "revoker.key"]) == 0
+    assert verdict("--revocations", "list-1") == 3
+    hsm(desk, "second.key")
+    signs = ["--signer", f"{sys.executable} hsm.py", "--public", "second.pub"]
+    assert run(["revoke", "--add-signature", "list-1", *signs]) == 0
+    assert verdict("--revocations", "list-1") == 0
+    assert run(["revoke", "--certificate", "bundle", "--after", "list-1", "--out", "list-2", *signs]) == 0
+    capsys.readouterr()
+    assert run(["revoke", "--add-signature", "list-2", "--after", "list-1", "--key", "revoker.key"]) == 0
+    out = capsys.readouterr().out
+    assert "beyond the one before:\n  certificate blake3:" in out
+    assert "beside 1 signature." in out
+    assert verdict("--revocations", "list-2") == 1
+    assert run(["revoke", "--add-signature", "list-2", "--key", "revoker.key"]) == 2
+    assert "[signature.exists]" in capsys.readouterr().err
+
+
+def test_a_list_that_drops_an_entry_is_not_signed(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    revoker = ["--key", "revoker.key"]
+    assert run(["revoke", "--certificate", "bundle", "--out", "list-1", *revoker]) == 0
+    assert run(["revoke", "--out", "forgot", *revoker]) == 0
+    words = ["revoke", "--after", "list-1", "--after-key", "revoker.pub", "--key", "second.key", "--add-signature"]
+    before = (desk / "forgot").read_bytes()
+    assert run([*words, "forgot"]) == 2
+    assert "[revocation.dropped]" in capsys.readouterr().err
+    empty, first = (parse_list((desk / name).read_bytes(), name).list for name in ("forgot", "list-1"))
+    (desk / "forgot").write_bytes(
+        sign_list(replace(empty, number=2), load_private(desk / "revoker.key", b"correct horse"))
+    )
+    assert run([*words, "forgot"]) == 2
+    assert f"revokes {first.certificates[0].certificate}, and this one does not" in capsys.readouterr().err
+    (desk / "forgot").write_bytes(before)
+    assert run(["revoke", "--after", "list-1", "--out", "list-2", *revoker]) == 0
+    assert run([*words, "list-2"]) == 0
+
+
 def test_a_key_is_revoked_at_once(desk: Path) -> None:
     new_policy()
     assert (
@@ -117,10 +169,30 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
     [
         (["trust", "add-key", "trust.json", "vendor.pub", "--out", "n"], "trust.key"),
         (
-            ["trust", "add-key", "trust.json", "vendor.pub", "--role", "owner", "--not-after", "x", "--out", "n"],
+            [
+                "trust",
+                "add-key",
+                "trust.json",
+                "vendor.pub",
+                "--role",
+                "owner",
+                "--not-after",
+                "2999-01-01T00:00:00Z",
+                "--out",
+                "n",
+            ],
             "trust.window",
         ),
-        (["trust", "add-key", "trust.json", "second.pub", "--not-after", "tomorrow", "--out", "n"], "json.type"),
+        (["trust", "add-key", "trust.json", "second.pub", "--not-after", "tomorrow", "--out", "n"], "time.grammar"),
+        (["trust", "new", "--producer", "vendor.pub", "vendor.pub", "--out", "n"], "trust.key"),
+        (["trust", "show", "vendor.key"], "trust.key_given"),
+        (["revoke", "--certificate", "", "--out", "l", "--key", "revoker.key"], "certificate.id"),
+        (["revoke", "--superseded-by", "bundle", "--out", "l", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--note", "why", "--out", "l", "--key", "revoker.key"], "usage.revoke"),
+        (
+            ["revoke", "--superseded-by", "bundle", "--of-key", "vendor.pub", "--out", "l", "--key", "revoker.key"],
+            "usage.revoke",
+        ),
         (["trust", "add-key", "trust.json", "second.pub", "--out", "trust.json"], "output.exists"),
         (["trust", "accept", "trust.json", "nowhere", "--out", "n"], "file.missing"),
         (["trust", "accept", "trust.json", "bundle/statement.dsse.json", "--out", "n"], "envelope.payload_type"),
@@ -133,7 +205,22 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
         (["revoke", "--after", "trust.json", "--out", "l", "--key", "revoker.key"], "json.type"),
         (["revoke", "--of-key", "revoker.key", "--out", "l", "--key", "revoker.key"], "key.private_given"),
         (["revoke", "--out", "l"], "usage.signer"),
+        (["revoke", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "l", "--out", "m", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "l", "--certificate", "bundle", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--out", "l", "--after-key", "second.pub", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "nowhere", "--key", "revoker.key"], "file.missing"),
+        (["revoke", "--add-signature", "bundle", "--key", "revoker.key"], "file.unreadable"),
+        (
+            ["revoke", "--add-signature", "bundle/statement.dsse.json", "--key", "revoker.key"],
+            "envelope.payload_type",
+        ),
+        (
+            ["trust", "new", "--producer", "vendor.pub", "--revoker-threshold", "2", "--out", "n"],
+            "trust.threshold",
+        ),
         (["sign", "bundle"], "usage.signer"),
+        (["sign", "trust.json", "--key", "vendor.key"], "bundle.not_a_folder"),
         (["sign", "bundle", "--signer", "true"], "usage.signer"),
         (["sign", "bundle", "--key", "vendor.key", "--public", "vendor.pub"], "usage.signer"),
         (["sign", "bundle", "--key", "vendor.key", "--signer", "true"], "usage.signer"),
@@ -151,11 +238,54 @@ def test_what_is_refused(desk: Path, words: list[str], code: str, capsys: pytest
     assert {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()} == before
 
 
+TAUGHT: dict[str, tuple[list[str], str]] = {
+    "a list for sign": (["sign", "list-1", "--key", "second.key"], "blockcert revoke --add-signature"),
+    "a signed policy for verify": (["verify", "bundle", "--trust", "next.signed"], "blockcert trust accept"),
+    "a list for a policy": (["trust", "show", "list-1"], "given as --revocations"),
+    "a certificate for a policy": (["trust", "show", "bundle/statement.dsse.json"], "no policy"),
+    "a note that moves the cursor": (
+        ["revoke", "--certificate", "bundle", "--note", "a\x1b[2J", "--out", "l", "--key", "revoker.key"],
+        "moves a cursor",
+    ),
+    "a certificate that is nowhere": (
+        ["revoke", "--certificate", "bundel", "--out", "l", "--key", "revoker.key"],
+        "'bundel' is neither a bundle nor a certificate id",
+    ),
+    "a report into the bundle": (["verify", "bundle", "--trust", "trust.json", "--json", "bundle/r"], "outside it"),
+    "a packed bundle into itself": (["pack", "bundle", "--out", "bundle/b.zip"], "outside it"),
+    "an unpacked bundle into itself": (["unpack", "bundle", "--out", "bundle/b"], "outside it"),
+    "Lean's files into the bundle": (["lean", "export", "bundle", "--out", "bundle/l"], "outside it"),
+    "a difference into a bundle": (["show", "--diff", "bundle", "bundle", "--json", "bundle/d"], "outside it"),
+    "a folder that is no model": (
+        ["verify", "bundle", "--trust", "trust.json", "--reference", "bundle"],
+        "nothing here has the name of a file of the certified model",
+    ),
+    "a model that is nowhere": (["show", "--mechanisms", "bundle", "--reference", "modle"], "no such folder"),
+    "a folder for a list of digests": (
+        ["verify", "bundle", "--trust", "trust.json", "--published", "bundle"],
+        "this is not a file; give a list as sha256sum",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAUGHT)
+def test_a_refusal_says_what_to_do(case: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    new_policy()
+    assert run(["revoke", "--out", "list-1", "--key", "revoker.key"]) == 0
+    assert run(["trust", "add-key", "trust.json", "second.pub", "--role", "owner", "--out", "next.json"]) == 0
+    assert run(["trust", "rotate", "trust.json", "next.json", "--key", "owner.key", "--out", "next.signed"]) == 0
+    before = {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()}
+    capsys.readouterr()
+    words, said = TAUGHT[case]
+    assert run(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err
+    assert {path: path.read_bytes() for path in desk.rglob("*") if path.is_file()} == before
+
+
 def test_an_external_signer_signs_a_bundle(desk: Path) -> None:
-    (desk / "hsm.py").write_text(
-        "import sys\nfrom blockcert import keys\n"
-        "sys.stdout.buffer.write(keys.load_private('second.key', b'correct horse').sign(sys.stdin.buffer.read()))\n"
-    )
+    hsm(desk, "second.key")
     assert run(["sign", "bundle", "--signer", f"{sys.executable} hsm.py", "--public", "second.pub"]) == 0
     words = ["trust", "new", "--producer", "second.pub", "--require", "recompute", "--out", "trust.json"]
     assert run(words) == 0

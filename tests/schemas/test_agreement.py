@@ -27,10 +27,11 @@ from blockcert.trust import parse_policy
 from blockcert_verifier import Report, to_json
 from blockcert_verifier.conformance.index import parse_index
 from blockcert_verifier.conformance.messages import parse_answer, parse_request
+from blockcert_verifier.conformance.score import parse_score
 
 ROOT = Path(__file__).parents[2]
-KINDS = ("conformance-index", "conformance-message", "envelope", "program", "review", "revocation-list", "statement")
-KINDS += ("trust-policy",)
+KINDS = ("conformance-index", "conformance-message", "conformance-score", "envelope", "program", "review")
+KINDS += ("revocation-list", "statement", "trust-policy")
 Path_ = tuple[str | int, ...]
 
 
@@ -65,11 +66,12 @@ def library(kind: str) -> Callable[[bytes], object]:
         "review": lambda data: parse_review(data, "r"),
         "conformance-index": lambda data: parse_index(data, "i"),
         "conformance-message": read_message,
+        "conformance-score": lambda data: parse_score(data, "s"),
     }[kind]
 
 
 BEYOND_A_SCHEMA = ("trust.threshold", "trust.limit_unused", "trust.key", "trust.window", "time.calendar", "key.public.")
-BEYOND_A_SCHEMA += ("conformance.index", "revocation.window", "revocation.repeated")
+BEYOND_A_SCHEMA += ("conformance.index", "conformance.score", "revocation.window", "revocation.repeated")
 """What the library refuses and no schema can: rules between fields, dates, and points of a curve."""
 
 

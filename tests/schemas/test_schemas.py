@@ -62,6 +62,7 @@ def test_there_is_a_schema_for_every_json_document() -> None:
     assert [path.name.removesuffix(".schema.json") for path in SCHEMAS] == [
         "conformance-index",
         "conformance-message",
+        "conformance-score",
         "envelope",
         "program",
         "report",

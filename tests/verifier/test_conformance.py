@@ -21,7 +21,7 @@ from blockcert_producers.conformance.seeds import throwaway_key
 from blockcert_verifier.conformance.implementation import Implementation, split_command
 from blockcert_verifier.conformance.index import Case, Index, parse_index, read_index
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_answer, request_of
-from blockcert_verifier.conformance.score import NoAnswer, Score, judge, score
+from blockcert_verifier.conformance.score import NoAnswer, Score, encode_score, judge, parse_score, score
 from blockcert_verifier.conformance.serve import answer, serve
 from blockcert_verifier.conformance.table import render_score
 
@@ -368,8 +368,50 @@ def test_the_command_prints_a_table_by_family_and_each_failure(
     assert run([*arguments[:5], "number::n*", *arguments[6:], "--json", str(out)]) == 1
     shown = capsys.readouterr().out
     assert "number::nan\n    expected rejected json.type\n    got      accepted" in shown
-    results = json.loads(out.read_bytes())["results"]
-    assert {result["status"] for result in results} == {"failed"}
+    assert {result["status"] for result in json.loads(out.read_bytes())["results"]} == {"failed"}
+    assert run(["schema", "check", str(out)]) == 0
+    assert "a conformance-score as schemas/" in capsys.readouterr().out
+    assert parse_score(out.read_bytes(), "score").results
+
+
+RESULT = {"id": "a::b", "status": "passed", "expected": {"verdict": "accepted", "codes": ["json.type"]}}
+RESULT |= {"got": "accepted", "codes": ["json.type"], "other_codes": False, "why": ""}
+CONTRADICTIONS: dict[str, dict[str, object]] = {
+    "passed without a verdict": {"got": None, "codes": [], "why": "no answer"},
+    "skipped with a verdict": {"status": "skipped"},
+    "skipped for no reason": {"status": "skipped", "got": None, "codes": []},
+    "passed with another verdict": {"got": "rejected"},
+    "failed with the right verdict": {"status": "failed"},
+    "a verdict and a reason": {"why": "it crashed"},
+    "other codes that are said to be these": {"codes": []},
+    "other codes of another verdict": {"status": "failed", "got": "rejected", "other_codes": True},
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_a_score_that_contradicts_itself_is_refused(case: str) -> None:
+    """BC-CNF-13."""
+    head = {"type": "blockcert-conformance-score", "version": 1, "implementation": "theirs", "strict": False}
+    parse_score(json.dumps(head | {"results": [RESULT]}).encode(), "score")
+    for results in ([RESULT | CONTRADICTIONS[case]], [RESULT, RESULT]):
+        with pytest.raises(Refusal) as refused:
+            parse_score(json.dumps(head | {"results": results}).encode(), "score")
+        assert refused.value.code == "conformance.score"
+
+
+def test_strict_scoring_fails_other_codes_and_the_score_says_so(corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-11, BC-CNF-13: whoever reads a score knows by which rule a case failed."""
+
+    class Other:
+        def ask(self, request: Request) -> Answer:
+            case = next(one for one in few if one.id == request.case)
+            return Answer(request.case, case.expected.verdict, ("json.syntax",))
+
+    for strict in (False, True):
+        found = score(few, corpus, Other(), "x" * 9999, codes=strict)
+        assert parse_score(encode_score(found), "score") == found
+        status = {result.status for result in found.results if not result.why}
+        assert (found.strict, status) == (strict, {"failed" if strict else "passed"})
 
 
 def test_a_run_in_which_everything_is_skipped_proves_nothing(tmp_path: Path, corpus: Path, few: list[Case]) -> None:

@@ -21,7 +21,7 @@ from blockcert_producers.conformance import all_cases, build
 from blockcert_verifier import run
 from blockcert_verifier.conformance.index import Index
 from blockcert_verifier.conformance.messages import request_of
-from blockcert_verifier.conformance.score import Result, judge
+from blockcert_verifier.conformance.score import NoAnswer, Result, judge
 from blockcert_verifier.conformance.serve import answer
 from blockcert_verifier.steps import (
     frame,
@@ -118,7 +118,7 @@ def results(corpus: tuple[Path, Index], family: str, ask: Callable[[Any], Any] =
             try:
                 found.append(judge(case, ask(request_of(case, place))))
             except Exception as fault:  # a mutant that crashes has failed the case
-                found.append(Result(case.id, "failed", case.expected, why=type(fault).__name__))
+                found.append(judge(case, NoAnswer(type(fault).__name__)))
     return found
 
 

@@ -70,6 +70,17 @@ def test_an_honest_certificate_agrees_within_chance(made: Made) -> None:
     assert not any(m.differs for m in (*one.predicates, *one.maxima))
 
 
+def test_windows_that_no_draw_reaches_are_counted(made: Made, tmp_path: Path) -> None:
+    """BC-VER-20: hard windows can hide among those of calibration only; own texts that are the corpus draw them too."""
+    said = [item for item in run(made).unchecked if "calibrated" in item.what]
+    assert [item.what for item in said] == [
+        f"the {CALIBRATION} of the corpus' {WINDOWS} windows that the producer calibrated on"
+    ]
+    assert "--own" in said[0].how
+    whole = next(one for one in run(made, own=made.corpus).fresh if one.population == "own")
+    assert whole.windows == WINDOWS
+
+
 def test_all_unused_windows_leave_nothing_to_chance(made: Made) -> None:
     (one,) = run(made, 1000).fresh
     assert (one.asked, one.rows) == (1000, UNUSED)

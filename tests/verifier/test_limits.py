@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
 from blockcert_verifier.cli import _limits
+from blockcert_verifier.evaluate import extended_is_wider
+from blockcert_verifier.steps import measuring
+from blockcert_verifier.steps.compare import Disagreement, Outcome, compare
 from tests.support.bundles import NOW, Made, make_bundle
 
 
@@ -121,6 +127,78 @@ def test_seconds_while_files_are_hashed(made: Made, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setitem(verify.__globals__, "digest_files", slow)
     only(check(made, Limits(seconds=15), clock=lambda: time), "limit.seconds", "integrity")
+
+
+SLOW: dict[str, tuple[str, str, dict[str, object], str]] = {
+    "evidence is read": ("blockcert_verifier.run", "table_from_bytes", {}, "recompute"),
+    "claims are recomputed": ("blockcert.claims", "_end_to_end", {}, "recompute"),
+    "distances are added up": ("blockcert.claims", "exact", {}, "recompute"),
+    "what was kept is counted": ("blockcert_verifier.costs", "stage_cost", {"replay": 1}, "replay"),
+    "the corpus is hashed": ("blockcert_verifier.steps.frame", "digest_file", {"corpus": True}, "recompute"),
+    "the corpus is cut": ("blockcert_verifier.corpus", "read_text", {"corpus": True}, "recompute"),
+    "a row is evaluated before it is proven": ("blockcert_verifier.steps.proof", "logits", {"prove": 1}, "replay"),
+}
+"""Work that may take long: the module and the function that is slow, what is asked for, and the step."""
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_seconds_in_every_step(made: Made, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """BC-VER-29: whatever takes long looks at the clock now and then, and ends the verification."""
+    place, name, wanted, step = SLOW[case]
+    options: dict[str, Any] = {"replay": 0, **wanted}
+    if options.pop("corpus", False):
+        pytest.importorskip("tokenizers")
+        options["corpus"] = made.corpus
+    if "prove" in options:
+        pytest.importorskip("flint")
+        options["replay"] = 1
+    module, time = import_module(place), 0.0
+    real = getattr(module, name)
+
+    def slow(*words: object, **named: object) -> object:
+        nonlocal time
+        time += 100
+        return real(*words, **named)
+
+    monkeypatch.setattr(module, name, slow)
+    report = verify(
+        made.bundle,
+        made.policy,
+        reference=made.model,
+        at=NOW,
+        limits=Limits(seconds=150 if name in ("read_text", "stage_cost", "exact") else 50),
+        clock=lambda: time,
+        **options,
+    )
+    only(report, "limit.seconds", step)
+
+
+def test_seconds_while_a_cell_is_decided_at_higher_precision(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is left open, as what a time limit cuts off, and the verification ends."""
+    if not extended_is_wider():
+        pytest.skip("this machine has no precision beyond float64")
+    time = 0.0
+    real = measuring.measure
+
+    def slow(*words: Any, progress: Callable[[int, int], None], **named: Any) -> object:
+        nonlocal time
+        time += 100
+        progress(1, 2)
+        return real(*words, progress=progress, **named)
+
+    def doubt(*words: Any) -> Outcome:
+        found = compare(*words)
+        one = Disagreement("kl_max", (found.rows[0],), 1.0, 0.5, 0.4, 0.6)
+        return replace(found, disagreements=(one,))
+
+    monkeypatch.setattr(measuring, "measure", slow)
+    monkeypatch.setattr(measuring, "compare", doubt)
+    limits = Limits(seconds=50)
+    report = verify(made.bundle, made.policy, reference=made.model, replay=1, at=NOW, limits=limits, clock=lambda: time)
+    assert report.verdict == "indeterminate"
+    open_ = {finding.code for finding in report.findings if finding.status == "inconclusive"}
+    assert open_ == {"replay.cell.inconclusive", "limit.seconds"}
+    assert not any(finding.status == "failed" for finding in report.findings)
 
 
 @pytest.mark.parametrize("name", ["bytes", "members", "depth", "seconds", "memory"])

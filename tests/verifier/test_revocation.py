@@ -206,8 +206,9 @@ def test_a_list_that_cannot_be_read_is_the_callers_mistake(made: Made, tmp_path:
 def test_a_higher_list_seen_meanwhile_stays_remembered(made: Made, tmp_path: Path) -> None:
     state = tmp_path / "state"
     newer, older = (parse_list(sign_list(a_list(number=n), REVOKER), "list") for n in (6, 5))
-    remember(state, newer)
-    remember(state, older)
+    signers = (REVOKER.public.raw.hex(),)
+    remember(state, trusting(made), newer, signers)
+    remember(state, trusting(made), older, signers)
     assert parse_state(state.read_bytes(), "state").number == 6
 
 
@@ -227,6 +228,56 @@ def test_a_state_behind_a_link_is_kept_where_it_is(made: Made, tmp_path: Path) -
         check(made, tmp_path, a_list(number=number), revocation_state=link)
         assert link.is_symlink()
         assert parse_state(state.read_bytes(), "state").number == number
+
+
+def test_a_remembered_list_that_is_not_given_leaves_the_verdict_open(made: Made, tmp_path: Path) -> None:
+    """Also where the policy asks for none: what the list that is known to exist revokes is not known."""
+    state, quiet = tmp_path / "state", trusting(made, asks=False)
+    check(made, tmp_path, a_list(number=5), policy=quiet, revocation_state=state)
+    before = state.read_bytes()
+    report = check(made, tmp_path, None, policy=quiet, revocation_state=state)
+    assert (report.verdict, codes(report, "inconclusive")) == ("indeterminate", {"revocation.missing"})
+    assert "list number 5 was seen before" in report.sentence
+    assert any("revoked" in one.what for one in report.unchecked)
+    assert state.read_bytes() == before
+
+
+def test_a_state_that_is_named_alone_and_remembers_nothing_is_a_mistake(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(Refusal) as refused:
+        check(made, tmp_path, None, revocation_state=tmp_path / "state")
+    assert refused.value.code == "file.missing"
+    assert "--revocations" in refused.value.sentence
+
+
+def others(made: Made) -> TrustPolicy:
+    """A policy of somebody else, whose revoker is another key."""
+    policy = trusting(made)
+    return replace(policy, keys=(*policy.keys[:-1], replace(policy.keys[-1], public_key=OTHER.public.raw.hex())))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_state_of_another_owner_is_refused_and_stays(made: Made, tmp_path: Path, given: bool) -> None:
+    state = tmp_path / "state"
+    check(made, tmp_path, a_list(number=5), revocation_state=state)
+    before = state.read_bytes()
+    with pytest.raises(Refusal) as refused:
+        check(made, tmp_path, a_list(number=9) if given else None, OTHER, policy=others(made), revocation_state=state)
+    assert refused.value.code == "revocation.other_state"
+    assert refused.value.place == str(state)
+    assert state.read_bytes() == before
+
+
+def test_a_state_goes_over_to_new_revokers_by_way_of_one_that_stays(made: Made, tmp_path: Path) -> None:
+    """A rotation that keeps one revoker keeps the memory; the next list hands it to those who signed that."""
+    state, policy = tmp_path / "state", trusting(made)
+    check(made, tmp_path, a_list(number=5), revocation_state=state)
+    second = TrustedKey("second", "ed25519", OTHER.public.raw.hex(), ("revoker",), None, None)
+    both = replace(policy, keys=(*policy.keys, second))
+    assert check(made, tmp_path, a_list(number=6), OTHER, policy=both, revocation_state=state).verdict == "accepted"
+    assert parse_state(state.read_bytes(), "state").revokers == (OTHER.public.raw.hex(),)
+    assert check(made, tmp_path, a_list(number=7), OTHER, policy=others(made), revocation_state=state).verdict == (
+        "accepted"
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "loop", "empty", "huge"])

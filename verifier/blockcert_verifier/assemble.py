@@ -215,6 +215,13 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
     if seen.frame is None or seen.frame.status != "verified":
         how = "--corpus FILES, whose digests the statement names, and the reference model's tokenizer.json"
         add("whether the prompts are the corpus' windows (frame unverified)", how)
+    frame = seen.statement.predicate.prompts.frame
+    if frame.calibration:
+        # a key can be tried until the draw puts hard windows there: how many there are bounds what that hides (T11)
+        add(
+            f"the {frame.calibration} of the corpus' {frame.windows} windows that the producer calibrated on",
+            "no claim and no fresh prompt is about them; --own FILE... with the corpus itself draws from all windows",
+        )
     if step_status(seen.findings, "fresh") != "passed":
         add(
             "whether the producer tried several surrogates or corpora and shows the best",

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
-from blockcert_verifier.steps.plan import BETA, Clock, Plan
+from blockcert_verifier.steps.plan import BETA, Clock, Look, Plan
 
 if TYPE_CHECKING:
     from blockcert_verifier.work import Estimate
@@ -48,7 +48,9 @@ class Measuring(Struct, frozen=True):
         """The clock's time at which measuring that begins now must end; ``end`` is that of the whole verification."""
         return end if self.time_limit is None else min(end, self.clock() + self.time_limit)
 
-    def plan(self, asked: int, seed: bytes, enough: int | None, deadline: float | None) -> Plan:
+    def plan(
+        self, asked: int, seed: bytes, enough: int | None, deadline: float | None, look: Look = lambda: None
+    ) -> Plan:
         """The plan of a replay; ``enough`` confirmed rows satisfy the policy where it ends early."""
         return Plan(
             asked=asked,
@@ -65,6 +67,7 @@ class Measuring(Struct, frozen=True):
             clock=self.clock,
             announce=self.announce,
             memory=self.memory,
+            look=look,
         )
 
 

@@ -115,6 +115,7 @@ def verify(
     Exit code 0: accepted. 1: rejected. 3: indeterminate. 2: wrong usage, nothing was decided.
     """
 
+    from blockcert.bundle import check_outside
     from blockcert_verifier.report import to_json
     from blockcert_verifier.terminal import announcement, progress_line
     from blockcert_verifier.verification import verify as run
@@ -124,6 +125,9 @@ def verify(
     for path in (json, html):
         if path is not None:
             check_writable(path)
+    for written in (json, html, resume, revocation_state):
+        if written is not None and str(written) != "-":
+            check_outside(written, bundle)
     report = run(
         bundle,
         trust,

@@ -7,7 +7,7 @@ imported when text is read, and not before.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
@@ -76,10 +76,12 @@ def read_population(
     bos: int | None,
     vocabulary: int,
     context: int,
+    look: Callable[[], None] = lambda: None,
 ) -> Population:
     """The windows of ``files`` in the tokens of ``tokenizer`` (a ``tokenizer.json``), ``length`` tokens each.
 
-    ``bos`` is the token that starts each window, or None; ``vocabulary`` and ``context`` are the model's.
+    ``bos`` is the token that starts each window, or None; ``vocabulary`` and ``context`` are the model's. ``look`` is
+    called before each file, and raises where there is no more time.
 
     Raises:
         Refusal: ``prompts.length``, ``prompts.no_tokenizer``, ``prompts.tokenizer``, ``prompts.not_found``,
@@ -99,6 +101,7 @@ def read_population(
     corpus: list[CorpusFile] = []
     streams: list[Array] = []
     for path in files:
+        look()
         data, text = read_text(path)
         digest = blake3_bytes(data)
         if any(digest == other.blake3 for other in corpus):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,13 @@ def stage_cost(stage: Stage, store: WeightStore, length: int) -> Cost:
     return Cost(parameters, bits, multiply_adds)
 
 
-def program_costs(program: Program, store: WeightStore, length: int) -> tuple[Cost, ...]:
-    """The cost of every stage, in order."""
+def program_costs(
+    program: Program, store: WeightStore, length: int, look: Callable[[], None] = lambda: None
+) -> tuple[Cost, ...]:
+    """The cost of every stage, in order; ``look`` is called before each, and raises where there is no more time."""
     found: list[Cost] = []
     for stage in program.stages:
+        look()
         found.append(stage_cost(stage, store, length))
         store.release()
     return tuple(found)

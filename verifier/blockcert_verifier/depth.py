@@ -25,7 +25,10 @@ def depth(table: EvidenceTable, same: Sequence[bool], length: int) -> tuple[Dept
     """
     try:
         return _rows(table, same, length)
-    except Refusal:  # 10^40 or more has no decimal string; the claims themselves may still be stated
+    except Refusal as refusal:
+        if refusal.code == "limit.seconds":
+            raise
+        # 10^40 or more has no decimal string; the claims themselves may still be stated
         return None
 
 

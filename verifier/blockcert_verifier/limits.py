@@ -76,7 +76,7 @@ class Watch:
         self.end = clock() + limits.seconds
 
     def look(self, _: int = 0) -> None:
-        """Returns None while there is time.
+        """Returns None while there is time; every step that may take long calls it every now and then.
 
         Raises:
             Refusal: ``limit.seconds``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def write_file(path: Path, data: bytes) -> None:
         emit_untrusted(data)
         return
     try:
-        path.write_bytes(data)
+        if path.is_file() or not path.exists():
+            _replace(Path(os.path.realpath(path)), data)  # where it is a link, what it names is the report
+        else:
+            path.write_bytes(data)  # a pipe or a device
     except OSError as fault:
         raise Refusal("output.unwritable", str(path), f"the report cannot be written: {fault.strerror}") from None
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Writes a file whole or leaves what was there."""
+    temporary = path.with_name(f".{path.name}.partial-{os.urandom(4).hex()}")
+    try:
+        temporary.write_bytes(data)
+        if path.exists():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

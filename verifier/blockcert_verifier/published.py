@@ -67,7 +67,8 @@ def read_published(path: Path) -> dict[str, Published]:
     """
     try:
         if not path.is_file():
-            raise _unreadable(path, "there is no such file")
+            what = "this is not a file" if path.exists() else "there is no such file"
+            raise _unreadable(path, f"{what}; give a list as sha256sum writes it, or as a model hub does")
         with path.open("rb") as file:
             data = file.read(MOST_LIST_BYTES + 1)
     except OSError as fault:

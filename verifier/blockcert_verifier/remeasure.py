@@ -29,7 +29,7 @@ from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import Audit, FidelityCheck
 from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
 from blockcert_verifier.steps.outcome import from_refusal, inconclusive, skipped
-from blockcert_verifier.steps.plan import ReplayInputs
+from blockcert_verifier.steps.plan import Look, ReplayInputs
 from blockcert_verifier.steps.prompts import PromptTable
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ __all__ = ["Opened", "Remeasuring"]
 
 _OWN_OPTIONS = ("usage.", "resume.", "device.", "install.")
 """Refusals of the caller's own options, which are no findings about the bundle."""
+_NO_TIME = "limit.seconds"
+"""What ends a whole verification, and not only one of its steps."""
 
 
 class Opened(Struct, frozen=True):
@@ -88,6 +90,7 @@ class Remeasuring:
         enough: confirmed rows with which the policy is content where a replay ends early.
         progress: called as rows are measured.
         end: the clock's time at which the whole verification ends.
+        look: raises where that is over; called by what is not measuring itself.
     """
 
     def __init__(
@@ -97,8 +100,10 @@ class Remeasuring:
         enough: int | None,
         progress: Callable[[StepName, int, int], None],
         end: float,
+        look: Look = lambda: None,
     ) -> None:
         self._opened, self._choice, self._enough, self._progress = opened, choice, enough, progress
+        self._look = look
         self._seed = choice.seed or os.urandom(32)
         self._deadline = choice.deadline(end)
         self._audit: Audit | None = None
@@ -116,11 +121,11 @@ class Remeasuring:
         from blockcert_verifier.steps.replay import replay
 
         inputs = opened.inputs(opened.located)
-        plan = choice.plan(asked, self._seed, self._enough, self._deadline)
+        plan = choice.plan(asked, self._seed, self._enough, self._deadline, self._look)
         try:
             self._audit, findings = replay(inputs, plan, lambda done, total: self._progress("replay", done, total))
         except Refusal as refusal:
-            if refusal.code.startswith(_OWN_OPTIONS):
+            if refusal.code.startswith(_OWN_OPTIONS) or refusal.code == _NO_TIME:
                 raise
             # what follows from an audit may be refused like the claims themselves
             return None, [from_refusal("replay", refusal)]
@@ -137,7 +142,7 @@ class Remeasuring:
         tokens = opened.listed.certification()
         sampled = [list(tokens[row]) for row in audit.drawn[: fidelity.MOST_ROWS]]
         weights = opened.weights(opened.located)
-        return fidelity.fidelity(opened.statement, opened.programs[0], weights, opened.located, sampled)
+        return fidelity.fidelity(opened.statement, opened.programs[0], weights, opened.located, sampled, self._look)
 
     def prove(self, rows: int) -> tuple[Proof | None, list[Finding]]:
         """Enclosures of as many rows, the first of those that the replay's seed draws."""
@@ -154,10 +159,12 @@ class Remeasuring:
 
         # a replay that was resumed goes on with the seed that it began with
         seed, repeatable = bytes.fromhex(self._audit.seed), self._audit.repeatable
-        plan = replace(self._choice.plan(rows, seed, None, self._deadline), repeatable=repeatable)
+        plan = replace(self._choice.plan(rows, seed, None, self._deadline, self._look), repeatable=repeatable)
         try:
             return prove(opened.inputs(opened.located), plan, lambda done, total: self._progress("replay", done, total))
         except Refusal as refusal:
+            if refusal.code == _NO_TIME:
+                raise
             return None, [from_refusal("replay", refusal)]
 
     def fresh(self, wanted: Wanted, windows: Population | None) -> tuple[tuple[Fresh, ...], list[Finding]]:
@@ -178,7 +185,7 @@ class Remeasuring:
             opened.programs,
             opened.weights(opened.located),
             opened.statement.predicate.thresholds,
-            choice.plan(wanted.rows, self._seed, None, self._deadline),
+            choice.plan(wanted.rows, self._seed, None, self._deadline, self._look),
             opened.statement.predicate.prompts.frame.length,
             lambda done, total: self._progress("fresh", done, total),
         )

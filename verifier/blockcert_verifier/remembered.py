@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from blockcert.bundle import flush
 from blockcert.errors import Refusal
 from blockcert.revocation import RevocationState, SignedList, encode_state, parse_list, parse_state
+from blockcert.trust import TrustPolicy
 from blockcert_verifier.steps.revocation import Given
 
 __all__ = ["given_list", "remember"]
@@ -15,43 +17,59 @@ __all__ = ["given_list", "remember"]
 MOST_BYTES = 16 << 20
 
 
-def given_list(path: Path, state: Path | str | None) -> Given:
-    """The list in a file, beside the highest one that the file `state` remembers, where there is one.
+def given_list(policy: TrustPolicy, path: Path | None, state: Path | None) -> Given | None:
+    """The list in a file, beside the highest one that the file `state` remembers; None where neither was named.
 
     Raises:
-        Refusal: `file.missing`, `file.unreadable`, and what `blockcert.revocation` refuses.
+        Refusal: `file.missing`, also where `state` is named alone and remembers nothing; `file.unreadable`,
+            `revocation.other_state`, and what `blockcert.revocation` refuses.
     """
-    seen = None if state is None else _seen(Path(state))
-    return Given(parse_list(_read(path), str(path)), str(path), seen)
+    seen = None if state is None else _seen(state, policy)
+    if path is not None:
+        return Given(parse_list(_read(path), str(path)), str(path), seen)
+    if state is None:
+        return None
+    if seen is None:
+        sentence = "no list is remembered there, and none was given; name the list as --revocations FILE too"
+        raise Refusal("file.missing", str(state), sentence)
+    return Given(None, str(state), seen)
 
 
-def _seen(state: Path) -> RevocationState | None:
-    """What the file remembers; None where there is none, and where it cannot be read a refusal, never None."""
+def _seen(state: Path, policy: TrustPolicy) -> RevocationState | None:
+    """What the file remembers of the policy's revokers; None where there is none, and where it cannot be read, or is of
+    others, a refusal, never None."""
     try:
         data = _read(state)
     except Refusal as refusal:
         if refusal.code == "file.missing":
             return None
         raise
-    return parse_state(data, str(state))
+    found = parse_state(data, str(state))
+    if not any(key.public_key in found.revokers and "revoker" in key.roles for key in policy.keys):
+        sentence = (
+            "this remembers lists of revokers whom the policy does not name; name the state file of this policy, or a "
+            "new one if all its revokers have changed"
+        )
+        raise Refusal("revocation.other_state", str(state), sentence)
+    return found
 
 
-def remember(state: Path, found: SignedList) -> None:
-    """Replaces the state by a list that counts, in one step, if it is of a higher number.
+def remember(state: Path, policy: TrustPolicy, found: SignedList, revokers: Sequence[str]) -> None:
+    """Replaces the state by a list that counts, which these keys signed, in one step, if it is of a higher number.
 
     The file is read again: another verification may have seen a higher list meanwhile.
 
     Raises:
-        Refusal: `file.unreadable`, `file.unwritable`, and what `parse_state` refuses.
+        Refusal: `file.unreadable`, `file.unwritable`, `revocation.other_state`, and what `parse_state` refuses.
     """
-    seen = _seen(state)
+    seen = _seen(state, policy)
     if seen is not None and seen.number >= found.list.number:
         return
     state = Path(os.path.realpath(state))  # where it is a link, what it names is the memory
     temporary = state.with_name(f".{state.name}.partial-{os.urandom(4).hex()}")
     try:
         try:
-            temporary.write_bytes(encode_state(found))
+            temporary.write_bytes(encode_state(found, revokers))
             flush(temporary)
             temporary.replace(state)
         finally:

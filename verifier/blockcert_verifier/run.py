@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -109,7 +110,7 @@ class Run:
         digests: Callable[[Sequence[Source], Callable[[int], None]], Iterator[FileDigests | Refusal]],
         progress: Progress,
         revocations: Given | None = None,
-        remember: Callable[[SignedList], None] | None = None,
+        remember: Callable[[SignedList, Sequence[str]], None] | None = None,
     ) -> None:
         self._trust, self._now, self._reference, self._corpus = trust, now, reference, corpus
         self._measuring, self._progress, self._limits = measuring, progress, limits
@@ -136,6 +137,7 @@ class Run:
         self._id: str | None = None
         self._seconds: dict[StepName, float] = {}
         self._timed: tuple[StepName | None, float] = (None, 0.0)
+        self._step: StepName = "structure"
 
     def all(self, path: Path) -> Seen:
         """Every step, in order, as far as they hold."""
@@ -145,7 +147,7 @@ class Run:
             except Refusal as refusal:
                 if not refusal.code.startswith("limit."):
                     raise
-                self._findings.append(from_refusal(self._timed[0] or "structure", refusal))
+                self._findings.append(from_refusal(self._step, refusal))
         self._begin(None)
         cost = None if self._audit is None else self._audit.cost
         return Seen(
@@ -173,6 +175,7 @@ class Run:
             self._seconds[before] = self._seconds.get(before, 0.0) + now - since
         self._timed = (step, now)
         if step is not None:
+            self._step = step
             self._watch.look()
 
     def _add(self, findings: list[Finding]) -> None:
@@ -202,8 +205,8 @@ class Run:
         )
         self._begin("authenticity")
         self._said, findings = revocations(self._trust, self._given, self._now)
-        if self._remember is not None and self._given is not None and self._said.list is not None:
-            self._remember(self._given.signed)  # before what may take hours, or be interrupted
+        if self._remember and self._given and self._given.signed and self._said.list is not None:
+            self._remember(self._given.signed, self._said.signers)  # before what may take hours, or be interrupted
         current = not findings
         self._findings += findings
         revoked = self._said.keys
@@ -264,12 +267,21 @@ class Run:
 
     def _blake3(self, path: Path) -> str | None:
         found = next(self._digest([path]))
-        return None if isinstance(found, Refusal) else found.blake3
+        if not isinstance(found, Refusal):
+            return found.blake3
+        if found.code.startswith("limit."):
+            raise found  # of the caller's own: it ends the verification
+        return None
 
     def _measure(self, opened: Opened) -> None:
         """What is measured again, as far as it was asked for and can be."""
         measuring = Remeasuring(
-            opened, self._measuring, self._trust.limits.least_audit_rows, self._progress, self._watch.end
+            opened,
+            self._measuring,
+            self._trust.limits.least_audit_rows,
+            self._progress,
+            self._watch.end,
+            self._watch.look,
         )
         self._begin("replay")
         self._audit, findings = measuring.replay()
@@ -290,6 +302,11 @@ class Run:
         located = None
         if self._reference is not None:
             located = locate(statement, self._reference, self._blake3)
+            if not any(os.path.lexists(path) for path in located.paths.values()):
+                sentence = (
+                    "nothing here has the name of a file of the certified model; --reference names the original model"
+                )
+                raise Refusal("reference.not_found", str(self._reference), sentence)
             beside = located.path(f"{REFERENCE_PREFIX}tokenizer.json")
             if self._corpus.tokenizer is None and beside.is_file():
                 self._corpus = Corpus(self._corpus.files, beside)
@@ -331,14 +348,18 @@ class Run:
             check_memory(_prompt_bytes(p.prompts.frame) + 8 * cells, p.evidence.file, self._limits)
             data = _columns(bundle, p.prompts.file, _prompt_bytes(p.prompts.frame))
             listed = prompts.read_prompts(data, p.prompts.frame, p.prompts.file)
-            table = table_from_bytes(_columns(bundle, p.evidence.file, 8 * cells), shape, p.evidence.file)
+            table = table_from_bytes(
+                _columns(bundle, p.evidence.file, 8 * cells), shape, p.evidence.file, self._watch.look
+            )
             findings = prompts.prompts(statement, listed, programs[0].vocabulary)
             findings += recompute.recompute(statement, programs, table)
         except Refusal as refusal:
-            raise self._refused("recompute", refusal) from None
+            raise self._refused("recompute", refusal) from None  # no time left among them: what was seen is kept
         self._add(findings)
         stated, sizes = p.prompts.frame, (programs[0].vocabulary, programs[0].context)
-        self._frame, self._windows, findings = frame(stated, p.prompts.file, listed, self._corpus, *sizes)
+        self._frame, self._windows, findings = frame(
+            stated, p.prompts.file, listed, self._corpus, *sizes, look=self._watch.look
+        )
         self._add(findings)
         if step_status(self._findings, "recompute") == "passed":
             self._depth = depth(table, same_stages(*programs), p.prompts.frame.length)

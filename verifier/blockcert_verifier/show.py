@@ -40,11 +40,19 @@ def show(
     ] = None,
 ) -> None:
     """Print what a certificate says, signed or not. Nothing is checked."""
+    from blockcert.bundle import check_outside
+
     if len(bundles) != 1 + diff or diff + raw + mechanisms > 1 or (json is not None and not (diff or mechanisms)):
         sentence = "give one bundle, or two with --diff; --mechanisms is for one; --json goes with either, --raw alone"
         raise Refusal("usage.show", "show", sentence)
+    if json is not None and str(json) != "-":
+        for bundle in bundles:
+            check_outside(json, bundle)
     if reference is not None and not mechanisms:
         raise Refusal("usage.show", "show", "--reference goes with --mechanisms")
+    if reference is not None and not reference.is_dir():
+        sentence = "there is no such folder; --reference names the folder of the original model"
+        raise Refusal("reference.not_found", str(reference), sentence)
     if diff:
         _difference(bundles[0], bundles[1], json)
         return

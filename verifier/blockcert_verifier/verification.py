@@ -94,12 +94,14 @@ def verify(
         limits: most that the verification may take; exceeding one is a finding and leaves the verdict open.
         all_digests: compare SHA-256 digests too.
         revocations: a signed revocation list of the policy's revokers.
-        revocation_state: a file of the caller's own that remembers the highest list seen; made where there is none.
+        revocation_state: a file of the caller's own that remembers the highest list seen, and whose it was; made where
+            there is none. Without `revocations`, what it remembers leaves the verdict open.
         progress: called as the work advances, by one thread at a time but not always by the caller's.
 
     Raises:
         Refusal: a wrong path (`bundle.not_found`, `bundle.no_statement`, `reference.not_found`, `corpus.not_found`
             ...), a policy that is none, an own text that is empty or not UTF-8 (`prompts.empty`, `prompts.not_utf8`),
+            a revocation state of other revokers (`revocation.other_state`),
             or a package that is missing (`install.corpus`). Nothing else that is wrong with a bundle is raised.
         ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
     """
@@ -116,6 +118,7 @@ def verify(
         from blockcert_verifier.enclose.install import require_flint
 
         require_flint()
+    state_file = None if revocation_state is None else Path(revocation_state)
     run = Run(
         trust=trust,
         now=now,
@@ -143,8 +146,8 @@ def verify(
         limits=limits,
         digests=lambda sources, progress: digest_files(sources, all_digests, progress),
         progress=progress or (lambda _step, _done, _total: None),
-        revocations=None if revocations is None else given_list(Path(revocations), revocation_state),
-        remember=None if revocation_state is None else partial(remember, Path(revocation_state)),
+        revocations=given_list(trust, None if revocations is None else Path(revocations), state_file),
+        remember=None if state_file is None else partial(remember, state_file, trust),
     )
     seen = run.all(Path(bundle))
     digests = () if seen.certificate_id is None else ("blake3", "sha256") if all_digests else ("blake3",)
@@ -166,7 +169,36 @@ def read_policy(policy: bytes | Path | str) -> TrustPolicy:
     if data.startswith(b"blockcert-ed25519 "):
         sentence = f"this is a public key; make a policy that trusts it: blockcert trust new --producer {path.name}"
         raise Refusal("trust.key_given", str(path), sentence)
-    return parse_policy(data, str(path))
+    if b"PRIVATE KEY-----" in data[:64]:
+        sentence = "this is a private key; make a policy that trusts the public one, NAME.pub: blockcert trust new"
+        raise Refusal("trust.key_given", str(path), sentence)
+    try:
+        return parse_policy(data, str(path))
+    except Refusal as refusal:
+        if (other := _not_a_policy(data)) is None:
+            raise
+        raise Refusal(refusal.code, refusal.place, f"{refusal.sentence} {other}") from None
+
+
+def _not_a_policy(data: bytes) -> str | None:
+    """What an envelope is, that was given in the place of a policy; None for anything else."""
+    from blockcert import dsse, revocation, rotation
+
+    for payload_type, what in (
+        (
+            rotation.PAYLOAD_TYPE,
+            "This is a signed policy: take it with blockcert trust accept, and give what that writes.",
+        ),
+        (revocation.PAYLOAD_TYPE, "This is a revocation list, which is given as --revocations."),
+        (dsse.PAYLOAD_TYPE, "This is a certificate or a review, and no policy."),
+    ):
+        if payload_type.encode() in data:
+            try:
+                dsse.parse_envelope(data, "policy", payload_type)
+            except Refusal:
+                continue
+            return what
+    return None
 
 
 def _folder(reference: Path | str | None) -> Path | None:

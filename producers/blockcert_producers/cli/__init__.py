@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 __all__ = ["main"]
@@ -12,6 +13,36 @@ def main() -> None:
     """Run the command line of this process and leave with its exit code (`spec/09-result-codes.md`)."""
     # a tenth of a short command's time was garbage collection among modules, which are no garbage
     gc.set_threshold(50_000)
-    from blockcert_producers.cli.run import run
+    try:
+        _end_as_interrupted()
+        code = _run()
+    except KeyboardInterrupt:  # before anything was begun, or once more while it was ended
+        code = 130
+    sys.exit(code)
 
-    sys.exit(run(sys.argv[1:]))
+
+def _run() -> int:
+    from contextlib import suppress
+
+    from blockcert.errors import Refusal
+    from blockcert_producers.cli.run import run
+    from blockcert_producers.cli.streams import settle
+
+    settle()
+    code = run(sys.argv[1:])
+    with suppress(Refusal):  # said already, or less than what was
+        sys.stdout.flush()
+    return code
+
+
+def _end_as_interrupted() -> None:
+    """Whoever ends this process (a terminal that closes, a container that stops) ends it as Ctrl-C does: what was half
+    written is cleared, and what was measured is reported. What is ignored already, as under `nohup`, stays so."""
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # not every system has both
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, interrupt)

@@ -56,11 +56,9 @@ def run(
     CMD gets a request on a line of its standard input and writes an answer on a line of its standard output.
     Exit code 0: no case failed. 1: one did. 2: wrong usage.
     """
-    import msgspec
-
     from blockcert_verifier.conformance.implementation import Implementation, split_command
     from blockcert_verifier.conformance.index import read_index
-    from blockcert_verifier.conformance.score import score
+    from blockcert_verifier.conformance.score import encode_score, score
     from blockcert_verifier.conformance.table import render_score
     from blockcert_verifier.output import emit, write_file
 
@@ -78,7 +76,7 @@ def run(
         name = "blockcert" if implementation is None else implementation
         found = score(cases, corpus, asked, name, codes=codes, progress=_progress(len(cases)))
     if json is not None:
-        write_file(json, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        write_file(json, encode_score(found))
     if str(json) != "-":
         emit(render_score(found).encode())
     raise typer.Exit(found.exit_code)

@@ -34,6 +34,7 @@ def write_new(path: Path, data: bytes, what: str) -> None:
         with path.open("xb") as file:
             try:
                 file.write(data)
+                file.flush()  # a full disk may say so only now
             except BaseException:
                 path.unlink(missing_ok=True)
                 raise

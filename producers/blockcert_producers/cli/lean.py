@@ -21,18 +21,24 @@ def export(
 
     The same bundle gives the same bytes. No signature is verified.
     """
-    from blockcert.errors import Refusal
+    import os
+    import shutil
+
+    from blockcert.bundle import check_new, check_outside, writing
     from blockcert_verifier.lean.export import export_bundle
 
-    if out.exists():
-        raise Refusal("output.exists", str(out), "there is something already; name a folder that is new")
+    check_new(out)
+    check_outside(out, bundle)
     found = export_bundle(bundle)
+    partial = out.with_name(f".{out.name}.partial-{os.urandom(4).hex()}")
     try:
-        out.mkdir(parents=True)
-        (out / "statement.json").write_bytes(found.payload)
-        (out / "evidence.json").write_bytes(found.evidence)
-    except OSError as fault:
-        raise Refusal("output.unwritable", str(out), f"it cannot be written: {fault.strerror}") from None
+        with writing(out):
+            partial.mkdir(parents=True)
+            (partial / "statement.json").write_bytes(found.payload)
+            (partial / "evidence.json").write_bytes(found.evidence)
+            partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     print(f"Wrote {out / 'statement.json'} and {out / 'evidence.json'}.")
 
 

@@ -6,6 +6,7 @@ input; 70 is a fault of BlockCert itself; 130 is an interruption.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -57,6 +58,21 @@ def _missing(fault: ImportError) -> str | None:
     return None
 
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE})
+"""What a machine lacks: no fault of ours, and nothing that a bundle can bring about."""
+
+
+def _machine(fault: OSError) -> Refusal | None:
+    """The refusal that a full or broken disk is, wherever it was met; None for what is a fault of ours."""
+    place = "temporary folder" if fault.filename is None else str(fault.filename)
+    if fault.errno in _FULL:
+        return Refusal("output.unwritable", place, f"it cannot be written: {fault.strerror}; make room and try again")
+    if fault.errno == errno.ENOENT and "temporary directory" in str(fault.strerror):
+        sentence = "there is no folder for temporary files that can be written; make room, or name one as TMPDIR"
+        return Refusal("output.unwritable", place, sentence)
+    return None
+
+
 def _report_to() -> str:
     """Where this build wants its faults reported: the tracker its metadata names, if it names one."""
     from importlib.metadata import PackageNotFoundError, metadata
@@ -78,6 +94,7 @@ def run(arguments: list[str]) -> int:
     command: Any = group(COMMANDS, _root, "blockcert", completion=True)
     try:
         code = command.main(args=arguments, prog_name="blockcert", standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is refused here, and not lost on the way out
     except Refusal as refusal:
         _say(f"blockcert: {refusal}")
         return REFUSED
@@ -91,6 +108,9 @@ def run(arguments: list[str]) -> int:
             return REFUSED
         if isinstance(fault, ImportError) and (hint := _missing(fault)):
             _say(f"blockcert: {hint}")
+            return REFUSED
+        if isinstance(fault, OSError) and (refused := _machine(fault)) is not None:
+            _say(f"blockcert: {refused}")
             return REFUSED
         if os.environ.get("BLOCKCERT_DEBUG"):
             import traceback

@@ -23,10 +23,29 @@ def sign(
     """Put your signature into a bundle, beside those it may carry already; its files are checked first."""
     from blockcert import keys
     from blockcert.bundle import Bundle
+    from blockcert.errors import Refusal
     from blockcert_producers.sign import sign_bundle
 
+    if bundle.is_file() and _is_list(bundle):
+        sentence = "this is a revocation list; sign it with: blockcert revoke --add-signature LIST"
+        raise Refusal("bundle.not_a_folder", str(bundle), sentence)
     Bundle(bundle)  # a wrong path is said before a passphrase is asked for
     who = signing.chosen(key, passphrase_file, signer, public)
     certificate = sign_bundle(bundle, who)
     print(f"Signed {certificate}")
     print(f"with the key {keys.fingerprint(who.public)}.")
+
+
+def _is_list(path: Path) -> bool:
+    from blockcert.errors import Refusal
+    from blockcert.revocation import parse_list
+    from blockcert_producers.cli.files import read
+
+    try:
+        with path.open("rb") as file:
+            if file.read(1) != b"{":
+                return False
+        parse_list(read(path), str(path))
+    except (OSError, Refusal):
+        return False
+    return True

@@ -33,9 +33,13 @@ def add_key(
 
     from blockcert import keys, trust
     from blockcert.errors import Refusal
+    from blockcert.times import parse_time
     from blockcert_producers.cli.files import write_new
     from blockcert_verifier.verification import read_policy
 
+    for option, time in (("--not-before", not_before), ("--not-after", not_after)):
+        if time is not None:
+            parse_time(time, option)
     old, named = read_policy(policy), keys.load_public(key)
     raw = named.key.raw.hex()
     held = next((one for one in old.keys if one.public_key == raw), None)
@@ -130,8 +134,12 @@ def show(*, policy: Policy) -> None:
         print(f"    {keys.fingerprint(keys.public_from_hex(key.public_key, key.name))}")
     needed = found.thresholds
     print(f"Must sign: {needed.producer} producers, and {needed.auditor} auditors must approve.")
+    if found.able("owner"):
+        print(f"The policy that follows must be signed by {needed.owner} owners.")
+    if found.able("revoker"):
+        print(f"A revocation list must be signed by {needed.revoker} revokers.")
     if found.revocation is not None:
-        print(plain(f"Asks for a revocation list by {needed.revoker} revokers: {found.revocation.source}"))
+        print(plain(f"Asks for a revocation list: {found.revocation.source}"))
     limits = {name: getattr(found.limits, name) for name in found.limits.__struct_fields__}
     said = [f"{name} {_limit(value)}" for name, value in limits.items() if value is not None]
     print(f"Limits: {'; '.join(said) or 'none'}.")

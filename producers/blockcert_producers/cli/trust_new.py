@@ -30,10 +30,22 @@ def new(
         Literal["replay", "recompute"],
         typer.Option("--require", help="replay: rows must be measured again; recompute: the arithmetic is enough."),
     ] = "replay",
-    threshold: Annotated[int, typer.Option("--threshold", metavar="N", min=1, help="How many keys must sign.")] = 1,
+    threshold: Annotated[
+        int, typer.Option("--threshold", metavar="N", min=1, max=256, help="How many keys must sign.")
+    ] = 1,
     approvals: Annotated[
-        int, typer.Option("--approvals", metavar="N", min=0, help="How many auditors must approve.")
+        int, typer.Option("--approvals", metavar="N", min=0, max=256, help="How many auditors must approve.")
     ] = 0,
+    revoker_threshold: Annotated[
+        int,
+        typer.Option("--revoker-threshold", metavar="N", min=1, max=256, help="How many revokers must sign a list."),
+    ] = 1,
+    owner_threshold: Annotated[
+        int,
+        typer.Option(
+            "--owner-threshold", metavar="N", min=1, max=256, help="How many owners must sign the next policy."
+        ),
+    ] = 1,
     revocations: Annotated[
         str | None,
         typer.Option("--revocations", metavar="WHERE", help="Ask for a revocation list; WHERE says who publishes it."),
@@ -44,6 +56,7 @@ def new(
     It is a JSON file to read and edit: its limits say what you ask of a certificate.
     """
     from blockcert import keys, trust
+    from blockcert.errors import Refusal
     from blockcert_producers.cli.files import write_new
 
     producers = [keys.load_public(path) for path in producer]
@@ -52,12 +65,21 @@ def new(
         "revoker": [keys.load_public(path) for path in revoker or ()],
         "owner": [keys.load_public(path) for path in owner or ()],
     }
+    for option, named in (("--producer", producer), ("--auditor", auditor), ("--revoker", revoker), ("--owner", owner)):
+        if len(set(named or ())) != len(named or ()):
+            raise Refusal("trust.key", option, "a key is named twice; one key counts once")
+    for option, needed, named in (("--revoker", revoker_threshold, revoker), ("--owner", owner_threshold, owner)):
+        if needed > max(1, len(named or ())):
+            sentence = f"{needed} must sign, and {len(named or ())} are named as {option} KEY.pub"
+            raise Refusal("trust.threshold", f"{option}-threshold", sentence)
     policy = trust.new_policy(
         producers,
         replay=require == "replay",
         threshold=threshold,
         others=given,
         auditors=approvals,
+        revokers=revoker_threshold,
+        owners=owner_threshold,
         revocation=None if revocations is None else trust.Revocation(revocations),
     )
     write_new(out, trust.encode_policy(policy), "policy")

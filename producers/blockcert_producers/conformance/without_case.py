@@ -65,6 +65,7 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
         "usage.prove",
         "usage.timeout",
         "usage.replay",
+        "usage.revoke",
         "usage.show",
         "usage.signer",
         "usage.time_limit",
@@ -97,8 +98,9 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
     ),
     *_of(
         "command",
-        "a corpus' index or a verifier's answer",
+        "a corpus' index, a verifier's answer or a score",
         "conformance.answer",
+        "conformance.score",
         "conformance.index",
         "conformance.implementation",
     ),
@@ -110,6 +112,7 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
         "trust.rotation.other",
         "trust.rotation.threshold",
     ),
+    *_of("command", "a list that is signed beside the one before it", "revocation.dropped"),
     *_of("command", "a certificate id among a command's words", "certificate.id"),
     *_of("producer", "signing with another program", "signature.not_made", "signer.failed"),
     *_of(

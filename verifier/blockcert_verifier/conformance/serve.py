@@ -56,8 +56,8 @@ def answer(request: Request) -> Answer:
 @contextlib.contextmanager
 def _copied(state: str | None) -> Generator[Path | None]:
     """A copy of the state file, which a verification writes to: nothing in the corpus changes (BC-CNF-08)."""
-    if state is None:
-        yield None
+    if state is None or (Path(state).exists() and not Path(state).is_file()):
+        yield None if state is None else Path(state)  # what is no file is refused, and not written
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "state"

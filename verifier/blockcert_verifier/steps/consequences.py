@@ -12,6 +12,7 @@ from blockcert.numbers import format_decimal, parse_decimal
 from blockcert.statement import PopulationPredicate, Statement
 from blockcert.statistics import joint_level, level_of_each, population_bound
 from blockcert_verifier.report import Consequence
+from blockcert_verifier.steps.plan import Look
 
 __all__ = ["consequences", "predicate_name"]
 
@@ -36,7 +37,9 @@ def _percent(share: str) -> str:
     return f"{format_decimal(parse_decimal(share) * 100)} %"
 
 
-def consequences(statement: Statement, bound: int, attributed: bool, beta: Fraction) -> tuple[Consequence, ...]:
+def consequences(
+    statement: Statement, bound: int, attributed: bool, beta: Fraction, look: Look = lambda: None
+) -> tuple[Consequence, ...]:
     """The counts that hold although up to ``bound - 1`` rows may be false, at confidence ``1 - beta``.
 
     Maxima hold for at least ``N - bound + 1`` rows. Population bounds are computed again with ``bound - 1`` fewer
@@ -77,6 +80,7 @@ def consequences(statement: Statement, bound: int, attributed: bool, beta: Fract
         found.append(Consequence(name, "population", None, claim.at_least, at_least, population.windows, joint))
     strata = population.strata or ()
     for h, stratum in enumerate(strata):
+        look()
         # all of the false rows may come from one file
         counts = [_less(successes, missed) for successes in stratum.successes]
         bounds = stratum_bounds(stratum.windows, stratum.trials, counts, len(strata), alpha)

@@ -21,6 +21,7 @@ from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.locate import Located
 from blockcert_verifier.report import FidelityCheck
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
+from blockcert_verifier.steps.plan import Look
 
 __all__ = ["MOST_ROWS", "fidelity", "not_run"]
 
@@ -48,13 +49,15 @@ def fidelity(
     weights: Mapping[str, Source],
     located: Located,
     tokens: Sequence[Sequence[int]],
+    look: Look = lambda: None,
 ) -> tuple[FidelityCheck | None, list[Finding]]:
     """What ``transformers`` gives on some prompts beside the reference program, and whether rounding explains it.
 
     ``weights`` says where the program's files are, ``located`` those of the checkpoint's, compared already.
 
     Raises:
-        Refusal: ``install.produce`` where torch or transformers is missing.
+        Refusal: ``install.produce`` where torch or transformers is missing, and what ``look`` raises, which is called
+            before anything is evaluated.
     """
     from blockcert_verifier.fidelity import software
 
@@ -62,13 +65,13 @@ def fidelity(
         with tempfile.TemporaryDirectory() as scratch:
             # nothing but the files that were signed: whatever else lies beside them is not read
             folder = _signed_files(statement, located, Path(scratch))
-            difference, scale = _compare(folder, program, weights, tokens, "float32")
+            difference, scale = _compare(folder, program, weights, tokens, "float32", look)
             gross = difference > GROSS * scale
             if gross:
-                wide, _ = _compare(folder, program, weights, tokens, "float64")
+                wide, _ = _compare(folder, program, weights, tokens, "float64", look)
                 gross = wide > GROSS * scale
     except Refusal as refusal:
-        if refusal.code.startswith("install."):
+        if refusal.code.startswith("install.") or refusal.code == "limit.seconds":
             raise
         return None, [inconclusive("replay", "fidelity.not_run", PLACE, refusal.sentence)]
     except Exception as fault:  # whatever the other software makes of this checkpoint
@@ -113,7 +116,12 @@ def _signed_files(statement: Statement, located: Located, scratch: Path) -> Path
 
 
 def _compare(
-    folder: Path, program: Program, weights: Mapping[str, Source], tokens: Sequence[Sequence[int]], dtype: Any
+    folder: Path,
+    program: Program,
+    weights: Mapping[str, Source],
+    tokens: Sequence[Sequence[int]],
+    dtype: Any,
+    look: Look,
 ) -> tuple[Fraction, Fraction]:
     """The largest logit difference and the largest logit."""
     from contextlib import nullcontext
@@ -126,9 +134,11 @@ def _compare(
     store, backend = WeightStore(dict(weights)), Backend("cpu")
 
     def evaluate(one: Program, part: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        look()
         return logits(one, store, part, backend)
 
     ids = np.array(tokens, dtype=np.int64)
+    look()
     with float64_modules() if dtype == "float64" else nullcontext():
         difference, scale = compare_logits(folder, program, ids, evaluate, dtype)
     return exact(difference), exact(scale)

@@ -20,6 +20,7 @@ from blockcert.printable import plain
 from blockcert.statement import CorpusFile, Frame
 from blockcert_verifier.report import FrameCheck
 from blockcert_verifier.steps.outcome import capped, failed, failures, from_refusal, inconclusive, passed, skipped
+from blockcert_verifier.steps.plan import Look
 from blockcert_verifier.steps.prompts import PromptTable
 
 if TYPE_CHECKING:
@@ -47,16 +48,23 @@ class Corpus(Struct, frozen=True):
 
 
 def frame(
-    stated: Frame, place: str, table: PromptTable, corpus: Corpus | None, vocabulary: int, context: int
+    stated: Frame,
+    place: str,
+    table: PromptTable,
+    corpus: Corpus | None,
+    vocabulary: int,
+    context: int,
+    look: Look = lambda: None,
 ) -> tuple[FrameCheck, Population | None, list[Finding]]:
     """Whether the listed prompts are the frame's windows; the windows themselves where the corpus gives them.
 
     `place` is the prompts' file. Without `corpus` nothing is derived and the finding is skipped.
 
     Raises:
-        Refusal: `install.corpus` where a corpus was given and the package that reads it is missing.
+        Refusal: `install.corpus` where a corpus was given and the package that reads it is missing, and what `look`
+            raises, which is called between rows and between files.
     """
-    spans = shared_spans(table, stated.tokenizer.bos is not None)
+    spans = shared_spans(table, stated.tokenizer.bos is not None, look)
     shared, sharing = (None, None) if spans is None else spans
 
     def check(status: str, compared: int) -> FrameCheck:
@@ -73,10 +81,10 @@ def frame(
     if corpus is None or not corpus.files:
         sentence = "without the corpus, nobody sees that each prompt is the window it is numbered as"
         return check("unverified", 0), None, [skipped("recompute", "frame.unverified", PLACE, sentence)]
-    population, findings = _population(stated, corpus, vocabulary, context)
+    population, findings = _population(stated, corpus, vocabulary, context, look)
     if population is None:
         return check("mismatch" if failures(findings) else "unverified", 0), None, findings
-    findings = _compare(stated, place, table, population)
+    findings = _compare(stated, place, table, population, look)
     if failures(findings):
         return check("mismatch", len(table.window)), None, findings
     rows = len(table.window)
@@ -84,7 +92,9 @@ def frame(
     return check("verified", len(table.window)), population, [passed("recompute", "frame.verified", PLACE, sentence)]
 
 
-def match(stated: Sequence[CorpusFile], files: Sequence[Path]) -> tuple[list[Path | None], list[Path]]:
+def match(
+    stated: Sequence[CorpusFile], files: Sequence[Path], look: Look = lambda: None
+) -> tuple[list[Path | None], list[Path]]:
     """For each file of the frame the path among `files` that has its size and BLAKE3, and the paths that are none.
 
     A file is hashed only where its size is one of the frame's. Names decide nothing.
@@ -93,14 +103,14 @@ def match(stated: Sequence[CorpusFile], files: Sequence[Path]) -> tuple[list[Pat
     digests: dict[Path, FileDigests] = {}
     for path in files:
         if path.stat().st_size in sizes:
-            digests[path] = digest_file(path)
+            digests[path] = digest_file(path, progress=lambda _: look())
     found: list[Path | None] = []
     for file in stated:
         found.append(next((p for p, d in digests.items() if (d.size, d.blake3) == (file.size, file.blake3)), None))
     return found, [path for path in files if path not in found]
 
 
-def shared_spans(table: PromptTable, bos: bool) -> tuple[int, int] | None:
+def shared_spans(table: PromptTable, bos: bool, look: Look = lambda: None) -> tuple[int, int] | None:
     """How many different spans of certification prompts stand in a calibration prompt, and in how many prompts.
 
     A span is :data:`SPAN` consecutive tokens; a starting token (`bos`) is left out. None where there are too many
@@ -118,6 +128,7 @@ def shared_spans(table: PromptTable, bos: bool) -> tuple[int, int] | None:
     shared: set[bytes] = set()
     prompts = 0
     for row in table.certification():
+        look()
         mine = known.intersection(_spans(row, bos))
         shared |= mine
         prompts += bool(mine)
@@ -132,12 +143,12 @@ def _spans(row: Sequence[int], bos: bool) -> Iterator[bytes]:
 
 
 def _population(
-    stated: Frame, corpus: Corpus, vocabulary: int, context: int
+    stated: Frame, corpus: Corpus, vocabulary: int, context: int, look: Look
 ) -> tuple[Population | None, list[Finding]]:
     from blockcert_verifier.corpus import read_population
 
     try:
-        found, others = match(stated.corpus, corpus.files)
+        found, others = match(stated.corpus, corpus.files, look)
         missing = [
             inconclusive("recompute", "frame.corpus_missing", f"{PLACE}.corpus[{i}]", _missing(file, others))
             for i, (file, path) in enumerate(zip(stated.corpus, found, strict=True))
@@ -153,9 +164,10 @@ def _population(
             bos=stated.tokenizer.bos,
             vocabulary=vocabulary,
             context=context,
+            look=look,
         )
     except Refusal as refusal:
-        if refusal.code == "install.corpus":
+        if refusal.code in ("install.corpus", "limit.seconds"):
             raise
         if refusal.code in _IMPOSSIBLE:
             return None, [from_refusal("recompute", refusal)]
@@ -182,7 +194,7 @@ def _tokenizer(stated: Frame, path: Path | None) -> list[Finding]:
     return [inconclusive("recompute", "frame.corpus_missing", f"{PLACE}.tokenizer", sentence)]
 
 
-def _compare(stated: Frame, place: str, table: PromptTable, population: Population) -> list[Finding]:
+def _compare(stated: Frame, place: str, table: PromptTable, population: Population, look: Look) -> list[Finding]:
     """Findings where the numbers of windows differ, or else where a listed prompt is not its window."""
     findings = [
         failed("recompute", "frame.mismatch", f"{PLACE}.corpus[{i}].windows", _counts(file.name, file.windows, count))
@@ -194,15 +206,16 @@ def _compare(stated: Frame, place: str, table: PromptTable, population: Populati
         findings.append(failed("recompute", "frame.mismatch", f"{PLACE}.windows", sentence))
     if findings:
         return capped(findings)
-    return capped(_rows(place, table, population))
+    return capped(_rows(place, table, population, look))
 
 
 def _counts(name: str, stated: int, found: int) -> str:
     return f"{plain(name)[:200]} gives {found} windows, and the frame states {stated}"
 
 
-def _rows(place: str, table: PromptTable, population: Population) -> Iterator[Finding]:
+def _rows(place: str, table: PromptTable, population: Population, look: Look) -> Iterator[Finding]:
     for begin in range(0, len(table.window), _ROWS):
+        look()
         numbers = [int(number) for number in table.window[begin : begin + _ROWS]]
         for row, (number, tokens) in enumerate(zip(numbers, population.tokens(numbers), strict=True), begin):
             listed, derived = list(table.row(row)), [int(token) for token in tokens]

@@ -129,6 +129,8 @@ def _tokenizer(statement: Statement, path: Path, digest: Digest) -> list[Finding
         return []
     found = next(digest([path]))
     if isinstance(found, Refusal):
+        if found.code.startswith("limit."):
+            raise found
         return [from_refusal("integrity", found)]
     if found.blake3 != statement.predicate.prompts.frame.tokenizer.blake3:
         return []

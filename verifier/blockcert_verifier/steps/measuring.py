@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from blockcert.draw import replay_rows
+from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert_verifier.evaluate import Backend, extended_is_wider
 from blockcert_verifier.measure import Confirmation, Settings, measure
@@ -84,10 +85,13 @@ class Rows:
             try:
                 self._chunks()
                 judged = self._judge(decide=True)
-            except KeyboardInterrupt:
-                if not self.plan.catch:
+            except (KeyboardInterrupt, Stopped) as stopped:
+                if isinstance(stopped, KeyboardInterrupt) and not self.plan.catch:
                     raise
-                self.ending = "interrupted"
+                if isinstance(stopped, KeyboardInterrupt):
+                    self.ending = "interrupted"
+                elif self._left():
+                    self.ending = stopped.reason
                 judged = self._judge(decide=False)
             self.seconds = self.plan.clock() - begun
             if self.ending is not None or not self._left():
@@ -212,9 +216,23 @@ class Rows:
             return self.extended[row]
         count = int(row < self.inputs.table.shape.attribution_rows)
         tokens = _tokens(self.inputs, [row])
-        found = measure(self.pair, tokens, self.settings, Backend("cpu", "extended"), attribution=count)
+        found = measure(
+            self.pair,
+            tokens,
+            self.settings,
+            Backend("cpu", "extended"),
+            attribution=count,
+            progress=self._in_time,
+        )
         self.extended[row] = compare_rows(self.inputs.table, [row], found)
         return self.extended[row]
+
+    def _in_time(self, _done: int, _all: int) -> None:
+        """Stops deciding cells, which goes on beyond a time limit, where the whole verification has no more time."""
+        try:
+            self.plan.look()
+        except Refusal:
+            raise Stopped("time-limit") from None
 
 
 def _tokens(inputs: ReplayInputs, rows: Sequence[int]) -> np.ndarray[Any, Any]:

@@ -17,13 +17,14 @@ from blockcert.statement import Statement
 if TYPE_CHECKING:
     from blockcert_verifier.work import Estimate
 
-__all__ = ["BETA", "Clock", "Plan", "Progress", "ReplayInputs"]
+__all__ = ["BETA", "Clock", "Look", "Plan", "Progress", "ReplayInputs"]
 
 BETA = Fraction(1, 100)
 """One minus the confidence of the audit bound, unless the caller asks for another."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 Clock: TypeAlias = Callable[[], float]
+Look: TypeAlias = Callable[[], None]
 
 
 class ReplayInputs(Struct, frozen=True):
@@ -55,6 +56,7 @@ class Plan(Struct, frozen=True):
         state: the file from which to go on, and in which what is done is kept.
         catch: end at an interruption and report, in place of raising it.
         clock: seconds from some beginning.
+        look: called now and then in what is not measuring; raises where the whole verification has no more time.
         memory: most bytes that measuring may be estimated to take; None: no limit.
         announce: called once, before rows are measured, with what they are estimated to cost.
     """
@@ -73,3 +75,4 @@ class Plan(Struct, frozen=True):
     catch: bool = False
     announce: Callable[[Estimate], None] | None = None
     memory: int | None = None
+    look: Look = lambda: None

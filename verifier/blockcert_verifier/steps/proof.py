@@ -77,7 +77,7 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
     try:
         for row in order:
             if not done:
-                _evaluable(pair, inputs.tokens[row])
+                _evaluable(pair, inputs.tokens[row], plan)
                 _fits(pair, len(inputs.tokens[row]), first_bits(inputs.table.shape.blocks), plan.memory)
             done.append(_enclose(inputs, pair, row, tick, plan.memory))
             if any(one.verdict == "refuted" for one in done[-1].verdicts.values()):
@@ -105,10 +105,11 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
     return _report(inputs, plan, order, done, ending, seconds), findings
 
 
-def _evaluable(pair: Pair, tokens: Sequence[int]) -> None:
+def _evaluable(pair: Pair, tokens: Sequence[int], plan: Plan) -> None:
     """Refuse, before any ball is made, what the evaluator in float64 refuses: sizes, shapes, weights."""
     one = np.array([tokens], dtype=np.int64)
     for program in (pair.reference, pair.surrogate):
+        plan.look()
         logits(program, pair.store, one, Backend())
 
 

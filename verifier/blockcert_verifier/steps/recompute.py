@@ -213,6 +213,8 @@ def _claims(statement: Statement, same: tuple[bool, ...], table: EvidenceTable) 
     try:
         found = summarise(table, terms(statement, same))
     except Refusal as refusal:
+        if refusal.code == "limit.seconds":
+            raise
         return [failed("recompute", refusal.code, f"{place}: {refusal.place}", refusal.sentence)]
     return claims(stated, found)
 

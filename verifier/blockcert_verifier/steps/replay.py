@@ -36,7 +36,7 @@ def replay(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Audit,
 
     run = Rows(inputs, plan, progress)
     try:
-        findings = recount(inputs.statement, inputs.reference, inputs.surrogate, run.pair.store)
+        findings = recount(inputs.statement, inputs.reference, inputs.surrogate, run.pair.store, plan.look)
         judged = run.measure()
     finally:
         run.engine.close()
@@ -81,7 +81,9 @@ def _audit(inputs: ReplayInputs, plan: Plan, run: Rows, judged: Judged, findings
         false_rows_below=bound,
         largest_disagreement=round_up(exact(worst.largest_fraction), digits=3) if clean and worst else None,
         largest_disagreement_at=worst.column if clean and worst else None,
-        consequences=consequences(inputs.statement, bound, attributed > 0, plan.beta) if bound is not None else (),
+        consequences=()
+        if bound is None
+        else consequences(inputs.statement, bound, attributed > 0, plan.beta, plan.look),
         cost=_cost(plan, run, done - run.resumed),
     )
 

@@ -67,13 +67,13 @@ def given(signers: Sequence[PrivateKey] = (REVOKER,), kind: str = PAYLOAD_TYPE, 
     return lambda draft: draft.later(apply)
 
 
-def remembered(number: int, **fields: Any) -> Change:
-    """The verifier remembers a list of this number, which had these fields."""
+def remembered(number: int, by: PrivateKey = REVOKER, **fields: Any) -> Change:
+    """The verifier remembers a list of this number, which had these fields and this signer."""
 
     def apply(draft: Draft) -> None:
         digest = blake3_bytes(payload(draft, number=number, **fields))
-        state = {"type": "blockcert-revocation-state", "version": 1, "number": number, "digest": digest}
-        draft.revocation_state = write_json(state)
+        state: dict[str, Any] = {"type": "blockcert-revocation-state", "version": 1, "number": number, "digest": digest}
+        draft.revocation_state = write_json(state | {"revokers": [by.public.raw.hex()]})
 
     return lambda draft: draft.later(apply)
 
@@ -241,6 +241,41 @@ CASES = (
         revokers,
         given(revoked=1),
         remembered(6),
+    ),
+    case(
+        "revocation::remembered-and-none",
+        "A list is remembered, none is given, and the policy asks for none",
+        "BC-TRU-16 BC-TRU-17",
+        indeterminate("revocation.missing"),
+        not_asked,
+        remembered(5),
+    ),
+    case(
+        "revocation::remembered-of-others",
+        "The verifier remembers a list of somebody whom the policy does not name",
+        "BC-TRU-17",
+        refused("revocation.other_state"),
+        revokers,
+        given(),
+        remembered(4, by=STRANGER),
+    ),
+    case(
+        "revocation::remembered-of-the-producer",
+        "The verifier remembers a list of a key that the policy names, and not as revoker",
+        "BC-TRU-13 BC-TRU-17",
+        refused("revocation.other_state"),
+        revokers,
+        given(),
+        remembered(4, by=TRUSTED),
+    ),
+    case(
+        "revocation::remembered-of-the-other-revoker",
+        "The list that is remembered was signed by another of the policy's revokers",
+        "BC-TRU-17",
+        indeterminate("revocation.rollback"),
+        two_revokers,
+        given([REVOKER, SECOND]),
+        remembered(6, by=SECOND),
     ),
     case(
         "revocation::twice",
