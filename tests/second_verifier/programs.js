@@ -1,0 +1,301 @@
+'use strict';
+// Program documents: spec/05-programs.md, what BC-PRG-01 to 06, 08 to 11, 18, 20 to 24 decide without any weight file.
+
+const { parseJson } = require('./gate');
+const { validate } = require('./schema');
+const { refuse } = require('./refusal');
+const { casefold } = require('./names');
+const { Rational, ZERO } = require('./rational');
+
+const REFERENCE = 'reference/';
+
+/** The fields of a step or a map that refer to tensors, with what they hold. */
+const TENSORS = {
+  embed: ['weight'],
+  positions: ['weight'],
+  add: [],
+  multiply: [],
+  rms_norm: ['weight'],
+  layer_norm: ['weight', 'bias'],
+  linear: ['bias'],
+  rotary: [],
+  activation: [],
+  attention: ['means'],
+  soft_cap: [],
+  take: ['indices'],
+  constant: ['value'],
+};
+const MAP_TENSORS = {
+  dense: ['weight'],
+  sparse: ['values', 'columns', 'row_starts', 'scale'],
+  low_rank: ['left', 'right'],
+  rows: ['indices', 'weight'],
+  int: ['values', 'scale', 'zero_point'],
+};
+const INPUTS = {
+  embed: [],
+  positions: [],
+  add: ['left', 'right'],
+  multiply: ['left', 'right'],
+  attention: ['query', 'key', 'value'],
+  constant: [],
+};
+const DEFAULTS = {
+  embed: { scale: null },
+  rms_norm: { offset: '0', head_size: null },
+  layer_norm: { bias: null },
+  linear: { bias: null },
+  rotary: { scaling: null },
+  attention: { means: null, cap: null },
+};
+const MAP_DEFAULTS = { sparse: { scale: null }, int: { group: null, zero_point: null } };
+
+function inputs(step) {
+  return (INPUTS[step.op] ?? ['input']).map((field) => step[field]);
+}
+
+/** Every tensor reference of a step. */
+function tensorRefs(step) {
+  const refs = TENSORS[step.op].map((field) => step[field]);
+  if (step.op === 'linear') refs.push(...MAP_TENSORS[step.map.kind].map((field) => step.map[field]));
+  return refs.filter((ref) => ref !== null && ref !== undefined);
+}
+
+/** BC-PRG-18: absent fields get their defaults, in place. */
+function fillDefaults(program) {
+  for (const stage of program.stages) {
+    for (const step of stage.steps) {
+      for (const [field, value] of Object.entries(DEFAULTS[step.op] ?? {})) step[field] ??= value;
+      if (step.op === 'linear') {
+        for (const [field, value] of Object.entries(MAP_DEFAULTS[step.map.kind] ?? {})) step.map[field] ??= value;
+      }
+      if (step.op === 'attention') {
+        for (const pattern of step.patterns) if (pattern.kind === 'window') pattern.sinks ??= 0;
+      }
+      for (const ref of tensorRefs(step)) {
+        ref.rows ??= null;
+        ref.columns ??= null;
+        ref.period ??= null;
+        ref.transpose ??= false;
+      }
+    }
+  }
+}
+
+function checkStages(program) {
+  const { stages } = program;
+  stages.forEach((stage, i) => {
+    const kind = i === 0 ? 'embedding' : i === stages.length - 1 ? 'head' : 'block';
+    if (stage.kind !== kind) refuse('program.stage.order', `stage ${i}`);
+    for (const step of stage.steps) {
+      if (i > 0 && (step.op === 'embed' || step.op === 'positions')) refuse('program.stage.order', `${step.op} in stage ${i}`);
+    }
+  });
+}
+
+/** BC-PRG-03. */
+function checkAssignments(stage, i) {
+  const defined = new Set(i === 0 ? [] : ['hidden']);
+  const read = new Set();
+  for (const step of stage.steps) {
+    for (const name of inputs(step)) {
+      if (!defined.has(name)) refuse('program.value.undefined', `stage ${i}: ${name}`);
+      read.add(name);
+    }
+    if (defined.has(step.out) || step.out === 'tokens' || step.out === 'hidden') refuse('program.value.redefined', `stage ${i}: ${step.out}`);
+    defined.add(step.out);
+  }
+  if (!defined.has(stage.output)) refuse('program.value.undefined', `stage ${i}: ${stage.output}`);
+  read.add(stage.output);
+  for (const step of stage.steps) if (!read.has(step.out)) refuse('program.value.unused', `stage ${i}: ${step.out}`);
+}
+
+function checkFiles(program) {
+  const names = program.files.map((file) => file.name);
+  if (new Set(names.map(casefold)).size < names.length) refuse('program.file.duplicate');
+  const read = new Set();
+  for (const stage of program.stages) {
+    for (const step of stage.steps) {
+      for (const ref of tensorRefs(step)) {
+        if (!names.includes(ref.file)) refuse('program.file.unlisted', ref.file);
+        read.add(ref.file);
+        const { rows, columns, period } = ref;
+        for (const range of [rows, columns]) if (range !== null && range[0] >= range[1]) refuse('program.tensor.range');
+        if (period !== null && (rows === null || rows[1] > period)) refuse('program.tensor.range');
+      }
+    }
+  }
+  for (const name of names) if (!read.has(name)) refuse('program.file.unused', name);
+}
+
+function decimal(text) {
+  return Rational.parse(text);
+}
+
+function positive(text) {
+  if (decimal(text).le(ZERO)) refuse('program.number.range', text);
+}
+
+function notNegative(text) {
+  if (decimal(text).lt(ZERO)) refuse('program.number.range', text);
+}
+
+function checkScaling(scaling) {
+  positive(scaling.factor);
+  if (scaling.kind === 'llama3') {
+    positive(scaling.low_frequency_factor);
+    if (!decimal(scaling.low_frequency_factor).lt(decimal(scaling.high_frequency_factor))) refuse('program.number.range');
+  }
+  if (scaling.kind === 'yarn') {
+    notNegative(scaling.ramp_from);
+    if (!decimal(scaling.ramp_from).lt(decimal(scaling.ramp_to))) refuse('program.number.range');
+    positive(scaling.attention_factor);
+  }
+}
+
+function checkStep(step) {
+  if (step.op === 'rms_norm' || step.op === 'layer_norm') notNegative(step.eps);
+  if (step.op === 'soft_cap') positive(step.cap);
+  if (step.op === 'rotary') {
+    positive(step.theta);
+    if (step.size % 2 !== 0 || step.size > step.head_size) refuse('program.rotary.size');
+    if (step.scaling !== null) checkScaling(step.scaling);
+  }
+  if (step.op === 'attention') {
+    positive(step.denominator_squared);
+    if (step.cap !== null) positive(step.cap);
+    if (step.heads % step.key_value_heads !== 0) refuse('program.attention.heads');
+    if (step.patterns.length !== step.heads) refuse('program.attention.patterns');
+    const means = step.patterns.some((pattern) => pattern.kind === 'mean');
+    if (means !== (step.means !== null)) refuse('program.attention.means');
+  }
+}
+
+// The lengths of a tensor reference's axes as far as the document fixes them; undefined where only the file does.
+function axes(ref) {
+  const rows = ref.rows !== null && ref.period === null ? ref.rows[1] - ref.rows[0] : undefined;
+  const columns = ref.columns !== null ? ref.columns[1] - ref.columns[0] : undefined;
+  return ref.transpose ? [columns, rows] : [rows, columns];
+}
+
+function same(...lengths) {
+  const known = lengths.filter((length) => length !== undefined);
+  if (new Set(known).size > 1) refuse('program.width.mismatch', known.join(' and '));
+  return known[0];
+}
+
+function mapWidths(map) {
+  if (map.kind === 'sparse') return map.shape;
+  if (map.kind === 'low_rank') {
+    same(axes(map.left)[1], axes(map.right)[0]);
+    return [axes(map.left)[0], axes(map.right)[1]];
+  }
+  if (map.kind === 'rows') {
+    same(axes(map.indices)[0], axes(map.weight)[0]);
+    return [map.size, axes(map.weight)[1]];
+  }
+  if (map.kind === 'int') return [same(axes(map.values)[0], axes(map.scale)[0]), axes(map.values)[1]];
+  return axes(map.weight);
+}
+
+function outputWidth(step, widths, program) {
+  const [first, second, third] = inputs(step).map((name) => widths.get(name));
+  switch (step.op) {
+    case 'embed':
+      same(axes(step.weight)[0], program.vocabulary);
+      return same(axes(step.weight)[1], program.hidden_size);
+    case 'positions':
+      return axes(step.weight)[1];
+    case 'add':
+    case 'multiply':
+      return same(first, second);
+    case 'rms_norm':
+      if (step.head_size !== null && first !== undefined && first % step.head_size !== 0) refuse('program.width.mismatch');
+      return step.head_size === null ? same(first, axes(step.weight)[0]) : (same(step.head_size, axes(step.weight)[0]), first);
+    case 'layer_norm':
+      return same(first, axes(step.weight)[0], step.bias === null ? undefined : axes(step.bias)[0]);
+    case 'linear': {
+      const [out, into] = mapWidths(step.map);
+      same(first, into);
+      return same(out, step.bias === null ? undefined : axes(step.bias)[0]);
+    }
+    case 'rotary':
+      if (first !== undefined && first % step.head_size !== 0) refuse('program.width.mismatch');
+      return first;
+    case 'attention':
+      same(first, step.heads * step.head_size);
+      same(second, step.key_value_heads * step.head_size);
+      same(third, step.key_value_heads * step.head_size);
+      if (step.means !== null) {
+        same(axes(step.means)[0], step.heads);
+        same(axes(step.means)[1], step.head_size);
+      }
+      return step.heads * step.head_size;
+    case 'take':
+      return axes(step.indices)[0];
+    case 'constant':
+      return axes(step.value)[0];
+    default:
+      return first;
+  }
+}
+
+function checkWidths(program) {
+  program.stages.forEach((stage, i) => {
+    const widths = new Map([['hidden', program.hidden_size]]);
+    for (const step of stage.steps) widths.set(step.out, outputWidth(step, widths, program));
+    same(widths.get(stage.output), stage.kind === 'head' ? program.vocabulary : program.hidden_size);
+  });
+}
+
+/** A well formed program with its defaults filled in. */
+function readProgram(bytes) {
+  const program = parseJson(bytes);
+  validate(program, 'program');
+  fillDefaults(program);
+  checkStages(program);
+  program.stages.forEach(checkAssignments);
+  checkFiles(program);
+  for (const stage of program.stages) stage.steps.forEach(checkStep);
+  checkWidths(program);
+  return program;
+}
+
+/** BC-PRG-04, 05 and BC-STM-12 of one program. */
+function checkAgainstStatement(program, document, isReference) {
+  const sizes = new Map(document.predicate.files.map((file) => [file.name, file.size]));
+  const digests = new Map(document.subject.map((subject) => [subject.name, subject.digest.blake3]));
+  for (const file of program.files) {
+    if (isReference && !file.name.startsWith(REFERENCE)) refuse('program.file.foreign', file.name);
+    if (sizes.get(file.name) !== file.size || digests.get(file.name) !== file.blake3) refuse('program.file.mismatch', file.name);
+  }
+  const { reference, prompts } = document.predicate;
+  const shape = [program.stages.length - 2, program.hidden_size, program.vocabulary];
+  const stated = [reference.blocks, reference.hidden_size, reference.vocabulary];
+  const other = isReference && program.architecture !== reference.architecture;
+  if (other || shape.some((value, i) => value !== stated[i])) refuse('program.statement.mismatch');
+  if (prompts.frame.length > program.context) refuse('program.context');
+}
+
+// A stage with its tensor references by digest instead of by file name, as text that is equal where the stages are.
+function canonical(stage, program) {
+  const digests = new Map(program.files.map((file) => [file.name, file.blake3]));
+  const sorted = (value, key) => {
+    if (value === null || typeof value !== 'object') return value;
+    if (Array.isArray(value)) return value.map((one) => sorted(one));
+    const out = {};
+    const isRef = 'file' in value && 'tensor' in value;
+    for (const name of Object.keys(value).sort()) {
+      out[name] = isRef && name === 'file' ? digests.get(value.file) : sorted(value[name], name);
+    }
+    return out;
+  };
+  return JSON.stringify([sorted(stage.steps), stage.output]);
+}
+
+/** BC-PRG-20, for every stage. */
+function sameProgram(reference, surrogate) {
+  return reference.stages.map((stage, i) => canonical(stage, reference) === canonical(surrogate.stages[i], surrogate));
+}
+
+module.exports = { readProgram, checkAgainstStatement, sameProgram, tensorRefs, inputs };
