@@ -17,6 +17,7 @@ const { readPrompts } = require('./prompts');
 const { readEvidence } = require('./evidence');
 const { checkThresholds, checkTerms, checkClaims, reportConstants } = require('./claims');
 const { checkLimits } = require('./limits');
+const { replay } = require('./replay');
 const { parseTime } = require('./times');
 const { blake3 } = require('./blake3');
 
@@ -88,12 +89,15 @@ function run(request, policy, now, report) {
   if (report.failed()) return;
   const programs = readPrograms(bundle, document, report);
   if (report.failed()) return;
-  const { prompts, same, evidence } = recompute(bundle, document, programs, report);
+  const recomputed = recompute(bundle, document, programs, report);
   if (report.failed()) return;
   checkCorpus(request, report);
   let audited = 0;
-  if (request.replay !== 0 && model !== null) throw new OutOfScope('this verifier does not replay');
-  if (request.fresh > 0 && model !== null) throw new OutOfScope('this verifier measures no fresh prompts');
+  if (request.replay !== 0 && model !== null) {
+    audited = replay(request, bundle, model, document, certificate, programs, recomputed, report);
+    if (report.failed()) return;
+  } else report.add('replay', 'replay.not_run', 'skipped');
+  report.add('fresh', 'fresh.not_run', 'skipped');
   checkLimits(document, policy, now, audited, report);
 }
 
