@@ -57,6 +57,30 @@ function checkTerms(predicate) {
   }
 }
 
+/** Whether a row satisfies the predicate of a population claim; `at` gives its cells. */
+function satisfies(one, predicate, at) {
+  const cell = (...place) => Rational.fromFloat(at(...place));
+  const { length } = predicate.prompts.frame;
+  const threshold = one.threshold === null ? null : Rational.parse(one.threshold);
+  const positions = Rational.of(length - 1);
+  switch (one.kind) {
+    case 'covered': {
+      const least = Rational.parse(one.share).mul(Rational.of(length));
+      const r = predicate.thresholds.relative.indexOf(one.threshold);
+      for (let i = 1; i <= predicate.reference.blocks; i += 1) if (cell('covered', i, r).lt(least)) return false;
+      return true;
+    }
+    case 'top1':
+      return Rational.parse(one.share).mul(Rational.of(length)).le(cell('top1_agree'));
+    case 'kl':
+      return cell('kl_sum').le(threshold.mul(positions));
+    case 'loss_difference':
+      return cell('loss_difference').abs().le(threshold.mul(positions));
+    default:
+      return cell('logit_difference').le(threshold);
+  }
+}
+
 class Recomputation {
   constructor(predicate, evidence, same, windows) {
     this.predicate = predicate;
@@ -190,27 +214,8 @@ class Recomputation {
     };
   }
 
-  // Whether row `p` satisfies the predicate of a population claim.
   satisfied(one, p) {
-    const cell = (name, ...indices) => Rational.fromFloat(this.evidence.get(name).at(p, ...indices));
-    const threshold = one.threshold === null ? null : Rational.parse(one.threshold);
-    const positions = new Rational(BigInt(this.T - 1));
-    switch (one.kind) {
-      case 'covered': {
-        const least = Rational.parse(one.share).mul(Rational.of(this.T));
-        const r = this.predicate.thresholds.relative.indexOf(one.threshold);
-        for (let i = 1; i <= this.n; i += 1) if (cell('covered', i, r).lt(least)) return false;
-        return true;
-      }
-      case 'top1':
-        return Rational.parse(one.share).mul(Rational.of(this.T)).le(cell('top1_agree'));
-      case 'kl':
-        return cell('kl_sum').le(threshold.mul(positions));
-      case 'loss_difference':
-        return cell('loss_difference').abs().le(threshold.mul(positions));
-      default:
-        return cell('logit_difference').le(threshold);
-    }
+    return satisfies(one, this.predicate, (name, ...indices) => this.evidence.get(name).at(p, ...indices));
   }
 
   population() {
@@ -310,4 +315,4 @@ function reportConstants(predicate, report) {
   }
 }
 
-module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, BASES };
+module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, satisfies, BASES };

@@ -81,4 +81,12 @@ function drawRows(certificate, seed, rows, count) {
   return new Stream('blockcert:v1:replay', [Buffer.from(certificate, 'hex'), Buffer.from(seed, 'hex')]).places(rows, count);
 }
 
-module.exports = { drawWindows, drawRows, Stream };
+/** Windows that nobody listed: BC-PRM-15. `listed` are all that were drawn. */
+function drawFresh(certificate, seed, windows, listed, count) {
+  const drawn = [...listed].sort((a, b) => a - b);
+  const left = windows - drawn.length;
+  const stream = new Stream('blockcert:v1:fresh', [Buffer.from(certificate, 'hex'), Buffer.from(seed, 'hex')]);
+  return stream.places(left, Math.min(count, left)).map((place) => skipping(drawn, place));
+}
+
+module.exports = { drawWindows, drawRows, drawFresh, Stream };

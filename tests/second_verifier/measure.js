@@ -44,12 +44,13 @@ class Tools {
   }
 }
 
+// A cell has its value, whether a recorded value lies in its bracket, and the lower end of the bracket.
 function close(v, slack) {
-  return { v, holds: (r) => Math.abs(r - v) <= D * Math.max(Math.abs(r), Math.abs(v)) + slack };
+  return { v, low: v * (1 - D) - slack, holds: (r) => Math.abs(r - v) <= D * Math.max(Math.abs(r), Math.abs(v)) + slack };
 }
 
 function exactly(v) {
-  return { v, holds: (r) => r === v };
+  return { v, low: v, holds: (r) => r === v };
 }
 
 function ratioAt(a, b, tau) {
@@ -66,7 +67,7 @@ function ratio(a, b, tau) {
     low = Math.max(low, Math.max(0, a[t] - tau[t]) / (b[t] + tau[t]));
     high = Math.max(high, b[t] <= tau[t] ? Infinity : (a[t] + tau[t]) / (b[t] - tau[t]));
   }
-  return { v, holds: (r) => (1 - D) * low <= r && r <= (1 + D) * high };
+  return { v, low: (1 - D) * low, holds: (r) => (1 - D) * low <= r && r <= (1 + D) * high };
 }
 
 /** A count, from what holds at each position: `[is, certainly, possibly]`. */
@@ -125,7 +126,7 @@ function within(differences, scales, h) {
   }));
 }
 
-/** Cells by column name, flat and row-major, of one row; `{v, holds}` each, or `{v, holds}` that are exact. */
+/** Cells by column name, flat and row-major, of one row. */
 function measure(paths, thresholds, arithmetic, floor) {
   const tools = new Tools(arithmetic);
   const { sub, mul, exp, number } = arithmetic;

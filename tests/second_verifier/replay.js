@@ -13,94 +13,85 @@ const { refuse } = require('./refusal');
 
 const REFERENCE = 'reference/';
 
+/** Both programs with their weights; what cannot be read is a finding of `step`. */
+function compileBoth(programs, bundle, model, length, step, report) {
+  const files = (name) => (name.startsWith(REFERENCE) ? model.get(name) : bundle.files.has(name) && bundle.read(name));
+  const compiled = {};
+  for (const side of ['reference', 'surrogate']) {
+    compiled[side] = report.attempt(step, () => compile(programs[side], files, length));
+  }
+  return compiled;
+}
+
 function checkKept(predicate, programs, report) {
   const { kept } = predicate.surrogate;
   const { length } = predicate.prompts.frame;
   for (const side of ['reference', 'surrogate']) {
     report.attempt('replay', () => {
       costs(programs[side], length).forEach((cost, i) => {
-        for (const [name, value] of Object.entries(cost)) if (kept[side][i][name] !== value) refuse('replay.kept.mismatch', `${side} ${i} ${name}`);
+        for (const [name, value] of Object.entries(cost)) {
+          if (kept[side][i][name] !== value) refuse('replay.kept.mismatch', `${side} ${i} ${name}`);
+        }
       });
     });
   }
 }
 
-class Row {
-  constructor(context, p) {
-    this.context = context;
-    this.p = p;
-    this.tokens = Array.from(context.prompts[context.calibration + p]);
-    this.attribution = p < context.predicate.evidence.attribution_rows;
-  }
+function cellsOf(programs, same, tokens, thresholds, attribution, arithmetic, noise) {
+  const paths = follow(programs, same, tokens, attribution, arithmetic, noise);
+  const floor = arithmetic === float64 && noise === null ? followFloat32(programs, tokens, paths.X) : null;
+  return { paths, ...measure(paths, thresholds, arithmetic, floor) };
+}
 
-  measured(arithmetic, noise = null) {
-    const { programs, same, predicate } = this.context;
-    const paths = follow(programs, same, this.tokens, this.attribution, arithmetic, noise);
-    const floor = arithmetic === float64 && noise === null ? followFloat32(programs, this.tokens, paths.X) : null;
-    return { paths, ...measure(paths, predicate.thresholds, arithmetic, floor) };
+/** A row measured: its cells, and `confirmed`, `unresolved` or `crashed` for what the measurement alone says. */
+function measureRow(programs, same, tokens, thresholds, attribution = false) {
+  const first = cellsOf(programs, same, tokens, thresholds, attribution, float64, null);
+  const { cells } = first;
+  for (const list of cells.values()) if (!list.every((cell) => Number.isFinite(cell.v))) return { cells, verdict: 'crashed' };
+  if (!isResolved(first.paths, first, float64)) return { cells, verdict: 'unresolved' };
+  const noisy = cellsOf(programs, same, tokens, thresholds, attribution, float64, new Noise()).cells;
+  for (const [name, list] of noisy) {
+    if (!list.every((cell, k) => cells.get(name)[k].holds(cell.v))) return { cells, verdict: 'unresolved' };
   }
+  return { cells, verdict: 'confirmed' };
+}
 
-  // The names of columns with a cell outside its bracket, beside the first measurement.
-  outside(cells) {
-    const names = [];
-    for (const [name, list] of cells) {
-      const recorded = this.context.evidence.get(name).row(this.p);
-      if (list.some((cell, k) => !cell.holds(recorded[k]))) names.push(name);
+/** One of `confirmed`, `unresolved`, `crashed`, `refuted`, of certification row `p`. */
+function judgeRow(context, p) {
+  const { predicate, programs, same, evidence } = context;
+  const { thresholds } = predicate;
+  const tokens = Array.from(context.prompts[predicate.prompts.frame.calibration + p]);
+  const attribution = p < predicate.evidence.attribution_rows;
+  const { cells, verdict } = measureRow(programs, same, tokens, thresholds, attribution);
+  if (verdict !== 'confirmed') return verdict;
+  let again;
+  for (const [name, list] of cells) {
+    const recorded = evidence.get(name).row(p);
+    for (let k = 0; k < list.length; k += 1) {
+      if (list[k].holds(recorded[k])) continue;
+      again ??= cellsOf(programs, same, tokens, thresholds, attribution, pairs, null).cells;
+      // The float32 floor has no higher precision.
+      if (!again.get(name)?.[k].holds(recorded[k])) return 'refuted';
     }
-    return names;
   }
-
-  /** One of `confirmed`, `unresolved`, `crashed`, `refuted`. */
-  verdict() {
-    let first;
-    try {
-      first = this.measured(float64);
-    } catch (error) {
-      if (error instanceof RangeError) return 'crashed';
-      throw error;
-    }
-    for (const list of first.cells.values()) if (!list.every((cell) => Number.isFinite(cell.v))) return 'crashed';
-    if (!isResolved(first.paths, first, float64)) return 'unresolved';
-    const noisy = this.measured(float64, new Noise()).cells;
-    for (const [name, list] of noisy) {
-      if (!list.every((cell, k) => first.cells.get(name)[k].holds(cell.v))) return 'unresolved';
-    }
-    const suspects = this.outside(first.cells);
-    if (suspects.length === 0) return 'confirmed';
-    if (suspects.includes('float32.relative_error')) return 'refuted';
-    const again = this.measured(pairs).cells;
-    for (const name of suspects) {
-      const recorded = this.context.evidence.get(name).row(this.p);
-      const bad = first.cells.get(name).some((cell, k) => !cell.holds(recorded[k]) && !again.get(name)[k].holds(recorded[k]));
-      if (bad) return 'refuted';
-    }
-    return 'confirmed';
-  }
+  return 'confirmed';
 }
 
 /** Adds findings on the rows drawn, and returns how many rows an audit confirmed (BC-TRU-11). */
 function replay(request, bundle, model, document, certificate, programs, recomputed, report) {
   const { predicate } = document;
-  const length = predicate.prompts.frame.length;
-  const files = (name) => (name.startsWith(REFERENCE) ? model.get(name) : bundle.files.has(name) && bundle.read(name));
-  const compiled = {};
-  for (const side of ['reference', 'surrogate']) {
-    compiled[side] = report.attempt('replay', () => compile(programs[side], files, length));
-  }
+  const compiled = compileBoth(programs, bundle, model, predicate.prompts.frame.length, 'replay', report);
   if (report.failed()) return 0;
   checkKept(predicate, compiled, report);
   if (report.failed()) return 0;
   const N = predicate.evidence.rows;
   const wanted = request.replay === 'all' ? N : Math.min(request.replay, N);
   const seed = request.seed ?? crypto.randomBytes(32).toString('hex');
-  const rows = drawRows(certificate, seed, N, wanted);
-  const context = {
-    predicate, programs: compiled, calibration: predicate.prompts.frame.calibration, ...recomputed,
-  };
+  const context = { predicate, programs: compiled, ...recomputed };
   const codes = { unresolved: 'replay.row.unresolved', crashed: 'replay.row.crashed', refuted: 'replay.cell.refuted' };
   let confirmed = 0;
-  for (const p of rows) {
-    const verdict = new Row(context, p).verdict();
+  for (const p of drawRows(certificate, seed, N, wanted)) {
+    const verdict = judgeRow(context, p);
     if (verdict === 'confirmed') confirmed += 1;
     else report.add('replay', codes[verdict], verdict === 'unresolved' ? 'inconclusive' : 'failed', `row ${p}`);
     if (report.failed()) return 0;
@@ -109,4 +100,4 @@ function replay(request, bundle, model, document, certificate, programs, recompu
   return request.seed === null || wanted === N ? confirmed : 0;
 }
 
-module.exports = { replay };
+module.exports = { replay, measureRow, compileBoth };

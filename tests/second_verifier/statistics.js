@@ -101,4 +101,13 @@ function falseRows(N, m, beta) {
   }
 }
 
-module.exports = { atLeast, falseRows };
+/** P[Hyp(M, K, N) <= f] as a rational. */
+function lowerTail(M, K, N, f) {
+  let total = 0n;
+  for (let j = Math.max(0, N - (M - K)); j <= Math.min(f, K, N); j += 1) {
+    total += choose(BigInt(K), BigInt(j)) * choose(BigInt(M - K), BigInt(N - j));
+  }
+  return new Rational(total, choose(BigInt(M), BigInt(N)));
+}
+
+module.exports = { atLeast, falseRows, lowerTail, choose };

@@ -18,6 +18,8 @@ const { readEvidence } = require('./evidence');
 const { checkThresholds, checkTerms, checkClaims, reportConstants } = require('./claims');
 const { checkLimits } = require('./limits');
 const { replay } = require('./replay');
+const { checkFrame } = require('./frame');
+const { checkFresh } = require('./fresh');
 const { parseTime } = require('./times');
 const { blake3 } = require('./blake3');
 
@@ -64,12 +66,7 @@ function recompute(bundle, document, programs, report) {
     report.add('recompute', 'recompute.claims', 'passed');
     reportConstants(predicate, report);
   }
-  return { prompts, same, evidence };
-}
-
-function checkCorpus(request, report) {
-  if (request.corpus.length > 0 || request.tokenizer !== null) throw new OutOfScope('this verifier reads no corpus');
-  report.add('recompute', 'frame.unverified', 'skipped');
+  return { prompts, same, evidence, windows };
 }
 
 function run(request, policy, now, report) {
@@ -91,13 +88,19 @@ function run(request, policy, now, report) {
   if (report.failed()) return;
   const recomputed = recompute(bundle, document, programs, report);
   if (report.failed()) return;
-  checkCorpus(request, report);
+  const all = checkFrame(request, document.predicate, model, recomputed.windows, recomputed.prompts, report);
+  if (report.failed()) return;
   let audited = 0;
   if (request.replay !== 0 && model !== null) {
+    if (request.prove > 0) throw new OutOfScope('this verifier encloses no rows');
     audited = replay(request, bundle, model, document, certificate, programs, recomputed, report);
     if (report.failed()) return;
-  } else report.add('replay', 'replay.not_run', 'skipped');
-  report.add('fresh', 'fresh.not_run', 'skipped');
+  } else {
+    report.add('replay', 'replay.not_run', 'skipped');
+    if (request.prove > 0) report.add('replay', 'proof.not_run', 'skipped');
+  }
+  checkFresh(request, bundle, model, document, certificate, programs, recomputed, all, report);
+  if (report.failed()) return;
   checkLimits(document, policy, now, audited, report);
 }
 
@@ -109,7 +112,7 @@ function verify(request) {
     const policy = readPolicy(request.policy);
     run(request, policy, now, report);
     const asked = [];
-    if (request.replay !== 0) asked.push('replay');
+    if (request.replay !== 0 || request.prove > 0) asked.push('replay');
     if (request.fresh > 0) asked.push('fresh');
     return {
       verdict: report.verdict(policy.require, asked),
