@@ -315,4 +315,4 @@ function reportConstants(predicate, report) {
   }
 }
 
-module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, satisfies, BASES };
+module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, satisfies, BASES, _Recomputation: Recomputation };
