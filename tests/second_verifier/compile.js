@@ -1,11 +1,12 @@
 'use strict';
 // A program with its weights read and every shape fitted: spec/05-programs.md, BC-PRG-07, 16, 17, 19, 22.
 
-const { Weights, readMap } = require('./weights');
+const { Weights, readMap, unstored } = require('./weights');
 const { inputs } = require('./programs');
 const { refuse } = require('./refusal');
 
 const MOST_ELEMENTS = 2 ** 28;
+const MOST_UNSTORED = 2 ** 26;
 
 function fit(condition) {
   if (!condition) refuse('program.shape');
@@ -19,12 +20,12 @@ function compileStep(step, widths, program, weights, length) {
   switch (step.op) {
     case 'embed':
       read.weight = weights.reals(step.weight, 2);
-      fit(read.weight.shape[0] === program.vocabulary);
+      if (read.weight.shape[0] !== program.vocabulary) refuse('tensor.shape');
       width = read.weight.shape[1];
       break;
     case 'positions':
       read.weight = weights.reals(step.weight, 2);
-      fit(read.weight.shape[0] >= length);
+      if (read.weight.shape[0] < length) refuse('program.context');
       width = read.weight.shape[1];
       break;
     case 'add':
@@ -46,6 +47,7 @@ function compileStep(step, widths, program, weights, length) {
       read.bias = weights.optionalReals(step.bias, 1);
       fit(read.map.into === first && (read.bias === null || read.bias.shape[0] === read.map.out));
       width = read.map.out;
+      if (width < 1 || read.map.into < 1 || read.map.left?.shape[1] === 0) refuse('tensor.shape');
       break;
     case 'rotary':
       fit(first % step.head_size === 0);
@@ -61,7 +63,7 @@ function compileStep(step, widths, program, weights, length) {
     case 'take':
       read.indices = weights.integers(step.indices, 1);
       width = read.indices.shape[0];
-      if (width < 1 || read.indices.data.some((index) => index < 0 || index >= first)) refuse('tensor.range');
+      fit(width >= 1 && read.indices.data.every((index) => index >= 0 && index < first));
       break;
     case 'constant':
       read.value = weights.reals(step.value, 1);
@@ -79,6 +81,8 @@ function compile(program, files, length) {
   const weights = new Weights(program, files);
   return program.stages.map((stage) => {
     const widths = new Map([['hidden', program.hidden_size]]);
+    const maps = stage.steps.filter((step) => step.op === 'linear').map((step) => step.map);
+    if (maps.reduce((total, map) => total + unstored(map, weights), 0) > MOST_UNSTORED) refuse('program.memory');
     const steps = stage.steps.map((step) => compileStep(step, widths, program, weights, length));
     fit(widths.get(stage.output) === (stage.kind === 'head' ? program.vocabulary : program.hidden_size));
     return { steps, output: stage.output };

@@ -145,7 +145,7 @@ function startsAsZip(place) {
   try {
     const start = Buffer.alloc(4);
     fs.readSync(handle, start, 0, 4, 0);
-    return start.subarray(0, 2).toString('latin1') === 'PK';
+    return start.equals(Buffer.from('PK\x03\x04')) || start.equals(Buffer.from('PK\x05\x06'));
   } finally {
     fs.closeSync(handle);
   }

@@ -44,7 +44,7 @@ function decodeText(bytes) {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
-    return refuse('frame.mismatch', 'a corpus file is not UTF-8');
+    return refuse('prompts.not_utf8', 'a corpus file is not UTF-8');
   }
 }
 
@@ -56,7 +56,7 @@ function deriveWindows(predicate, texts, tokenizer) {
   const windows = [];
   frame.corpus.forEach((file, h) => {
     const tokens = tokenizer(decodeText(texts[h]));
-    if (tokens.some((token) => token < 0 || token >= predicate.reference.vocabulary)) refuse('frame.mismatch', 'a token outside the vocabulary');
+    if (tokens.some((token) => token < 0 || token >= predicate.reference.vocabulary)) refuse('prompts.vocabulary', 'a token outside the vocabulary');
     const count = Math.floor(tokens.length / unit);
     if (count !== file.windows) refuse('frame.mismatch', `${file.name}: ${count} windows`);
     for (let w = 0; w < count; w += 1) {

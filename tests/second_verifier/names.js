@@ -61,4 +61,4 @@ function checkCollisions(names) {
   for (const [key, folder] of folders) if (files.has(key)) refuse('name.collision', `${files.get(key)} and ${folder}`);
 }
 
-module.exports = { checkName, checkCollisions, casefold, UNPRINTABLE };
+module.exports = { checkName, checkCollisions, casefold };

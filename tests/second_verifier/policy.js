@@ -10,11 +10,10 @@ const { checkPublicKey } = require('./dsse');
 const { parseTime } = require('./times');
 
 function schemaCode(failure) {
-  if (/^\/require/.test(failure.place) && failure.keyword !== 'type') return 'trust.require';
+  if (failure.place === '/require' && ['uniqueItems', 'contains'].includes(failure.keyword)) return 'trust.require';
   if (/\/roles$/.test(failure.place) && failure.keyword === 'uniqueItems') return 'trust.key';
-  if (/\/algorithm$/.test(failure.place)) return 'key.algorithm';
   if (/^\/keys\/\d+\/name$/.test(failure.place)) return 'key.name';
-  if (/^\/limits\//.test(failure.place) && failure.keyword === 'minimum') return 'trust.limit';
+  if (/^\/limits\//.test(failure.place) && ['minimum', 'pattern'].includes(failure.keyword)) return 'trust.limit';
   return undefined;
 }
 
@@ -28,7 +27,7 @@ function checkKeys(policy) {
     checkPublicKey(key.public_key);
     key.from = key.not_before === null ? -Infinity : parseTime(key.not_before);
     key.to = key.not_after === null ? Infinity : parseTime(key.not_after);
-    if (key.from > key.to) refuse('trust.window', key.name);
+    if (key.from >= key.to) refuse('trust.window', key.name);
   }
 }
 

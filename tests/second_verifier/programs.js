@@ -186,55 +186,39 @@ function same(...lengths) {
 
 function mapWidths(map) {
   if (map.kind === 'sparse') return map.shape;
-  if (map.kind === 'low_rank') {
-    same(axes(map.left)[1], axes(map.right)[0]);
-    return [axes(map.left)[0], axes(map.right)[1]];
-  }
-  if (map.kind === 'rows') {
-    same(axes(map.indices)[0], axes(map.weight)[0]);
-    return [map.size, axes(map.weight)[1]];
-  }
-  if (map.kind === 'int') return [same(axes(map.values)[0], axes(map.scale)[0]), axes(map.values)[1]];
-  return axes(map.weight);
+  if (map.kind === 'low_rank') return [axes(map.left)[0], axes(map.right)[1]];
+  if (map.kind === 'rows') return [map.size, axes(map.weight)[1]];
+  return axes(map.kind === 'int' ? map.values : map.weight);
 }
 
+// BC-VER-04: the widths that are decided before any weight file is read, and no others.
 function outputWidth(step, widths, program) {
   const [first, second, third] = inputs(step).map((name) => widths.get(name));
   switch (step.op) {
     case 'embed':
       same(axes(step.weight)[0], program.vocabulary);
-      return same(axes(step.weight)[1], program.hidden_size);
-    case 'positions':
       return axes(step.weight)[1];
     case 'add':
     case 'multiply':
       return same(first, second);
-    case 'rms_norm':
-      if (step.head_size !== null && first !== undefined && first % step.head_size !== 0) refuse('program.width.mismatch');
-      return step.head_size === null ? same(first, axes(step.weight)[0]) : (same(step.head_size, axes(step.weight)[0]), first);
-    case 'layer_norm':
-      return same(first, axes(step.weight)[0], step.bias === null ? undefined : axes(step.bias)[0]);
     case 'linear': {
       const [out, into] = mapWidths(step.map);
       same(first, into);
-      return same(out, step.bias === null ? undefined : axes(step.bias)[0]);
+      return out;
     }
+    case 'rms_norm':
     case 'rotary':
-      if (first !== undefined && first % step.head_size !== 0) refuse('program.width.mismatch');
+      if (first !== undefined && step.head_size !== null && first % step.head_size !== 0) refuse('program.width.mismatch');
       return first;
     case 'attention':
       same(first, step.heads * step.head_size);
       same(second, step.key_value_heads * step.head_size);
       same(third, step.key_value_heads * step.head_size);
-      if (step.means !== null) {
-        same(axes(step.means)[0], step.heads);
-        same(axes(step.means)[1], step.head_size);
-      }
       return step.heads * step.head_size;
+    case 'positions':
     case 'take':
-      return axes(step.indices)[0];
     case 'constant':
-      return axes(step.value)[0];
+      return undefined;
     default:
       return first;
   }
@@ -267,6 +251,7 @@ function checkAgainstStatement(program, document, isReference) {
   const digests = new Map(document.subject.map((subject) => [subject.name, subject.digest.blake3]));
   for (const file of program.files) {
     if (isReference && !file.name.startsWith(REFERENCE)) refuse('program.file.foreign', file.name);
+    if (!sizes.has(file.name)) refuse('program.file.unlisted', file.name);
     if (sizes.get(file.name) !== file.size || digests.get(file.name) !== file.blake3) refuse('program.file.mismatch', file.name);
   }
   const { reference, prompts } = document.predicate;

@@ -2,7 +2,7 @@
 // Safetensors files: spec/02-bundle.md, BC-BND-14.
 
 const { parseJson, CAPS } = require('./gate');
-const { Refusal, refuse } = require('./refusal');
+const { refuse } = require('./refusal');
 
 const SIZES = {
   F64: 8, I64: 8, U64: 8, F32: 4, I32: 4, U32: 4, F16: 2, BF16: 2, I16: 2, U16: 2, F8_E4M3: 1, F8_E5M2: 1, I8: 1, U8: 1, BOOL: 1,
@@ -23,6 +23,7 @@ function parseEntry(entry, name) {
   const { dtype, shape, data_offsets: range } = entry;
   if (typeof dtype !== 'string' || !Array.isArray(shape) || !Array.isArray(range)) refuse('json.type', name);
   if (!Object.hasOwn(SIZES, dtype)) refuse('tensor.dtype', name);
+  if (shape.every(Number.isInteger) && shape.some((length) => length < 0)) refuse('tensor.size', name);
   if (!shape.every(isCount) || !range.every(isCount) || range.length !== 2) refuse('json.type', name);
   if (shape.length > 8) refuse('tensor.size', name);
   const product = shape.filter((length) => length > 0).reduce((a, b) => a * BigInt(b), BigInt(SIZES[dtype]));
@@ -40,6 +41,7 @@ function readTensors(file) {
   const length = file.readBigUInt64LE(0);
   if (length > BigInt(CAPS.header.bytes) || length + 8n > BigInt(file.length)) refuse('tensor.header');
   const start = 8 + Number(length);
+  if (file[8] !== 0x7b) refuse('tensor.header');
   const header = parseJson(file.subarray(8, start), 'header');
   if (!isObject(header)) refuse('tensor.header');
   const metadata = header.__metadata__;
@@ -99,4 +101,4 @@ function values(tensor) {
   return Float64Array.from({ length: count }, (_, i) => read(tensor.bytes, i));
 }
 
-module.exports = { readTensors, values, SIZES, Refusal };
+module.exports = { readTensors, values, SIZES };

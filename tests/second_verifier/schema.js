@@ -107,16 +107,12 @@ function closest(failures) {
   return failures.reduce((best, f) => (score(f) > score(best) ? f : best));
 }
 
-/** Refuses a `value` that is not what schemas/<name>.schema.json says, with a code for the kind of field. */
+/** Refuses a `value` that is not what schemas/<name>.schema.json says, `codeOf` gives the code of a field that has its own. */
 function validate(value, name, codeOf = () => undefined) {
   const root = schema(name);
   const failure = check(value, root, root, '', []);
   if (!failure) return;
-  let code = codeOf(failure);
-  const spelled = ['pattern', 'not', 'maxLength', 'const'].includes(failure.keyword);
-  if (code === undefined && spelled && failure.refs.some((ref) => ['decimal', 'not_negative', 'share'].includes(ref))) code = 'number.grammar';
-  if (code === undefined && spelled && failure.refs.includes('time')) code = 'time.grammar';
-  refuse(code ?? 'json.type', `${failure.place}: ${failure.keyword}`);
+  refuse(codeOf(failure) ?? 'json.type', `${failure.place}: ${failure.keyword}`);
 }
 
 module.exports = { validate };

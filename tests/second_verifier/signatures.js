@@ -19,7 +19,8 @@ function checkSignatures(envelope, policy, now, revoked, report) {
   made.forEach((key, i) => {
     if (key === null) {
       const named = keys.some((one) => keyid(one) === envelope.signatures[i].keyid);
-      refused.push(named ? 'signature.invalid' : 'signature.unknown_key');
+      const other = policy.keys.find((one) => !keys.includes(one) && signers(envelope, [one])[i] !== null);
+      if (other === undefined) refused.push(named ? 'signature.invalid' : 'signature.unknown_key');
     } else if (revoked.has(key.public_key)) refused.push('signature.key_revoked');
     else if (!validAt(key, now)) refused.push('signature.key_not_valid_now');
     else if (counted.has(key)) refused.push('signature.repeated');

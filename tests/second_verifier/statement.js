@@ -4,7 +4,7 @@
 const { parseJson } = require('./gate');
 const { validate } = require('./schema');
 const { refuse } = require('./refusal');
-const { checkName, checkCollisions, UNPRINTABLE } = require('./names');
+const { checkName, checkCollisions } = require('./names');
 const { isReviewName } = require('./reviews');
 const { parseTime } = require('./times');
 const { Rational } = require('./rational');
@@ -30,13 +30,7 @@ function isNewer(document) {
   return typeof version === 'string' && /^1\.(0|[1-9][0-9]{0,3})$/.test(version) && version !== '1.0';
 }
 
-function schemaCode(failure) {
-  if (failure.refs.includes('file_name') && failure.keyword !== 'type') return 'name.unsafe';
-  return undefined;
-}
-
-/** Files of the reference checkpoint that are no weight files. */
-const BESIDE = new Set(['config.json', 'tokenizer.json', 'model.safetensors.index.json']);
+const WEIGHTS = '.safetensors';
 
 function checkSubjects(document) {
   const { predicate } = document;
@@ -56,9 +50,9 @@ function checkSubjects(document) {
   for (const [name, given] of expected) if (name !== given) refuse('statement.file_name', given);
   const needed = [...expected.map(([name]) => name), 'reference/config.json'];
   for (const name of needed) if (!names.includes(name)) refuse('statement.subject_missing', name);
-  const reference = names.filter((name) => name.startsWith('reference/')).map((name) => name.slice('reference/'.length));
-  if (reference.every((name) => BESIDE.has(name))) refuse('statement.subject_missing', 'a weight file');
-  const candidate = names.some((name) => name.startsWith('surrogate/'));
+  const weightsIn = (folder) => names.some((name) => name.startsWith(folder) && name.endsWith(WEIGHTS));
+  if (!weightsIn('reference/')) refuse('statement.subject_missing', 'a weight file');
+  const candidate = weightsIn('surrogate/');
   const own = names.includes('programs/surrogate.safetensors');
   if (predicate.producer.kind === 'compare' ? !candidate || own : candidate) refuse('statement.kind');
 }
@@ -109,8 +103,10 @@ function checkLengths(predicate) {
   for (const list of [identity.error, identity.relative_error, identity.covered, floor.relative_error]) need(list, stages);
   identity.covered.forEach((counts) => need(counts, relative));
   const { strata } = claims.population;
+  const files = predicate.prompts.frame.corpus.length;
+  if ((strata !== null) !== (files >= 2 && files <= 64)) refuse('statement.lengths');
   if (strata !== null) {
-    need(strata, predicate.prompts.frame.corpus.length);
+    need(strata, files);
     for (const stratum of strata) {
       need(stratum.successes, claims.population.claims.length);
       need(stratum.at_least, claims.population.claims.length);
@@ -135,7 +131,7 @@ function readStatement(payload, report) {
     report.add('structure', 'statement.version_unsupported', 'inconclusive');
     return null;
   }
-  validate(document, 'statement', schemaCode);
+  validate(document, 'statement');
   const { predicate } = document;
   fillDefaults(predicate);
   const attempt = (action) => report.attempt('structure', action);
@@ -144,8 +140,8 @@ function readStatement(payload, report) {
   });
   attempt(() => {
     const keys = predicate.critical;
-    if (new Set(keys).size < keys.length || keys.some((key) => !(key in predicate.extensions))) refuse('statement.critical');
     if (keys.some((key) => !KNOWN_EXTENSIONS.has(key))) report.add('structure', 'statement.extension_unknown', 'inconclusive');
+    if (new Set(keys).size < keys.length || keys.some((key) => !(key in predicate.extensions))) refuse('statement.critical');
   });
   attempt(() => checkSubjects(document));
   attempt(() => checkFrame(document));
@@ -154,4 +150,4 @@ function readStatement(payload, report) {
   return document;
 }
 
-module.exports = { readStatement, UNPRINTABLE };
+module.exports = { readStatement };

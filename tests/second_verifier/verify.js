@@ -10,7 +10,9 @@ const { checkRevocations } = require('./revocation');
 const { checkSignatures, checkTimes } = require('./signatures');
 const { checkReviews } = require('./reviews');
 const { readStatement } = require('./statement');
-const { checkMembers, checkBundleFiles, checkReferenceFiles } = require('./integrity');
+const { checkMembers, checkBundleFiles } = require('./integrity');
+const { checkReferenceFiles } = require('./model');
+const { checkPublished } = require('./published');
 const { readProgram, checkAgainstStatement, sameProgram } = require('./programs');
 const { drawWindows } = require('./draw');
 const { readPrompts } = require('./prompts');
@@ -82,7 +84,7 @@ function run(request, policy, now, report) {
   if (report.failed()) return;
   checkBundleFiles(bundle, document, request.all_digests, report);
   const model = checkReferenceFiles(request.reference, document, request.all_digests, report);
-  if (request.published !== null) throw new OutOfScope('this verifier compares no published digests');
+  if (request.published !== null) checkPublished(request.published, document, report);
   if (report.failed()) return;
   const programs = readPrograms(bundle, document, report);
   if (report.failed()) return;
@@ -112,7 +114,7 @@ function verify(request) {
     const policy = readPolicy(request.policy);
     run(request, policy, now, report);
     const asked = [];
-    if (request.replay !== 0 || request.prove > 0) asked.push('replay');
+    if (request.prove > 0) asked.push('replay');
     if (request.fresh > 0) asked.push('fresh');
     return {
       verdict: report.verdict(policy.require, asked),

@@ -7,7 +7,6 @@ const { refuse } = require('./refusal');
 const REAL = new Set(['F64', 'F32', 'F16', 'BF16']);
 const INTEGER = new Set(['I64', 'I32', 'I16', 'I8', 'U8', 'U16', 'U32']);
 const BITS = { F64: 64, I64: 64, F32: 32, I32: 32, U32: 32, F16: 16, BF16: 16, I16: 16, U16: 16, I8: 8, U8: 8 };
-const MOST_MATRIX = 2 ** 26;
 
 /** Reads tensors by reference: `{shape, data, bits}`, data exact and row-major. */
 class Weights {
@@ -99,9 +98,16 @@ function increasing(data, size, code) {
   }
 }
 
-// BC-PRG-17.
-function checkMemory(out, into, stored, least) {
-  need(out * into <= MOST_MATRIX || stored * 256 >= least, 'program.memory');
+// BC-PRG-17: how many entries of a map stand for nothing that is stored.
+function unstored(map, weights) {
+  if (map.kind === 'rows') {
+    const [stored, into] = weights.take(map.weight, REAL).shape;
+    return Math.max(0, map.size - 256 * stored) * into;
+  }
+  if (map.kind !== 'sparse') return 0;
+  const [out, into] = map.shape;
+  const stored = Math.ceil(weights.take(map.values, map.scale === null ? REAL : INTEGER).data.length / into);
+  return Math.max(0, out - 256 * stored) * into;
 }
 
 /** The parts of a linear map, checked: `out`, `into` and the tensors by name. */
@@ -122,7 +128,6 @@ function readMap(map, weights) {
       const weight = weights.reals(map.weight, 2);
       shaped(indices, weight.shape[0]);
       increasing(indices.data, map.size, 'tensor.rows');
-      checkMemory(map.size, weight.shape[1], weight.shape[0], map.size);
       return { kind: map.kind, out: map.size, into: weight.shape[1], indices, weight };
     }
     case 'sparse': {
@@ -143,7 +148,6 @@ function readMap(map, weights) {
         need(starts.data[o] <= starts.data[o + 1], 'tensor.sparse');
       }
       for (let o = 0; o < out; o += 1) increasing(columns.data.subarray(starts.data[o], starts.data[o + 1]), into, 'tensor.sparse');
-      checkMemory(out, into, count, out * into);
       return { kind: map.kind, out, into, columns, starts, scale, values: stored };
     }
     default: {
@@ -201,4 +205,4 @@ function matrix(map, arithmetic) {
   }));
 }
 
-module.exports = { Weights, readMap, matrix, groupOf };
+module.exports = { Weights, readMap, unstored, matrix, groupOf };
