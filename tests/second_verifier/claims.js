@@ -20,19 +20,20 @@ function stated(text) {
 }
 
 /** BC-STM-11. */
-function checkThresholds(predicate) {
+function checkThresholds(predicate, report) {
   const { relative, loss, post_hoc: marked } = predicate.thresholds;
+  const failed = (code) => report.add('recompute', code, 'failed');
   for (const list of [relative, loss]) {
     let before = ZERO;
     for (const text of list) {
       const value = Rational.parse(text);
-      if (!before.lt(value)) refuse('thresholds.order', text);
+      if (!before.lt(value)) failed('thresholds.order');
       before = value;
     }
   }
   const known = relative.every((one) => SPEC_RELATIVE.includes(one)) && loss.every((one) => SPEC_LOSS.includes(one));
   const free = predicate.claims.population.claims.some((claim) => claim.predicate.kind === 'logit_difference');
-  if (marked !== (!known || free)) refuse('thresholds.post_hoc');
+  if (marked !== (!known || free)) failed('thresholds.post_hoc');
 }
 
 /** BC-CLM-03, 05, 08: what the terms of the claims must be. */
@@ -49,7 +50,7 @@ function checkTerms(predicate) {
     if ((one.share !== null) !== byShare || (one.threshold !== null) !== (one.kind !== 'top1')) refuse('claims.predicate', one.kind);
     if (byShare && one.share !== '0.95' && one.share !== '1') refuse('population.share', one.share);
     if (one.kind === 'covered' && !thresholds.relative.includes(one.threshold)) refuse('claims.threshold', one.threshold);
-    if ((one.kind === 'kl' || one.kind === 'loss_difference') && !thresholds.loss.includes(one.threshold)) refuse('claims.threshold', one.threshold);
+    if ((one.kind === 'kl' || one.kind === 'loss_difference') && !thresholds.loss.includes(one.threshold)) refuse('population.threshold', one.threshold);
     if (one.kind === 'logit_difference' && Rational.parse(one.threshold).lt(ZERO)) refuse('population.threshold');
     const key = JSON.stringify([one.kind, one.share, one.threshold]);
     if (seen.has(key)) refuse('population.duplicate', key);
@@ -315,4 +316,4 @@ function reportConstants(predicate, report) {
   }
 }
 
-module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, satisfies, BASES, _Recomputation: Recomputation };
+module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, satisfies, BASES, Recomputation };

@@ -82,92 +82,95 @@ function fillDefaults(program) {
   }
 }
 
-function checkStages(program) {
+function checkStages(program, problem) {
   const { stages } = program;
   stages.forEach((stage, i) => {
     const kind = i === 0 ? 'embedding' : i === stages.length - 1 ? 'head' : 'block';
-    if (stage.kind !== kind) refuse('program.stage.order', `stage ${i}`);
+    if (stage.kind !== kind) problem('program.stage.order', `stage ${i}`);
     for (const step of stage.steps) {
-      if (i > 0 && (step.op === 'embed' || step.op === 'positions')) refuse('program.stage.order', `${step.op} in stage ${i}`);
+      if (stage.kind !== 'embedding' && (step.op === 'embed' || step.op === 'positions')) problem('program.value.undefined', `${step.op} in stage ${i}`);
     }
   });
 }
 
 /** BC-PRG-03. */
-function checkAssignments(stage, i) {
-  const defined = new Set(i === 0 ? [] : ['hidden']);
+function checkAssignments(stage, i, problem) {
+  const defined = new Set(stage.kind === 'embedding' ? [] : ['hidden']);
   const read = new Set();
   for (const step of stage.steps) {
     for (const name of inputs(step)) {
-      if (!defined.has(name)) refuse('program.value.undefined', `stage ${i}: ${name}`);
+      if (!defined.has(name)) problem('program.value.undefined', `stage ${i}: ${name}`);
       read.add(name);
     }
-    if (defined.has(step.out) || step.out === 'tokens' || step.out === 'hidden') refuse('program.value.redefined', `stage ${i}: ${step.out}`);
+    if (defined.has(step.out) || step.out === 'tokens' || step.out === 'hidden') problem('program.value.redefined', `stage ${i}: ${step.out}`);
     defined.add(step.out);
   }
-  if (!defined.has(stage.output)) refuse('program.value.undefined', `stage ${i}: ${stage.output}`);
+  if (!defined.has(stage.output)) {
+    problem('program.value.undefined', `stage ${i}: ${stage.output}`);
+    return;
+  }
   read.add(stage.output);
-  for (const step of stage.steps) if (!read.has(step.out)) refuse('program.value.unused', `stage ${i}: ${step.out}`);
+  for (const step of stage.steps) if (!read.has(step.out)) problem('program.value.unused', `stage ${i}: ${step.out}`);
 }
 
-function checkFiles(program) {
+function checkFiles(program, problem) {
   const names = program.files.map((file) => file.name);
-  if (new Set(names.map(casefold)).size < names.length) refuse('program.file.duplicate');
+  if (new Set(names.map(casefold)).size < names.length) problem('program.file.duplicate');
   const read = new Set();
   for (const stage of program.stages) {
     for (const step of stage.steps) {
       for (const ref of tensorRefs(step)) {
-        if (!names.includes(ref.file)) refuse('program.file.unlisted', ref.file);
+        if (!names.includes(ref.file)) problem('program.file.unlisted', ref.file);
         read.add(ref.file);
         const { rows, columns, period } = ref;
-        for (const range of [rows, columns]) if (range !== null && range[0] >= range[1]) refuse('program.tensor.range');
-        if (period !== null && (rows === null || rows[1] > period)) refuse('program.tensor.range');
+        for (const range of [rows, columns]) if (range !== null && range[0] >= range[1]) problem('program.tensor.range');
+        if (period !== null && (rows === null || rows[1] > period)) problem('program.tensor.range');
       }
     }
   }
-  for (const name of names) if (!read.has(name)) refuse('program.file.unused', name);
+  for (const name of names) if (!read.has(name)) problem('program.file.unused', name);
 }
 
 function decimal(text) {
   return Rational.parse(text);
 }
 
-function positive(text) {
-  if (decimal(text).le(ZERO)) refuse('program.number.range', text);
+function positive(text, problem) {
+  if (decimal(text).le(ZERO)) problem('program.number.range', text);
 }
 
-function notNegative(text) {
-  if (decimal(text).lt(ZERO)) refuse('program.number.range', text);
+function notNegative(text, problem) {
+  if (decimal(text).lt(ZERO)) problem('program.number.range', text);
 }
 
-function checkScaling(scaling) {
-  positive(scaling.factor);
+function checkScaling(scaling, problem) {
+  positive(scaling.factor, problem);
   if (scaling.kind === 'llama3') {
-    positive(scaling.low_frequency_factor);
-    if (!decimal(scaling.low_frequency_factor).lt(decimal(scaling.high_frequency_factor))) refuse('program.number.range');
+    positive(scaling.low_frequency_factor, problem);
+    if (!decimal(scaling.low_frequency_factor).lt(decimal(scaling.high_frequency_factor))) problem('program.number.range');
   }
   if (scaling.kind === 'yarn') {
-    notNegative(scaling.ramp_from);
-    if (!decimal(scaling.ramp_from).lt(decimal(scaling.ramp_to))) refuse('program.number.range');
-    positive(scaling.attention_factor);
+    notNegative(scaling.ramp_from, problem);
+    if (!decimal(scaling.ramp_from).lt(decimal(scaling.ramp_to))) problem('program.number.range');
+    positive(scaling.attention_factor, problem);
   }
 }
 
-function checkStep(step) {
-  if (step.op === 'rms_norm' || step.op === 'layer_norm') notNegative(step.eps);
-  if (step.op === 'soft_cap') positive(step.cap);
+function checkStep(step, problem) {
+  if (step.op === 'rms_norm' || step.op === 'layer_norm') notNegative(step.eps, problem);
+  if (step.op === 'soft_cap') positive(step.cap, problem);
   if (step.op === 'rotary') {
-    positive(step.theta);
-    if (step.size % 2 !== 0 || step.size > step.head_size) refuse('program.rotary.size');
-    if (step.scaling !== null) checkScaling(step.scaling);
+    positive(step.theta, problem);
+    if (step.size % 2 !== 0 || step.size > step.head_size) problem('program.rotary.size');
+    if (step.scaling !== null) checkScaling(step.scaling, problem);
   }
   if (step.op === 'attention') {
-    positive(step.denominator_squared);
-    if (step.cap !== null) positive(step.cap);
-    if (step.heads % step.key_value_heads !== 0) refuse('program.attention.heads');
-    if (step.patterns.length !== step.heads) refuse('program.attention.patterns');
+    positive(step.denominator_squared, problem);
+    if (step.cap !== null) positive(step.cap, problem);
+    if (step.heads % step.key_value_heads !== 0) problem('program.attention.heads');
+    if (step.patterns.length !== step.heads) problem('program.attention.patterns');
     const means = step.patterns.some((pattern) => pattern.kind === 'mean');
-    if (means !== (step.means !== null)) refuse('program.attention.means');
+    if (means !== (step.means !== null)) problem('program.attention.means');
   }
 }
 
@@ -178,9 +181,9 @@ function axes(ref) {
   return ref.transpose ? [columns, rows] : [rows, columns];
 }
 
-function same(...lengths) {
+function same(problem, ...lengths) {
   const known = lengths.filter((length) => length !== undefined);
-  if (new Set(known).size > 1) refuse('program.width.mismatch', known.join(' and '));
+  if (new Set(known).size > 1) problem('program.width.mismatch', known.join(' and '));
   return known[0];
 }
 
@@ -192,28 +195,28 @@ function mapWidths(map) {
 }
 
 // BC-VER-04: the widths that are decided before any weight file is read, and no others.
-function outputWidth(step, widths, program) {
+function outputWidth(step, widths, program, problem) {
   const [first, second, third] = inputs(step).map((name) => widths.get(name));
   switch (step.op) {
     case 'embed':
-      same(axes(step.weight)[0], program.vocabulary);
+      same(problem, axes(step.weight)[0], program.vocabulary);
       return axes(step.weight)[1];
     case 'add':
     case 'multiply':
-      return same(first, second);
+      return same(problem, first, second);
     case 'linear': {
       const [out, into] = mapWidths(step.map);
-      same(first, into);
+      same(problem, first, into);
       return out;
     }
     case 'rms_norm':
     case 'rotary':
-      if (first !== undefined && step.head_size !== null && first % step.head_size !== 0) refuse('program.width.mismatch');
+      if (first !== undefined && step.head_size !== null && first % step.head_size !== 0) problem('program.width.mismatch');
       return first;
     case 'attention':
-      same(first, step.heads * step.head_size);
-      same(second, step.key_value_heads * step.head_size);
-      same(third, step.key_value_heads * step.head_size);
+      same(problem, first, step.heads * step.head_size);
+      same(problem, second, step.key_value_heads * step.head_size);
+      same(problem, third, step.key_value_heads * step.head_size);
       return step.heads * step.head_size;
     case 'positions':
     case 'take':
@@ -224,24 +227,24 @@ function outputWidth(step, widths, program) {
   }
 }
 
-function checkWidths(program) {
+function checkWidths(program, problem) {
   program.stages.forEach((stage, i) => {
     const widths = new Map([['hidden', program.hidden_size]]);
-    for (const step of stage.steps) widths.set(step.out, outputWidth(step, widths, program));
-    same(widths.get(stage.output), stage.kind === 'head' ? program.vocabulary : program.hidden_size);
+    for (const step of stage.steps) widths.set(step.out, outputWidth(step, widths, program, problem));
+    same(problem, widths.get(stage.output), stage.kind === 'head' ? program.vocabulary : program.hidden_size);
   });
 }
 
-/** A well formed program with its defaults filled in. */
-function readProgram(bytes) {
+/** A program with its defaults filled in; each way in which it is not well formed goes to `problem` (code, message). */
+function readProgram(bytes, problem = refuse) {
   const program = parseJson(bytes);
   validate(program, 'program');
   fillDefaults(program);
-  checkStages(program);
-  program.stages.forEach(checkAssignments);
-  checkFiles(program);
-  for (const stage of program.stages) stage.steps.forEach(checkStep);
-  checkWidths(program);
+  checkStages(program, problem);
+  program.stages.forEach((stage, i) => checkAssignments(stage, i, problem));
+  checkFiles(program, problem);
+  for (const stage of program.stages) stage.steps.forEach((step) => checkStep(step, problem));
+  checkWidths(program, problem);
   return program;
 }
 

@@ -32,7 +32,7 @@ function isNewer(document) {
 
 const WEIGHTS = '.safetensors';
 
-function checkSubjects(document) {
+function checkSubjects(document, problem) {
   const { predicate } = document;
   const names = document.subject.map((subject) => subject.name);
   names.forEach(checkName);
@@ -47,9 +47,9 @@ function checkSubjects(document) {
     ['prompts.safetensors', predicate.prompts.file],
     ['evidence.safetensors', predicate.evidence.file],
   ];
-  for (const [name, given] of expected) if (name !== given) refuse('statement.file_name', given);
+  for (const [name, given] of expected) if (name !== given) problem('statement.file_name', given);
   const needed = [...expected.map(([name]) => name), 'reference/config.json'];
-  for (const name of needed) if (!names.includes(name)) refuse('statement.subject_missing', name);
+  for (const name of needed) if (!names.includes(name)) problem('statement.subject_missing', name);
   const weightsIn = (folder) => names.some((name) => name.startsWith(folder) && name.endsWith(WEIGHTS));
   if (!weightsIn('reference/')) refuse('statement.subject_missing', 'a weight file');
   const candidate = weightsIn('surrogate/');
@@ -143,7 +143,7 @@ function readStatement(payload, report) {
     if (keys.some((key) => !KNOWN_EXTENSIONS.has(key))) report.add('structure', 'statement.extension_unknown', 'inconclusive');
     if (new Set(keys).size < keys.length || keys.some((key) => !(key in predicate.extensions))) refuse('statement.critical');
   });
-  attempt(() => checkSubjects(document));
+  attempt(() => checkSubjects(document, (code, message) => report.add('structure', code, 'failed', message)));
   attempt(() => checkFrame(document));
   attempt(() => checkRows(predicate));
   attempt(() => checkLengths(predicate));

@@ -43,8 +43,10 @@ function openCertificate(request, policy, now, report) {
 function readPrograms(bundle, document, report) {
   const attempt = (action) => report.attempt('structure', action);
   const read = (side) => attempt(() => {
-    const program = readProgram(bundle.read(`programs/${side}.json`));
-    checkAgainstStatement(program, document, side === 'reference');
+    const problems = [];
+    const program = readProgram(bundle.read(`programs/${side}.json`), (code, message) => problems.push([code, message]));
+    for (const [code, message] of problems) report.add('structure', code, 'failed', message);
+    if (problems.length === 0) checkAgainstStatement(program, document, side === 'reference');
     return program;
   });
   const programs = { reference: read('reference'), surrogate: read('surrogate') };
@@ -60,10 +62,10 @@ function recompute(bundle, document, programs, report) {
   const windows = drawWindows(predicate.prompts.frame, digest('programs/reference.json'), digest('programs/surrogate.json'));
   const prompts = attempt(() => readPrompts(bundle, predicate, windows, report));
   const same = sameProgram(programs.reference, programs.surrogate);
-  attempt(() => checkThresholds(predicate));
-  attempt(() => checkTerms(predicate));
+  checkThresholds(predicate, report);
+  const termsHold = attempt(() => (checkTerms(predicate), true)) === true;
   const evidence = attempt(() => readEvidence(bundle, predicate, same, report));
-  if (evidence && !report.failed()) checkClaims(predicate, evidence, same, windows, report);
+  if (evidence && termsHold) checkClaims(predicate, evidence, same, windows, report);
   if (!report.failed()) {
     report.add('recompute', 'recompute.claims', 'passed');
     reportConstants(predicate, report);

@@ -107,9 +107,9 @@ function unpack(bytes) {
   const tail = Buffer.concat([directory, endRecords(files, directory.length, at)]);
   if (!tail.equals(bytes.subarray(at))) form('the directory is not the one that the files have');
   for (let i = 1; i < files.length; i += 1) {
-    if (Buffer.compare(files[i - 1].name, files[i].name) >= 0) {
-      form('the files are not in the order of their names');
-    }
+    const order = Buffer.compare(files[i - 1].name, files[i].name);
+    if (order === 0) refuse('name.collision', files[i].name.toString());
+    if (order > 0) form('the files are not in the order of their names');
   }
   const contents = new Map();
   for (const file of files) {
