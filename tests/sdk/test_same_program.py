@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -36,7 +35,7 @@ def renamed(document: dict[str, Any]) -> None:
 
 
 SAME: dict[str, Change] = {
-    "nothing": lambda d: None,
+    "nothing": lambda d: d.update(),
     "an offset of 0 written out": lambda d: norm(d).update(offset="0"),
     "a head size that is null": lambda d: norm(d).update(head_size=None),
     "a bias that is null": lambda d: linear(d).update(bias=None),
