@@ -65,6 +65,7 @@ class Folder {
     if (stat === null) refuse('bundle.changed', name);
     if (stat.isSymbolicLink()) refuse('bundle.symlink', name);
     if (stat.isDirectory()) {
+      checkName(name);
       this.walk(`${name}/`);
       return;
     }

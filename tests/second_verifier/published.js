@@ -18,6 +18,7 @@ function readPointer(place, size) {
 }
 
 function parseLines(text) {
+  if (text.trim() === '') refuse('published.unreadable', 'no line');
   return text.split(/\r?\n/).filter((line) => line.trim() !== '').map((line) => {
     const match = LINE.exec(line);
     if (!match) refuse('published.unreadable', line.slice(0, 80));
@@ -33,7 +34,16 @@ function parseHub(text) {
     refuse('published.unreadable');
   }
   return entries.map((entry) => {
+    const typed = (holder, name, type) => {
+      if (typeof (holder[name] ?? (type === 'number' ? 0 : '')) !== type) refuse('published.unreadable', name);
+    };
     if (entry === null || typeof entry !== 'object' || typeof entry.path !== 'string') refuse('published.unreadable');
+    if (typeof (entry.lfs ?? {}) !== 'object') refuse('published.unreadable', 'lfs');
+    for (const holder of [entry, entry.lfs ?? {}]) {
+      typed(holder, 'size', 'number');
+      typed(holder, 'sha256', 'string');
+    }
+    typed(entry.lfs ?? {}, 'oid', 'string');
     const said = entry.lfs?.sha256 ?? entry.lfs?.oid ?? entry.sha256 ?? null;
     const digest = said === null ? null : said.replace(/^sha256:/, '').toLowerCase();
     return [entry.path, { sha256: digest !== null && /^[0-9a-f]{64}$/.test(digest) ? digest : null, size: entry.lfs?.size ?? entry.size ?? null }];
@@ -50,7 +60,6 @@ function readList(place) {
   if (bytes.length > MOST_LIST) refuse('published.unreadable', place);
   const text = bytes.toString('utf8');
   const entries = text.trimStart().startsWith('[') ? parseHub(text) : parseLines(text);
-  if (entries.length === 0) refuse('published.unreadable', place);
   const found = new Map();
   for (const [name, said] of entries) {
     const short = name.replace(/^\.\//, '');
