@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import cast
 
-import msgspec
+from msgspec import Struct
 
-from blockcert.program import Program, Stage
+from blockcert.program import Program, Stage, TensorRef
 
 __all__ = ["same_stages"]
 
 
 def _by_digest(value: object, digests: dict[str, str]) -> object:
-    """The same document with every weight file named by its digest."""
-    if isinstance(value, dict):
-        fields = cast(dict[str, Any], value)
-        named = {key: _by_digest(part, digests) for key, part in fields.items()}
-        if "tensor" in fields and "file" in fields:
-            named["file"] = digests.get(fields["file"], fields["file"])
-        return named
+    """The same fields, defaults filled in, with every weight file named by its digest."""
+    if isinstance(value, Struct):
+        fields: dict[str, object] = {name: getattr(value, name) for name in value.__struct_fields__}
+        if isinstance(value, TensorRef):
+            fields["file"] = digests.get(value.file, value.file)
+        return type(value).__name__, {name: _by_digest(part, digests) for name, part in fields.items()}
     if isinstance(value, list | tuple):
         return [_by_digest(part, digests) for part in cast(list[object], value)]
     return value
@@ -26,7 +25,7 @@ def _by_digest(value: object, digests: dict[str, str]) -> object:
 
 def _stage(stage: Stage, program: Program) -> object:
     digests = {file.name: "blake3:" + file.blake3 for file in program.files}
-    return _by_digest(msgspec.to_builtins(stage), digests)
+    return _by_digest(stage, digests)
 
 
 def same_stages(reference: Program, surrogate: Program) -> tuple[bool, ...]:

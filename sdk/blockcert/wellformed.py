@@ -25,6 +25,7 @@ from blockcert.program import (
     LowRank,
     MeanPattern,
     Multiply,
+    Positions,
     Program,
     RmsNorm,
     Rotary,
@@ -118,6 +119,13 @@ def _steps(program: Program, stage: Stage, at: str, listed: set[str]) -> Iterato
                     "program.value.undefined",
                     here,
                     f"{step.out!r} reads {name!r}, which no earlier step of this stage defines",
+                )
+            elif name == "tokens" and not isinstance(step, Embed | Positions):
+                # token numbers are no T x c value; only these two look them up, and neither names them
+                yield Refusal(
+                    "program.value.undefined",
+                    here,
+                    f"{step.out!r} reads 'tokens', which only embed and positions do; read what they give",
                 )
         if step.out in widths or step.out in ("tokens", "hidden"):
             yield Refusal(

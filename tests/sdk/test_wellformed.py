@@ -52,6 +52,12 @@ def _drop(d: dict[str, Any]) -> None:
     d["stages"][1]["steps"].pop(0)
 
 
+def _add_tokens(d: dict[str, Any]) -> None:
+    stage = d["stages"][0]
+    stage["steps"].append({"op": "add", "out": "both", "left": stage["output"], "right": "tokens"})
+    stage["output"] = "both"
+
+
 YARN = {"kind": "yarn", "factor": "4", "ramp_from": "1", "ramp_to": "2", "attention_factor": "1.1"}
 CASES: dict[str, tuple[Change, str]] = {
     "stages out of order": (_swap_stages, "program.stage.order"),
@@ -62,6 +68,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "an output that nothing defines": (lambda d: d["stages"][1].update(output="nothing"), "program.value.undefined"),
     "a value that nothing reads": (lambda d: d["stages"][1].update(output="middle"), "program.value.unused"),
     "tokens read by a block": (lambda d: step(d, 1, "normed").update(input="tokens"), "program.value.undefined"),
+    "tokens read as a value": (_add_tokens, "program.value.undefined"),
     "a file listed twice": (lambda d: d["files"].append(d["files"][0]), "program.file.duplicate"),
     "a file that no step reads": (
         lambda d: d["files"].append({**d["files"][0], "name": "reference/other.safetensors"}),

@@ -52,6 +52,14 @@ def set_new(side: str, stage: int, out: str, path: tuple[str, ...], value: Any) 
     return apply
 
 
+def tokens_added(draft: Draft) -> None:
+    document = draft.program("surrogate")
+    stage = document["stages"][0]
+    stage["steps"].append({"op": "add", "out": "both", "left": stage["output"], "right": "tokens"})
+    stage["output"] = "both"
+    draft.set_program("surrogate", document)
+
+
 def period(draft: Draft) -> None:
     set_new("surrogate", 1, "attended", ("map", "weight", "rows"), [2, 6])(draft)
     set_new("surrogate", 1, "attended", ("map", "weight", "period"), 4)(draft)
@@ -99,6 +107,13 @@ ROWS: tuple[Row, ...] = (
         "BC-PRG-03",
         "program.value.undefined",
         step("surrogate", 1, "q", "input", "mlp_in"),
+    ),
+    (
+        "tokens-as-a-value",
+        "A step of the embedding adds the token numbers themselves",
+        "BC-PRG-03",
+        "program.value.undefined",
+        tokens_added,
     ),
     (
         "output-undefined",

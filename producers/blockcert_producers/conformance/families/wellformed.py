@@ -281,7 +281,7 @@ CASES = (
         remeasure,
         restate,
         replayed,
-        base="copy",
+        base="same",
     ),
     case(
         "wellformed::files-in-any-order",

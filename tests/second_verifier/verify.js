@@ -1,0 +1,133 @@
+'use strict';
+// The procedure of spec/10-verification.md.
+
+const { Report } = require('./report');
+const { Refusal, OutOfScope } = require('./refusal');
+const { readPolicy } = require('./policy');
+const { openBundle } = require('./container');
+const { parseEnvelope } = require('./dsse');
+const { checkRevocations } = require('./revocation');
+const { checkSignatures, checkTimes } = require('./signatures');
+const { checkReviews } = require('./reviews');
+const { readStatement } = require('./statement');
+const { checkMembers, checkBundleFiles } = require('./integrity');
+const { checkReferenceFiles } = require('./model');
+const { checkPublished } = require('./published');
+const { readProgram, checkAgainstStatement, sameProgram } = require('./programs');
+const { drawWindows } = require('./draw');
+const { readPrompts } = require('./prompts');
+const { readEvidence } = require('./evidence');
+const { checkThresholds, checkTerms, checkClaims, reportConstants } = require('./claims');
+const { checkLimits } = require('./limits');
+const { replay } = require('./replay');
+const { checkFrame } = require('./frame');
+const { checkFresh } = require('./fresh');
+const { parseTime } = require('./times');
+const { blake3 } = require('./blake3');
+
+/** Steps 1 and 2: the envelope, and who signed it. */
+function openCertificate(request, policy, now, report) {
+  const bundle = report.attempt('structure', () => openBundle(request.bundle));
+  if (bundle) for (const problem of bundle.problems) report.add('structure', problem.code, 'failed', problem.message);
+  if (report.failed()) return null;
+  const envelope = report.attempt('structure', () => parseEnvelope(bundle.read('statement.dsse.json'), 'statement'));
+  if (report.failed()) return null;
+  report.add('structure', 'structure.bundle', 'passed');
+  const certificate = blake3(envelope.payload).toString('hex');
+  const revoked = checkRevocations(request, policy, now, certificate, report);
+  const counted = checkSignatures(envelope, policy, now, revoked, report);
+  checkReviews(bundle, envelope.payload, policy, now, revoked, report);
+  return { bundle, envelope, certificate, counted };
+}
+
+function readPrograms(bundle, document, report) {
+  const attempt = (action) => report.attempt('structure', action);
+  const read = (side) => attempt(() => {
+    const problems = [];
+    const program = readProgram(bundle.read(`programs/${side}.json`), (code, message) => problems.push([code, message]));
+    for (const [code, message] of problems) report.add('structure', code, 'failed', message);
+    if (problems.length === 0) checkAgainstStatement(program, document, side === 'reference');
+    return program;
+  });
+  const programs = { reference: read('reference'), surrogate: read('surrogate') };
+  if (!report.failed()) report.add('structure', 'structure.programs', 'passed');
+  return programs;
+}
+
+/** Step 8; returns what replay needs. */
+function recompute(bundle, document, programs, report) {
+  const { predicate } = document;
+  const attempt = (action) => report.attempt('recompute', action);
+  const digest = (name) => Buffer.from(document.subject.find((subject) => subject.name === name).digest.blake3, 'hex');
+  const windows = drawWindows(predicate.prompts.frame, digest('programs/reference.json'), digest('programs/surrogate.json'));
+  const prompts = attempt(() => readPrompts(bundle, predicate, windows, report));
+  const same = sameProgram(programs.reference, programs.surrogate);
+  checkThresholds(predicate, report);
+  const termsHold = attempt(() => (checkTerms(predicate), true)) === true;
+  const evidence = attempt(() => readEvidence(bundle, predicate, same, report));
+  if (evidence && termsHold) checkClaims(predicate, evidence, same, windows, report);
+  if (!report.failed()) {
+    report.add('recompute', 'recompute.claims', 'passed');
+    reportConstants(predicate, report);
+  }
+  return { prompts, same, evidence, windows };
+}
+
+function run(request, policy, now, report) {
+  const opened = openCertificate(request, policy, now, report);
+  if (report.failed()) return;
+  const { bundle, envelope, certificate, counted } = opened;
+  const document = report.attempt('structure', () => readStatement(envelope.payload, report));
+  if (report.failed() || document === null) return;
+  report.add('structure', 'structure.statement', 'passed');
+  checkTimes(document.predicate, counted, policy, now, report);
+  if (report.failed()) return;
+  checkMembers(bundle, document, report);
+  if (report.failed()) return;
+  checkBundleFiles(bundle, document, request.all_digests, report);
+  const model = checkReferenceFiles(request.reference, document, request.all_digests, report);
+  if (request.published !== null) checkPublished(request.published, document, report);
+  if (report.failed()) return;
+  const programs = readPrograms(bundle, document, report);
+  if (report.failed()) return;
+  const recomputed = recompute(bundle, document, programs, report);
+  if (report.failed()) return;
+  const all = checkFrame(request, document.predicate, model, recomputed.windows, recomputed.prompts, report);
+  if (report.failed()) return;
+  let audited = 0;
+  if (request.replay !== 0 && model !== null) {
+    if (request.prove > 0) throw new OutOfScope('this verifier encloses no rows');
+    audited = replay(request, bundle, model, document, certificate, programs, recomputed, report);
+    if (report.failed()) return;
+  } else {
+    report.add('replay', 'replay.not_run', 'skipped');
+    if (request.prove > 0) report.add('replay', 'proof.not_run', 'skipped');
+  }
+  checkFresh(request, bundle, model, document, certificate, programs, recomputed, all, report);
+  if (report.failed()) return;
+  checkLimits(document, policy, now, audited, report);
+}
+
+/** The answer to a request of the conformance protocol, less the name of the case. */
+function verify(request) {
+  const report = new Report();
+  try {
+    const now = parseTime(request.at);
+    const policy = readPolicy(request.policy);
+    run(request, policy, now, report);
+    const asked = [];
+    if (request.prove > 0) asked.push('replay');
+    if (request.fresh > 0) asked.push('fresh');
+    return {
+      verdict: report.verdict(policy.require, asked),
+      codes: report.codes('failed', 'inconclusive'),
+      notes: report.codes('passed', 'skipped'),
+    };
+  } catch (error) {
+    if (error instanceof OutOfScope) return { skipped: error.message };
+    if (error instanceof Refusal) return { verdict: 'refused', codes: [error.code] };
+    throw error;
+  }
+}
+
+module.exports = { verify };
