@@ -26,8 +26,8 @@ def holds(found: Interval, value: Fraction) -> bool:
 
 
 def unknown_norm(folder: Path) -> Pair:
-    """One program on both sides, whose block is a norm without eps: of token 0 the variance is 1e-24 beside 1, which few
-    bits do not tell from 0. The norms of the block's output are ordered as token 1, 0, 2."""
+    """One program on both sides, whose block is a norm without eps: few bits do not tell the variance of token 0, which
+    is 1e-24, from 0. The norms of the block's output are ordered as token 1, 0, 2."""
     path = folder / "model.safetensors"
     rows = np.array([[1, 1 + 1e-12, 1 - 1e-12, 1], [0, 0, 1, -1], [1, -1, 0, 0]])
     tensors = {"embed": rows, "weight": np.array([8.0, 4.0, 2.0, 1.0]), "head": np.eye(3, 4)}
