@@ -297,6 +297,7 @@ def test_verdicts_decide_and_codes_are_counted_apart(few: list[Case]) -> None:
     assert judge(case, other, codes=True).status == "failed"
     assert judge(case, Answer(case.id, "accepted")).status == "failed"
     assert judge(case, Answer(case.id, skipped="no time")).status == "skipped"
+    assert judge(case, Answer(case.id, skipped="no time")).unexcused
     assert judge(case, Answer(case.id, fault="oh")).status == "failed"
     assert judge(case, NoAnswer("gone")).status == "failed"
 
@@ -376,6 +377,19 @@ def test_a_run_in_which_everything_is_skipped_proves_nothing(tmp_path: Path, cor
     found = scored(tmp_path, corpus, few, "say(skipped='not today')")
     assert (found.count("skipped"), found.exit_code) == (len(FEW), 1)
     assert f"{len(FEW)} cases: not today" in render_score(found)
+
+
+def test_a_skip_that_no_class_excuses_is_no_success(tmp_path: Path, corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-12: whoever answers one case and skips all that it would fail does not conform."""
+    lazy = "say(verdict='rejected') if request['case'] == 'number::nan' else say(skipped='not today')"
+    found = scored(tmp_path, corpus, few, lazy)
+    assert (found.count("passed"), found.count("failed"), found.exit_code) == (1, 0, 1)
+    shown = render_score(found).split("Skipped, though", 1)[1]
+    assert "  wellformed::url-alphabet" in shown
+    assert "  number::nan" not in shown
+    excused = [msgspec.structs.replace(case, needs=("replay",)) for case in few if case.id != "number::nan"]
+    found = scored(tmp_path, corpus, [*excused, *(case for case in few if case.id == "number::nan")], lazy)
+    assert found.exit_code == 0
 
 
 def test_the_command_refuses_what_it_cannot_use(

@@ -1,8 +1,8 @@
 """Cells of balls against their definitions in fractions: whatever numbers the balls hold, a verdict is true of them.
 
-The second implementation here reads BC-VER-09's brackets and `spec/07-evidence.md` as they stand, on exact numbers. Each
-number is hidden in a ball, narrow or wide; a recorded cell that is refuted must lie outside the bracket around the exact
-one, and one that is confirmed inside it (BC-ENC-05).
+The second implementation here reads BC-VER-09's brackets and `spec/07-evidence.md` as they stand, on exact numbers.
+Each number is hidden in a ball, narrow or wide; a recorded cell that is refuted must lie outside the bracket around the
+exact one, and one that is confirmed inside it (BC-ENC-05).
 """
 
 from __future__ import annotations

@@ -197,6 +197,7 @@ def cell(lower: str, upper: str, slack: str = "0.5") -> Enclosed:
 VERDICTS: dict[str, tuple[Enclosed, str, str, str | None, Judgement]] = {
     "at most the bound": (cell("1", "1.1"), "1", "error", "1.1", Judgement("confirmed")),
     "astride the bound": (cell("1", "1.1"), "1", "error", "1.05", Judgement("inconclusive")),
+    "at the bound, perhaps": (cell("1", "1.1"), "1.2", "error", "1", Judgement("inconclusive")),
     "beyond the bound, within tolerance": (cell("1", "1.1"), "0.9", "error", "0.9", Judgement("inconclusive", True)),
     "recorded far too small": (cell("1", "1.1"), "0.4", "error", "2", Judgement("refuted")),
     "recorded far too large": (cell("1", "1.1"), "1.7", "error", "2", Judgement("refuted")),
