@@ -3,8 +3,9 @@ the result (BC-ENC-11, 12)."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -43,10 +44,10 @@ def inside(rng: np.random.Generator, ball: Ball) -> list[Fraction]:
 
 
 def assert_inside(found: Ball, values: Sequence[Fraction | None]) -> None:
-    """Every value lies in its ball; a radius that is not finite holds everything, and None only such a one."""
+    """Every value lies in its ball; one that is not finite holds everything, and None lies in no other."""
     pairs = zip(found.mid.flat, MATH.radius(found).flat, values, strict=True)
     for i, (m, r, value) in enumerate(pairs):
-        if math.isfinite(r):
+        if math.isfinite(m) and math.isfinite(r):
             assert r >= 0, i
             assert value is not None, i
             assert abs(Fraction(float(m)) - value) <= Fraction(float(r)), (i, float(m), float(r), float(value))
@@ -185,3 +186,63 @@ def test_constants_that_are_no_floats(text: str) -> None:
         for sign in (-1, 0, 1):
             stated = Fraction(value) * (1 + Fraction(sign * 299, 100 << 53))
             assert_inside(MATH.scale(ball, value), [x * stated for x in values])
+
+
+@contextlib.contextmanager
+def flushed() -> Iterator[None]:
+    """A machine that flushes what is below 2^-1022 to 0, operands and results, as BC-ENC-10 admits."""
+    torch = pytest.importorskip("torch", reason="torch switches this machine's underflow")
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this machine does not flush")
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_a_quotient_that_is_flushed_before_a_divisor_that_nearly_reaches_0() -> None:
+    a = MATH.exactly(np.array([0.5e30 * 2.0**-1022]))
+    b = Ball(np.array([1e30]), np.array([1e30 * (1 - 2.0**-35)]))
+    with flushed():
+        found = MATH.divide(a, b)
+    least = Fraction(float(b.mid[0])) - Fraction(float(b.rad[0]))  # type: ignore[index]
+    assert_inside(found, [Fraction(float(a.mid[0])) / least])
+
+
+def test_a_weight_that_is_flushed() -> None:
+    """A product of an integer and a scale below 2^-1022 is 0 there, and may meet a large activation."""
+    scale = np.array([[2.0**-1022]])
+    a = MATH.exactly(np.array([[2.0**900]]))
+    with flushed():
+        weight = scale * 0.75
+        found = MATH.weigh(a, weight, MATH.magnitudes(weight))
+    assert weight[0, 0] == 0
+    assert_inside(found, [Fraction(2**900) * Fraction(3, 4) / (1 << 1022)])
+
+
+def test_operations_where_what_is_small_is_flushed() -> None:
+    rng = np.random.default_rng(13)
+    a, b = (_normal(balls(rng, (2 * COUNT,), 1e300)) for _ in range(2))
+    with np.errstate(all="ignore"), flushed():
+        found = {name: operation(a, b) for name, (operation, _) in ARITHMETIC.items()}
+        total, product = (
+            MATH.total(Ball(a.mid[:, None], a.rad[:, None])),
+            MATH.matmul(*(_square(one) for one in (a, b))),
+        )  # type: ignore[index]
+    for _ in range(2):
+        x, y = inside(rng, a), inside(rng, b)
+        for name, result in found.items():
+            assert_inside(result, [ARITHMETIC[name][1](p, q) for p, q in zip(x, y, strict=True)])
+        assert_inside(total, x)
+        left, right = (np.array(one[:400], dtype=object).reshape(20, 20) for one in (x, y))
+        assert_inside(product, list((left @ right).flat))
+
+
+def _normal(ball: Ball) -> Ball:
+    """Without subnormal numbers, which no operand is where every result is flushed."""
+    mid, rad = (np.where(np.abs(x) < 2.0**-1022, 0.0, x) for x in (ball.mid, MATH.radius(ball)))
+    return Ball(mid, rad)
+
+
+def _square(ball: Ball) -> Ball:
+    return Ball(ball.mid[:400].reshape(20, 20), MATH.radius(ball)[:400].reshape(20, 20))

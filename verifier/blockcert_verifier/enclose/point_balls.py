@@ -89,7 +89,8 @@ class BallMath:
         # rounding down, as far as the inflation of the quotient reaches
         room = xp.abs(b.mid) - left * UPWARD
         room = xp.where(room > 0, room * (1 - 2.0**-50), xp.zeros_like(room))
-        rad = (self.radius(a) + xp.abs(mid) * left * UPWARD + SLACK) / room
+        # a quotient that was flushed is multiplied by all that the divisor's radius is
+        rad = (self.radius(a) + (xp.abs(mid) + SLACK) * left * UPWARD + SLACK) / room
         rad = xp.where(room > 0, rad, xp.full_like(rad, float("inf")))
         return Ball(mid, self.up(rad + U * xp.abs(mid)))
 
@@ -123,8 +124,8 @@ class BallMath:
         return Ball(a.mid @ weight, self.up(inward @ absolute, inner))
 
     def magnitudes(self, weight: Array) -> Array:
-        """The absolute values of weights, and what the rounding of a product near underflow may have lost of them."""
-        return self.xp.abs(weight) + SLACK
+        """The absolute values of weights, and room for a product that was flushed: times gamma it is above 2^-1022."""
+        return self.xp.abs(weight) + 2.0**-960
 
     def scale(self, a: Ball, value: float) -> Ball:
         """``a`` times a number of which ``value`` has a relative error of at most 3 u."""
