@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from itertools import product
 from random import Random
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from tests.support.exact_oracle import fraction
 
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
 
-from blockcert_verifier.enclose import cells
+from blockcert_verifier.enclose import cells, rational
 from blockcert_verifier.enclose.arithmetic import arb, ctx
 from blockcert_verifier.enclose.logits import logit_cells
 
@@ -293,3 +294,62 @@ def test_the_largest_of_numbers_in_intervals() -> None:
     assert largest([one, two]) == Interval(Fraction(2), Fraction(5))
     assert largest([one, open_]) == Interval(Fraction(1), None)
     assert largest([open_]) == Interval(None, None)
+
+
+# --- truth about balls ------------------------------------------------------------------------------------------
+
+SPANS = [(low, high) for low in range(-2, 4) for high in range(low, 4)]
+
+
+def span(ends: tuple[int, int]) -> Any:
+    """The ball of the numbers from one whole number to another."""
+    low, high = ends
+    return arb(low + high) / 2 + arb(0, (high - low) / 2)
+
+
+def test_an_order_of_balls_is_certain_only_where_it_holds_of_all_their_numbers() -> None:
+    for first, second in product(SPANS, SPANS):
+        pairs = list(product(range(first[0], first[1] + 1), range(second[0], second[1] + 1)))
+        for found, holds in (
+            (rational.at_most(span(first), span(second)), {a <= b for a, b in pairs}),
+            (rational.more_than(span(first), span(second)), {a > b for a, b in pairs}),
+        ):
+            # the radius itself was rounded up: where two balls touch, no order is certain
+            touching = first[1] == second[0] or second[1] == first[0]
+            expected = {None} if len(holds) == 2 else holds | {None} if touching else holds
+            assert found in expected, (first, second)
+
+
+def test_truths_are_joined_as_what_they_may_be() -> None:
+    may_be = {True: (True,), False: (False,), None: (True, False)}
+    for first, second in product(may_be, may_be):
+        for join, plain in ((rational.both, all), (rational.either, any)):
+            possible = {plain(pair) for pair in product(may_be[first], may_be[second])}
+            assert join(first, second) is (possible.pop() if len(possible) == 1 else None), (join, first, second)
+
+
+def test_roots_and_hulls_hold_every_number() -> None:
+    with ctx.workprec(53):
+        for first, second in product(SPANS, SPANS):
+            whole = rational.interval(rational.hull(span(first), span(second)))
+            assert holds(whole, Fraction(min(first[0], second[0])))
+            assert holds(whole, Fraction(max(first[1], second[1])))
+        for ends in SPANS:
+            for value in range(max(0, ends[0]), ends[1] + 1):
+                root = rational.interval(rational.root(span(ends)))
+                assert root.lower is not None
+                assert root.upper is not None
+                assert max(root.lower, Fraction(0)) ** 2 <= value <= root.upper**2, ends
+    assert rational.interval(rational.root(arb(float("nan")))) == Interval(None, None)
+
+
+def holds(one: Interval, value: Fraction) -> bool:
+    return (one.lower is None or one.lower <= value) and (one.upper is None or value <= one.upper)
+
+
+def test_ends_too_small_to_write_move_outward_on_both_sides() -> None:
+    tiny = Fraction(1, 1 << 5000)
+    for sign in (-1, 1):
+        number = arb(sign) / (1 << 5000)
+        assert holds(rational.interval(number), sign * tiny)
+        assert holds(rational.interval(arb(1) + number), 1 + sign * tiny)
