@@ -54,7 +54,7 @@ def run(
     """Score a verifier on the conformance corpus, by the protocol of spec/14-conformance.md.
 
     CMD gets a request on a line of its standard input and writes an answer on a line of its standard output.
-    Exit code 0: no case failed, nor was one skipped that every verifier answers. 1: one was. 2: wrong usage.
+    Exit code 0: no case failed. 1: one did. 2: wrong usage.
     """
     import msgspec
 

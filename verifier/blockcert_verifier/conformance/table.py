@@ -8,7 +8,7 @@ from blockcert_verifier.conformance.score import Result, Score
 __all__ = ["render_score"]
 
 MOST_REASONS = 10
-"""Different reasons to skip that are listed, and cases without such a reason."""
+"""Different reasons to skip that are listed."""
 
 
 def render_score(score: Score) -> str:
@@ -28,12 +28,6 @@ def render_score(score: Score) -> str:
         for result in failures:
             lines += [f"  {result.id}", f"    expected {_outcome(result.expected.verdict, result.expected.codes)}"]
             lines.append(f"    got      {_outcome(result.got, result.codes) if result.got else plain(result.why)}")
-    unexcused = [result.id for result in score.results if result.unexcused]
-    if unexcused:
-        lines += ["", "Skipped, though a verifier of any class answers them (BC-CNF-12):"]
-        lines += [f"  {id_}" for id_ in unexcused[:MOST_REASONS]]
-        if len(unexcused) > MOST_REASONS:
-            lines.append(f"  and {len(unexcused) - MOST_REASONS} more cases")
     reasons: dict[str, int] = {}
     for result in score.results:
         if result.status == "skipped":
