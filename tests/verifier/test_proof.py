@@ -64,6 +64,23 @@ def test_the_report_fits_its_schema_and_shows_the_proof(made: Made) -> None:
     assert report.ladder[-1].climbed == "partly"
 
 
+def test_a_count_is_shown_to_its_last_digit() -> None:
+    """A bound may be shown rounded up, and a count of agreements not."""
+    from blockcert_verifier.proof_report import CellCounts, EnclosedClaim, Proof
+    from blockcert_verifier.proof_text import proof_lines
+
+    claims = tuple(
+        EnclosedClaim("top1_agree", None, None, least, "511237", "511239", "inconclusive")
+        for least in ("511237", "511234")
+    )
+    lines = proof_lines(Proof(9, 9, (1,), 1, "", False, None, 64, CellCounts(1, 0, 0), claims, "1"))
+    shown = [line.split() for line in lines if "top-1" in line]
+    assert shown == [
+        ["top-1", "agrees", "511237", "511239", "open"],
+        ["top-1", "agrees", "511234", "to", "511237", "511239", "open"],
+    ]
+
+
 def test_what_is_exact_lies_below_what_is_stated(made: Made) -> None:
     proof = run(made, prove=CERTIFICATION, replay="all").proof
     assert proof is not None
