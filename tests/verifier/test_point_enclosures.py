@@ -14,13 +14,23 @@ import pytest
 from mpmath import mp
 
 from blockcert.errors import Refusal
-from blockcert.program import Add, Dense, Linear, Rotary, Stage, TensorRef
+from blockcert.program import (
+    Add,
+    Dense,
+    Linear,
+    LinearScaling,
+    Llama3Scaling,
+    Rotary,
+    Stage,
+    TensorRef,
+    YarnScaling,
+)
 from blockcert_verifier.enclose import point_balls
 from blockcert_verifier.enclose.angles import rotary_table
 from blockcert_verifier.enclose.point import PointStage, distances
 from blockcert_verifier.enclose.point_balls import Ball, BallMath
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
-from tests.support.exact_oracle import ExactOracle
+from tests.support.exact_oracle import ExactOracle, fraction
 from tests.support.tiny import HEAD, tiny_pair
 from tests.verifier.test_evaluator import CASES, EMBEDDINGS, LENGTH, WIDTH, table
 
@@ -184,15 +194,34 @@ def test_rotary_tables_are_rounded_once(case: str) -> None:
                 assert abs(factor * mpmath.sin(angle) - sin[t, j]) <= radius / 2
 
 
-def test_rotary_tables_of_frequencies_that_no_model_has_are_wider() -> None:
-    step = Rotary("out", "hidden", 6, 6, "0.00000000000000000000000000000000000001")
+TINY = "0." + "0" * 39 + "1"
+EXTREME: dict[str, tuple[Rotary, float]] = {
+    # pi is known to a part in 2^180, and these angles have more turns than that tells apart in float64
+    "too many turns": (Rotary("out", "hidden", 2, 2, "10000", LinearScaling(TINY)), 2.0**-51),
+    "a narrow ramp": (Rotary("out", "hidden", 64, 64, "10000", Llama3Scaling("8", "1", f"1.{TINY[2:]}", 40)), 2.0**-53),
+    "a large factor": (Rotary("out", "hidden", 8, 8, "30", YarnScaling("8", "0", "1.5", "1000")), 2.0**-45),
+}
+
+
+@pytest.mark.parametrize("case", EXTREME)
+def test_rotary_tables_that_no_model_has_are_wider(case: str) -> None:
+    """The radius holds the error, also where that is far more than rounding once."""
+    step, least = EXTREME[case]
     from tests.support.exact_oracle import _frequency
 
-    cos, _, radius = rotary_table(step, 1 << 12)
-    assert radius > 2.0**-52
+    factor = Fraction(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else Fraction(1)
+    times = 3000 if case == "too many turns" else 100
+    cos, sin, radius = rotary_table(step, times)
+    worst = Fraction(0)
     with mp.workdps(150):
-        for j in range(3):
-            assert abs(mpmath.cos(4095 * _frequency(j, step)) - cos[4095, j]) <= radius
+        for t in range(1, times, times // 20):
+            for j in range(step.size // 2):
+                angle = t * _frequency(j, step)
+                for table, value in ((cos, mpmath.cos(angle)), (sin, mpmath.sin(angle))):
+                    worst = max(worst, abs(factor * fraction(value) - Fraction(float(table[t, j]))))
+    assert least / 4 < worst <= Fraction(radius)
+    # what the ramp's place leaves open shows in no table of a size that a test has time for
+    assert radius > (2.0**-40 if case == "a narrow ramp" else least)
 
 
 def test_the_slopes_that_radii_rest_on() -> None:
