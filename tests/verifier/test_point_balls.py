@@ -44,11 +44,13 @@ def inside(rng: np.random.Generator, ball: Ball) -> list[Fraction]:
 
 
 def assert_inside(found: Ball, values: Sequence[Fraction | None]) -> None:
-    """Every value lies in its ball; one that is not finite holds everything, and None lies in no other."""
+    """Every value lies in its ball. A radius that is not finite holds everything, and None lies in no other; nor does a
+    midpoint that is not finite have another."""
     pairs = zip(found.mid.flat, MATH.radius(found).flat, values, strict=True)
     for i, (m, r, value) in enumerate(pairs):
-        if math.isfinite(m) and math.isfinite(r):
+        if math.isfinite(r):
             assert r >= 0, i
+            assert math.isfinite(m), i
             assert value is not None, i
             assert abs(Fraction(float(m)) - value) <= Fraction(float(r)), (i, float(m), float(r), float(value))
 
@@ -161,6 +163,30 @@ def test_sums_and_products_of_balls() -> None:
             assert_inside(products["matmul, exact left"], list((own @ y).flat))
             assert_inside(products["weigh"], list((x @ weights).flat))
             assert_inside(products["weigh, exact left"], list((own @ weights).flat))
+
+
+@pytest.mark.parametrize("function", [None, "relu", "tanh", "silu", "gelu", "gelu_tanh", "exp", "sqrt"])
+@pytest.mark.parametrize("operation", ["weigh", "matmul", "total"])
+def test_a_sum_that_overflows_on_its_way_is_not_known(operation: str, function: str | None) -> None:
+    """Minus infinity in float64, 4e307 exactly: a relu would make 0 of the one, and nothing of the other."""
+    ones = np.ones((4, 1))
+    a = MATH.exactly(np.array([[-1.5e308, -1.5e308, 1.7e308, 1.7e308]]))
+    with np.errstate(all="ignore"):
+        match operation:
+            case "weigh":
+                found = MATH.weigh(a, ones, MATH.magnitudes(ones))
+            case "matmul":
+                found = MATH.matmul(a, MATH.exactly(ones))
+            case _:
+                found = MATH.total(a)
+        match function:
+            case None:
+                pass
+            case "exp" | "tanh" | "sqrt":
+                found = getattr(MATH, function)(found)
+            case _:
+                found = MATH.activate(found, activate(MATH.backend, found.mid, function), function)
+    assert not np.isfinite(MATH.radius(found)).any()
 
 
 def test_weights_that_are_products_rounded_once() -> None:

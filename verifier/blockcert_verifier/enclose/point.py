@@ -89,7 +89,7 @@ class PointStage:
         """
         stage = self._loaded.stage
         values = {"hidden": Ball(source, None)}
-        with np.errstate(all="ignore"):  # what is not finite encloses nothing, and whoever reads it sees that
+        with np.errstate(all="ignore"):  # a radius that is not finite encloses nothing, and whoever reads it sees that
             for (step, weights), prepared in zip(self._loaded.loaded, self._prepared, strict=True):
                 try:
                     values[step.out] = self._run(step, weights, prepared, values, source)

@@ -43,6 +43,11 @@ class BallMath:
         radius += SLACK
         return radius
 
+    def summed(self, mid: Array, radius: Array, inner: int) -> Ball:
+        """The ball of a sum of ``inner`` numbers. One that overflowed on the way may be infinite of either sign or a
+        NaN, and its radius is made infinite or NaN too: no later operation shall take it for known."""
+        return Ball(mid, self.up(radius + U * self.xp.abs(mid), inner))
+
     def radius(self, x: Ball) -> Array:
         """The radii as an array, zeros where they are none."""
         return self.xp.zeros_like(x.mid) if x.rad is None else x.rad
@@ -108,7 +113,7 @@ class BallMath:
         gamma = self._gamma(a.mid.shape[-1])
         mid = xp.sum(a.mid, axis=-1, keepdims=True)
         rad = xp.sum(self.radius(a) + gamma * xp.abs(a.mid), axis=-1, keepdims=True)
-        return Ball(mid, self.up(rad, a.mid.shape[-1]))
+        return self.summed(mid, rad, a.mid.shape[-1])
 
     def _gamma(self, inner: int) -> float:
         """``gamma_(K+4)``, rounded up: room for weights that are products rounded once."""
@@ -121,7 +126,7 @@ class BallMath:
         inward = self._gamma(inner) * self.xp.abs(a.mid) + SLACK
         if a.rad is not None:
             inward = inward + a.rad * UPWARD
-        return Ball(a.mid @ weight, self.up(inward @ absolute, inner))
+        return self.summed(a.mid @ weight, inward @ absolute, inner)
 
     def magnitudes(self, weight: Array) -> Array:
         """The absolute values of weights, and room for a product that was flushed: times gamma it is above 2^-1022."""
@@ -143,7 +148,7 @@ class BallMath:
         left, right = self.xp.abs(a.mid), self.xp.abs(b.mid)
         first, second = self.radius(a), self.radius(b)
         rad = (left + first) @ (second + SLACK) + (first + self._gamma(inner) * left + SLACK) @ right
-        return Ball(a.mid @ b.mid, self.up(rad, inner))
+        return self.summed(a.mid @ b.mid, rad, inner)
 
     def exp(self, a: Ball) -> Ball:
         """``exp a``; a radius is infinite where that of ``a`` exceeds 1, for ``expm1 r <= r + r^2`` up to there."""
