@@ -56,10 +56,6 @@ class BallMath:
         """Numbers that are what they are."""
         return Ball(mid, None)
 
-    def rounded(self, mid: Array) -> Ball:
-        """Numbers rounded once to the nearest float64."""
-        return Ball(mid, self.up(U * self.xp.abs(mid)))
-
     def add(self, a: Ball, b: Ball) -> Ball:
         """``a + b``."""
         mid = a.mid + b.mid
