@@ -266,6 +266,15 @@ def test_only_float64_has_these_rules(weights: dict[str, Path]) -> None:
         PointStage(LoadedStage(stage, WeightStore(weights), Backend(precision="float32"), LENGTH))
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_no_point(value: float, weights: dict[str, Path]) -> None:
+    """A relu would make an exact 0 of a NaN."""
+    stage, source = Stage("block", CASES["activation relu"], "out"), point("of a usual size")
+    source[3, 2] = value
+    with pytest.raises(ValueError, match="no point"):
+        enclose(stage, weights, source[None], Backend())
+
+
 def test_a_width_that_does_not_fit_is_refused(weights: dict[str, Path]) -> None:
     stage = Stage("block", CASES["dense"], "out")
     with pytest.raises(Refusal) as refused:
