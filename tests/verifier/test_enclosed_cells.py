@@ -43,7 +43,7 @@ class Known(NamedTuple):
 
 def ball(random: Random, value: Fraction, wide: bool) -> Any:
     """A ball that holds a number, which is a multiple of 2^-40: the number itself, or off its middle."""
-    radius = random.choice((0, 0, 1, 4, 16)) if wide else 0
+    radius = random.choice((0, 0, 1, 4, 16, 96)) if wide else 0
     middle = value + Fraction(random.randint(-radius, radius), 16)
     assert middle.denominator <= 1 << 40
     numerator, shift = int(middle * (1 << 40)), 1 << 40
@@ -213,7 +213,7 @@ def test_logits(seed: int, narrow: bool) -> None:
             x = logits_near_ties(random, length, vocabulary)
             y = [[v + Fraction(random.randint(-2, 2), 4) * random.randint(0, 2) for v in row] for row in x]
             tokens = [random.randrange(vocabulary) for _ in range(length)]
-            same = random.random() < 0.2
+            same = random.random() < 0.4
             y = x if same else y
             hidden = [[[ball(random, v, not narrow) for v in row] for row in side] for side in (x, y)]
             found = logit_cells(hidden[0], None if same else hidden[1], tokens, thresholds)
