@@ -25,7 +25,7 @@ pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not inst
 
 from blockcert_verifier.enclose import cells, rational
 from blockcert_verifier.enclose.arithmetic import arb, ctx
-from blockcert_verifier.enclose.logits import logit_cells
+from blockcert_verifier.enclose.logits import _within, logit_cells
 
 D, TENTH_OF_9 = Fraction(1, 10**6), Fraction(1, 10**9)
 BITS = 200
@@ -289,6 +289,26 @@ def expected(
         most = sum(d * (1 - D) - s <= h for d, s in of)
         found["loss_within"].append(count(sum(d <= h for d, _ in of), least, most))
     return found
+
+
+@pytest.mark.parametrize("threshold", [Fraction(1), Fraction(1, 100)])
+def test_losses_at_the_edge_of_a_threshold(threshold: Fraction) -> None:
+    """Each part of the bracket alone moves the edge: a part in a million, `10^-9`, twice `c_t`."""
+    with ctx.workprec(BITS):
+        for c in (Fraction(0), Fraction(1, 1 << 30)):
+            slack = TENTH_OF_9 + 2 * c
+            ends = [(threshold - slack) / (1 + D), threshold, (threshold + slack) / (1 - D)]
+            for end, shift in product(ends, (-1, 1)):
+                for sign in (-1, 1):
+                    d = sign * (end + shift * Fraction(1, 10**12))
+                    least, most = abs(d) * (1 + D) + slack <= threshold, abs(d) * (1 - D) - slack <= threshold
+                    known = Known(Fraction(abs(d) <= threshold), lambda r, lo=least, hi=most: lo <= r <= hi)
+                    found = _within([exactly(d)], [exactly(c)], threshold)
+                    check(found, known, "loss_within", map(Fraction, range(2)), narrow=True)
+
+
+def exactly(value: Fraction) -> Any:
+    return arb(value.numerator) / value.denominator
 
 
 # --- intervals --------------------------------------------------------------------------------------------------

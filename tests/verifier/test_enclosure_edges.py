@@ -12,10 +12,16 @@ from blockcert.program import Dense, Embed, LayerNorm, Linear, Program, Stage, T
 from blockcert_verifier.enclose.interval import Interval
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.measure import Pair
+from tests.support.exact_oracle import ExactOracle
 from tests.support.tiny import REFERENCE, save
+from tests.verifier.test_evaluator import CASES, FILE, LENGTH, WIDTH, table
 
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
 
+from blockcert_verifier.enclose.arithmetic import arb, ctx
+from blockcert_verifier.enclose.maps import Maps
+from blockcert_verifier.enclose.rational import interval
+from blockcert_verifier.enclose.stage import run_stage
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row
 
 NO_THRESHOLDS = Thresholds((), ())
@@ -55,3 +61,37 @@ def test_a_median_is_not_known_where_one_of_its_norms_is_not(tokens: list[int], 
     assert holds(rough.value, exact.value.lower)
     assert exact.low.lower is not None
     assert holds(rough.low, exact.low.lower)
+
+
+WIDE = (
+    *(f"activation {name}" for name in ("gelu", "gelu_tanh", "silu", "relu")),
+    "multiply by itself",
+    "soft cap",
+    "rms norm in heads with offset",
+    "layer norm",
+    "int6 in groups with zero points",
+    "partial rotary",
+    "capped scores, grouped and mixed",
+    "sinks",
+)
+
+
+@pytest.mark.parametrize("case", WIDE)
+def test_wide_balls_hold_what_a_step_makes_of_any_numbers_in_them(case: str, tmp_path: Path) -> None:
+    save(tmp_path / FILE, FILE, table())
+    weights = {FILE: tmp_path / FILE}
+    stage, rng, nothing = Stage("block", CASES[case], "out"), np.random.default_rng(3), None
+    # multiples of 1/64, so that the ends of the balls are float64 numbers too
+    middle = np.round(rng.standard_normal((LENGTH, WIDTH)) * 128) / 64
+    for radius in (1 / 64, 1 / 4):
+        with ctx.workprec(64):
+            balls = [[arb(v, radius) for v in row] for row in middle.tolist()]
+            store = WeightStore(weights)
+            (rows,) = run_stage(stage, store, Maps(store), [0] * LENGTH, [balls])
+            found = [[interval(v) for v in row] for row in rows]
+        assert radius > 1 / 64 or all(one.upper is not None for row in found for one in row)
+        for sign in (-1, 1):
+            hidden = middle + sign * rng.choice([-radius, radius], middle.shape)
+            exact = ExactOracle(nothing, weights).run(stage, [0] * LENGTH, hidden.tolist())  # type: ignore[arg-type]
+            for intervals, values in zip(found, exact, strict=True):
+                assert all(holds(one, value) for one, value in zip(intervals, values, strict=True))
