@@ -213,7 +213,8 @@ def test_logits(seed: int, narrow: bool) -> None:
             x = logits_near_ties(random, length, vocabulary)
             y = [[v + Fraction(random.randint(-2, 2), 4) * random.randint(0, 2) for v in row] for row in x]
             tokens = [random.randrange(vocabulary) for _ in range(length)]
-            same = random.random() < 0.4
+            y = logits_near_ties(random, length, vocabulary) if random.random() < 0.4 else y
+            same = random.random() < 0.3
             y = x if same else y
             hidden = [[[ball(random, v, not narrow) for v in row] for row in side] for side in (x, y)]
             found = logit_cells(hidden[0], None if same else hidden[1], tokens, thresholds)
