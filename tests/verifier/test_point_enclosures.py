@@ -20,6 +20,7 @@ from blockcert.program import (
     Linear,
     LinearScaling,
     Llama3Scaling,
+    RmsNorm,
     Rotary,
     Stage,
     TensorRef,
@@ -264,6 +265,19 @@ def test_only_float64_has_these_rules(weights: dict[str, Path]) -> None:
     stage = Stage("block", CASES["add"], "out")
     with pytest.raises(ValueError, match="float64"):
         PointStage(LoadedStage(stage, WeightStore(weights), Backend(precision="float32"), LENGTH))
+
+
+def test_an_offset_that_is_no_float_is_in_the_gains_radius(tmp_path: Path) -> None:
+    """The float64 nearest to -0.1, and 0.1: their sum is 0 in float64, and 5.6e-18 less than it exactly."""
+    from safetensors.numpy import save_file
+
+    save_file({"weight": np.full(WIDTH, -0.1)}, tmp_path / "surrogate.safetensors")
+    weights = {"surrogate.safetensors": tmp_path / "surrogate.safetensors"}
+    step = RmsNorm("out", "hidden", TensorRef("surrogate.safetensors", "weight"), "0.01", "0.1")
+    stage, source = Stage("block", (step,), "out"), point("of a usual size")
+    mid, rad = enclose(stage, weights, source[None], Backend())
+    assert not mid.any()
+    assert outside(mid, rad, ExactOracle(NOTHING, weights).run(stage, [0] * LENGTH, source.tolist())) == 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
