@@ -12,7 +12,7 @@ public import BlockCert.Soundness
 
 No composed claim is better than its parts (BC-CLM-05, 14): the bases form a chain, and a composition has
 the weakest of its parts' bases (`weaker_no_better`, `weakest_no_better`, `weakest_is_one`); the scopes do
-not, and only what implies `listed-prompts` is composed to it (`accepted_composed_scope`).
+not, and only what implies `listed-prompts` is composed to it (`accepted_composed_basis_and_scope`).
 -/
 
 namespace BlockCert

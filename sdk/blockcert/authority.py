@@ -48,16 +48,14 @@ def authorised(
 
     1. Every key is tried on every signature; key ids only say which to try first.
     2. Keys are told apart by their public bytes, so one key counts once however often it signed.
-    3. A key counts if ``now``, the verifier's clock, lies in its window, and so does ``issued_at``, the
-    time that the
-       statement gives itself. That time stands in the payload, which must not be read before it is
-       verified: with None only ``now`` is asked for, and the call is made again once the statement has been
-       read.
+    3. A key counts if ``now``, the verifier's clock, lies in its window, and so does ``issued_at``, the time that the
+       statement gives itself. That time stands in the payload, which must not be read before it is verified: with None
+       only ``now`` is asked for, and the call is made again once the statement has been read.
     4. A key among ``revoked``, raw bytes to why, counts for nothing, whenever it says that it signed.
 
-    Reasons, in the order of the signatures: ``signature.unknown_key``, ``signature.invalid`` (the key that
-    it names is trusted, and it is not that key's signature), ``signature.repeated``,
-    ``signature.key_revoked``, ``signature.key_not_valid_now``, ``signature.key_not_valid_when_issued``.
+    Reasons, in the order of the signatures: ``signature.unknown_key``, ``signature.invalid`` (the key that it names is
+    trusted, and it is not that key's signature), ``signature.repeated``, ``signature.key_revoked``,
+    ``signature.key_not_valid_now``, ``signature.key_not_valid_when_issued``.
     """
     message = pae(envelope.payload_type, envelope.payload)
     keys = [(entry, PublicKey(bytes.fromhex(entry.public_key))) for entry in policy.keys]

@@ -296,7 +296,9 @@ def test_verdicts_decide_and_codes_are_counted_apart(few: list[Case]) -> None:
     assert (judge(case, other).status, judge(case, other).other_codes) == ("passed", True)
     assert judge(case, other, codes=True).status == "failed"
     assert judge(case, Answer(case.id, "accepted")).status == "failed"
-    assert judge(case, Answer(case.id, skipped="no time")).status == "skipped"
+    assert judge(case, Answer(case.id, skipped="no time")).status == "failed"
+    needing = msgspec.structs.replace(case, needs=("replay",))
+    assert judge(needing, Answer(case.id, skipped="no time")).status == "skipped"
     assert judge(case, Answer(case.id, fault="oh")).status == "failed"
     assert judge(case, NoAnswer("gone")).status == "failed"
 
@@ -414,21 +416,20 @@ def test_strict_scoring_fails_other_codes_and_the_score_says_so(corpus: Path, fe
         assert (found.strict, status) == (strict, {"failed" if strict else "passed"})
 
 
+def needing(cases: list[Case]) -> list[Case]:
+    return [msgspec.structs.replace(case, needs=("replay",)) for case in cases]
+
+
 def test_a_run_in_which_everything_is_skipped_proves_nothing(tmp_path: Path, corpus: Path, few: list[Case]) -> None:
-    found = scored(tmp_path, corpus, few, "say(skipped='not today')")
+    found = scored(tmp_path, corpus, needing(few), "say(skipped='not today')")
     assert (found.count("skipped"), found.exit_code) == (len(FEW), 1)
     assert f"{len(FEW)} cases: not today" in render_score(found)
 
 
-def test_the_command_refuses_what_it_cannot_use(
-    tmp_path: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with_corpus = ["conformance", "run", "--corpus", str(corpus)]
-    for words, code in (
-        (["conformance", "run", "--corpus", str(tmp_path)], "conformance.index"),
-        ([*with_corpus, "--only", "nothing::*"], "usage.only"),
-        ([*with_corpus, "--timeout", "0"], "usage.timeout"),
-        ([*with_corpus, "--implementation", "/nowhere/verifier"], "conformance.implementation"),
-    ):
-        assert run(words) == 2
-        assert code in capsys.readouterr().err
+def test_a_skip_that_no_class_excuses_is_a_failure(tmp_path: Path, corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-11, 12: whoever answers one case and skips all that it would get wrong does not conform."""
+    lazy = "say(verdict='rejected') if request['case'] == 'number::nan' else say(skipped='not today')"
+    found = scored(tmp_path, corpus, few, lazy)
+    assert (found.count("passed"), found.count("skipped"), found.exit_code) == (1, 0, 1)
+    assert "needs nothing that a verifier may leave out (BC-CNF-12): not today" in render_score(found)
+    assert scored(tmp_path, corpus, needing(few), lazy).exit_code == 0

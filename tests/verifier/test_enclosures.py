@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from tests.verifier.test_resolution import (
     honest_program,
     replaced,
     spiked_block,
+    spiked_reference,
 )
 
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
@@ -154,6 +156,30 @@ def test_every_cell_of_a_measured_row_is_confirmed(seed: int, tmp_path: Path) ->
         assert cell.value.upper - cell.value.lower < Fraction(1, 10**20)
 
 
+@pytest.mark.parametrize("spiked", [False, True])
+def test_brackets_are_those_of_a_replay(spiked: bool, tmp_path: Path) -> None:
+    """On an even number of tokens too, and where a norm falls far below an earlier one, which later tolerances keep."""
+    reference, surrogate, paths = tiny_pair(tmp_path)
+    if spiked:
+        reference = spiked_reference(reference)
+    pair = Pair(reference, surrogate, same_stages(reference, surrogate), WeightStore(paths))
+    tokens = [3, 1, 4, 1, 5, 9, 2, 6]
+    settings = Settings(tuple(map(float, RELATIVE)), tuple(map(float, LOSS)))
+    cells = measure(pair, np.array([tokens]), settings, Backend())
+    for place, cell in row(pair, tokens, 300).items():
+        ends = [bracket(cells[place.column], place, end) for end in ("low", "high")]
+        for end, interval_ in zip(ends, (cell.low, cell.high or Interval(None, None)), strict=True):
+            if interval_.lower is None:
+                assert end == math.inf, place
+            else:
+                assert float(interval_.lower) == pytest.approx(end, rel=1e-4, abs=1e-15), place
+
+
+def bracket(cells: Any, place: Place, end: str) -> float:
+    stage = None if place.stage is None else place.stage - (place.column == "relative_update_error")
+    return float(getattr(cells, end)[tuple(i for i in (0, stage, place.threshold) if i is not None)])
+
+
 def test_more_bits_give_narrower_intervals_that_overlap(tmp_path: Path) -> None:
     reference, surrogate, paths = tiny_pair(tmp_path)
     pair = Pair(reference, surrogate, same_stages(reference, surrogate), WeightStore(paths))
@@ -197,6 +223,7 @@ def cell(lower: str, upper: str, slack: str = "0.5") -> Enclosed:
 VERDICTS: dict[str, tuple[Enclosed, str, str, str | None, Judgement]] = {
     "at most the bound": (cell("1", "1.1"), "1", "error", "1.1", Judgement("confirmed")),
     "astride the bound": (cell("1", "1.1"), "1", "error", "1.05", Judgement("inconclusive")),
+    "at the bound, perhaps": (cell("1", "1.1"), "1.2", "error", "1", Judgement("inconclusive")),
     "beyond the bound, within tolerance": (cell("1", "1.1"), "0.9", "error", "0.9", Judgement("inconclusive", True)),
     "recorded far too small": (cell("1", "1.1"), "0.4", "error", "2", Judgement("refuted")),
     "recorded far too large": (cell("1", "1.1"), "1.7", "error", "2", Judgement("refuted")),

@@ -14,13 +14,24 @@ import pytest
 from mpmath import mp
 
 from blockcert.errors import Refusal
-from blockcert.program import Add, Dense, Linear, Rotary, Stage, TensorRef
+from blockcert.program import (
+    Add,
+    Dense,
+    Linear,
+    LinearScaling,
+    Llama3Scaling,
+    RmsNorm,
+    Rotary,
+    Stage,
+    TensorRef,
+    YarnScaling,
+)
 from blockcert_verifier.enclose import point_balls
 from blockcert_verifier.enclose.angles import rotary_table
 from blockcert_verifier.enclose.point import PointStage, distances
 from blockcert_verifier.enclose.point_balls import Ball, BallMath
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
-from tests.support.exact_oracle import ExactOracle
+from tests.support.exact_oracle import ExactOracle, fraction
 from tests.support.tiny import HEAD, tiny_pair
 from tests.verifier.test_evaluator import CASES, EMBEDDINGS, LENGTH, WIDTH, table
 
@@ -184,15 +195,34 @@ def test_rotary_tables_are_rounded_once(case: str) -> None:
                 assert abs(factor * mpmath.sin(angle) - sin[t, j]) <= radius / 2
 
 
-def test_rotary_tables_of_frequencies_that_no_model_has_are_wider() -> None:
-    step = Rotary("out", "hidden", 6, 6, "0.00000000000000000000000000000000000001")
+TINY = "0." + "0" * 39 + "1"
+EXTREME: dict[str, tuple[Rotary, float]] = {
+    # pi is known to a part in 2^180, and these angles have more turns than that tells apart in float64
+    "too many turns": (Rotary("out", "hidden", 2, 2, "10000", LinearScaling(TINY)), 2.0**-51),
+    "a narrow ramp": (Rotary("out", "hidden", 64, 64, "10000", Llama3Scaling("8", "1", f"1.{TINY[2:]}", 40)), 2.0**-53),
+    "a large factor": (Rotary("out", "hidden", 8, 8, "30", YarnScaling("8", "0", "1.5", "1000")), 2.0**-45),
+}
+
+
+@pytest.mark.parametrize("case", EXTREME)
+def test_rotary_tables_that_no_model_has_are_wider(case: str) -> None:
+    """The radius holds the error, also where that is far more than rounding once."""
+    step, least = EXTREME[case]
     from tests.support.exact_oracle import _frequency
 
-    cos, _, radius = rotary_table(step, 1 << 12)
-    assert radius > 2.0**-52
+    factor = Fraction(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else Fraction(1)
+    times = 3000 if case == "too many turns" else 100
+    cos, sin, radius = rotary_table(step, times)
+    worst = Fraction(0)
     with mp.workdps(150):
-        for j in range(3):
-            assert abs(mpmath.cos(4095 * _frequency(j, step)) - cos[4095, j]) <= radius
+        for t in range(1, times, times // 20):
+            for j in range(step.size // 2):
+                angle = t * _frequency(j, step)
+                for table, value in ((cos, mpmath.cos(angle)), (sin, mpmath.sin(angle))):
+                    worst = max(worst, abs(factor * fraction(value) - Fraction(float(table[t, j]))))
+    assert least / 4 < worst <= Fraction(radius)
+    # what the ramp's place leaves open shows in no table of a size that a test has time for
+    assert radius > (2.0**-40 if case == "a narrow ramp" else least)
 
 
 def test_the_slopes_that_radii_rest_on() -> None:
@@ -235,6 +265,28 @@ def test_only_float64_has_these_rules(weights: dict[str, Path]) -> None:
     stage = Stage("block", CASES["add"], "out")
     with pytest.raises(ValueError, match="float64"):
         PointStage(LoadedStage(stage, WeightStore(weights), Backend(precision="float32"), LENGTH))
+
+
+def test_an_offset_that_is_no_float_is_in_the_gains_radius(tmp_path: Path) -> None:
+    """The float64 nearest to -0.1, and 0.1: their sum is 0 in float64, and 5.6e-18 less than it exactly."""
+    from safetensors.numpy import save_file
+
+    save_file({"weight": np.full(WIDTH, -0.1)}, tmp_path / "surrogate.safetensors")
+    weights = {"surrogate.safetensors": tmp_path / "surrogate.safetensors"}
+    step = RmsNorm("out", "hidden", TensorRef("surrogate.safetensors", "weight"), "0.01", "0.1")
+    stage, source = Stage("block", (step,), "out"), point("of a usual size")
+    mid, rad = enclose(stage, weights, source[None], Backend())
+    assert not mid.any()
+    assert outside(mid, rad, ExactOracle(NOTHING, weights).run(stage, [0] * LENGTH, source.tolist())) == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_no_point(value: float, weights: dict[str, Path]) -> None:
+    """A relu would make an exact 0 of a NaN."""
+    stage, source = Stage("block", CASES["activation relu"], "out"), point("of a usual size")
+    source[3, 2] = value
+    with pytest.raises(ValueError, match="no point"):
+        enclose(stage, weights, source[None], Backend())
 
 
 def test_a_width_that_does_not_fit_is_refused(weights: dict[str, Path]) -> None:

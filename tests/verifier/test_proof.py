@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from referencing import Registry
 
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
+from blockcert.numbers import parse_decimal
 from blockcert_verifier import Report, render, to_json, verify
+from blockcert_verifier.enclose.interval import Interval
 from tests.support.bundles import CERTIFICATION, NOW, Made, make_bundle, restate, rewrite_column
 from tests.support.lies import EVIDENCE, lower_rows
 
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
+
+from blockcert_verifier.steps.proof import _ends, _total
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "report.schema.json"
 
@@ -62,6 +67,23 @@ def test_the_report_fits_its_schema_and_shows_the_proof(made: Made) -> None:
     assert "the same, proven     listed-prompts  enclosure    2 of 6 rows" in text
     assert all(len(line) <= 80 for line in text.splitlines())
     assert report.ladder[-1].climbed == "partly"
+
+
+def test_a_count_is_shown_to_its_last_digit() -> None:
+    """A bound may be shown rounded up, and a count of agreements not."""
+    from blockcert_verifier.proof_report import CellCounts, EnclosedClaim, Proof
+    from blockcert_verifier.proof_text import proof_lines
+
+    claims = tuple(
+        EnclosedClaim("top1_agree", None, None, least, "511237", "511239", "inconclusive")
+        for least in ("511237", "511234")
+    )
+    lines = proof_lines(Proof(9, 9, (1,), 1, "", False, None, 64, CellCounts(1, 0, 0), claims, "1"))
+    shown = [line.split() for line in lines if "top-1" in line]
+    assert shown == [
+        ["top-1", "agrees", "511237", "511239", "open"],
+        ["top-1", "agrees", "511234", "to", "511237", "511239", "open"],
+    ]
 
 
 def test_what_is_exact_lies_below_what_is_stated(made: Made) -> None:
@@ -132,6 +154,42 @@ def test_a_lie_inside_the_tolerance_is_not_confirmed(tmp_path: Path) -> None:
     assert open_
     assert all("beyond the claimed" in finding.message for finding in open_)
     assert report.ladder[-1].climbed == "partly"
+    assert not of(report, "proof.rows")
+    # the rows that hold a column's largest cell are open, the others are not: a claim has the verdict of the worst
+    proof = report.proof
+    assert proof is not None
+    assert proof.confirmed < CERTIFICATION
+    named = {finding.place.split(": ")[1].split("[")[0] for finding in open_}
+    assert {claim.column for claim in proof.claims if claim.verdict == "inconclusive"} == named
+    assert all(claim.stage == 2 for claim in proof.claims if "drift" in claim.column)
+
+
+ENDS = [
+    Fraction(1, 3),
+    Fraction(10**20, 7),
+    Fraction(1, 10**50),
+    Fraction(123456789012345),
+    Fraction(1, 4),
+    Fraction(0),
+]
+
+
+@pytest.mark.parametrize("value", [*ENDS, *(-value for value in ENDS)], ids=str)
+def test_ends_are_printed_outward(value: Fraction) -> None:
+    """BC-ENC-07."""
+    low, high = _ends(Interval(value, value))
+    assert low is not None
+    assert high is not None
+    assert parse_decimal(low) <= value <= parse_decimal(high)
+    assert parse_decimal(high) - parse_decimal(low) <= max(abs(value) / 10**11, Fraction(1, 10**40) * 2)
+    assert _ends(Interval(None, Fraction(10**41))) == (None, None)
+
+
+def test_a_sum_with_an_open_part_is_open() -> None:
+    known = Interval(Fraction(1), Fraction(2))
+    assert _total([known, known]) == Interval(Fraction(2), Fraction(4))
+    assert _total([known, Interval(None, Fraction(5))]) == Interval(None, Fraction(7))
+    assert _total([known, Interval(Fraction(5), None)]) == Interval(Fraction(6), None)
 
 
 def test_a_cell_that_is_not_the_exact_one_is_refuted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ def proof_lines(proof: Proof) -> list[str]:
         rows.append((f"relative error, stage {worst.stage}", _value(worst), short(worst.stated), _MARK[worst.verdict]))
     for one in proof.claims:
         if one.column in _NAMES:
-            rows.append((_NAMES[one.column], _value(one), short(one.stated), _MARK[one.verdict]))
+            stated = one.stated if one.column in _COUNTS else short(one.stated)
+            rows.append((_NAMES[one.column], _value(one), stated, _MARK[one.verdict]))
     lines += columns(rows)
     left = [one for one in proof.claims if one.column not in _NAMES and one is not worst]
     lines += wrap(f"The other {_those(left)}; --json FILE has their enclosures.", "  ", "  ")
@@ -58,8 +59,8 @@ def _width(one: EnclosedClaim) -> int | float:
 def _value(one: EnclosedClaim) -> str:
     if one.at_most is None:
         return "unbounded"
-    if one.column in _COUNTS and one.at_least != one.at_most:
-        return f"{one.at_least} to {one.at_most}"
+    if one.column in _COUNTS:  # never with fewer digits: rounded up it would be more than was proven
+        return one.at_most if one.at_least == one.at_most else f"{one.at_least} to {one.at_most}"
     return short(one.at_most)
 
 

@@ -86,6 +86,9 @@ def judge(case: Case, answer: Answer | NoAnswer, *, codes: bool = False) -> Resu
         return _without(case, "failed", answer.why)
     if answer.fault is not None:
         return _without(case, "failed", f"a fault of its own: {answer.fault}")
+    if answer.skipped is not None and not case.needs:
+        why = f"skipped, though it needs nothing that a verifier may leave out (BC-CNF-12): {answer.skipped}"
+        return _without(case, "failed", why)
     if answer.skipped is not None:
         return _without(case, "skipped", answer.skipped)
     other = set(answer.codes) != set(expected.codes) or not set(expected.notes) <= set(answer.notes)

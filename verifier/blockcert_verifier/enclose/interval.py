@@ -25,11 +25,6 @@ class Interval(Struct, frozen=True):
         """The interval of one number."""
         return cls(Fraction(value), Fraction(value))
 
-    @property
-    def finite(self) -> bool:
-        """Whether both ends are known."""
-        return self.lower is not None and self.upper is not None
-
 
 class Enclosed(Struct, frozen=True):
     """One cell: its exact value, and both ends of the bracket of BC-VER-09 around it; no upper end where None."""

@@ -84,9 +84,8 @@ def _scaled(values: Host, scale: Host) -> Host | Balls:
     with np.errstate(all="ignore"):
         narrow = scale.astype(np.float32).astype(np.float64)
     bits = 24 if (narrow == scale).all() else 53
-    # a product of b and c bits has at most b + c; far from the least float64 none of them is lost
-    large = not scale.size or np.abs(scale[scale != 0]).min(initial=1.0) > 2.0**-900
-    if large and np.abs(values).max(initial=0) < _EXACT >> bits:
+    # a product of b and c bits has at most b + c, and one of a float32 is far from the least float64
+    if np.abs(values).max(initial=0) < _EXACT >> bits:
         return values * scale
     pairs = zip(values.tolist(), scale.tolist(), strict=True)
     return [[arb(v) * arb(s) for v, s in zip(row, scales, strict=True)] for row, scales in pairs]

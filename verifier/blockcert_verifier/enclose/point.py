@@ -86,8 +86,11 @@ class PointStage:
 
         Raises:
             Refusal: ``program.shape`` where widths do not fit.
+            ValueError: where the hidden state holds a NaN or an infinity, which is no point.
         """
         stage = self._loaded.stage
+        if stage.kind != "embedding" and not bool(self.math.xp.all(self.math.xp.isfinite(source))):
+            raise ValueError("a hidden state that is not finite is no point")
         values = {"hidden": Ball(source, None)}
         with np.errstate(all="ignore"):  # a radius that is not finite encloses nothing, and whoever reads it sees that
             for (step, weights), prepared in zip(self._loaded.loaded, self._prepared, strict=True):

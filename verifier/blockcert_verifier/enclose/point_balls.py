@@ -43,6 +43,11 @@ class BallMath:
         radius += SLACK
         return radius
 
+    def summed(self, mid: Array, radius: Array, inner: int) -> Ball:
+        """The ball of a sum of ``inner`` numbers. One that overflowed on the way may be infinite of either sign or a
+        NaN, and its radius is made infinite or NaN too: no later operation shall take it for known."""
+        return Ball(mid, self.up(radius + U * self.xp.abs(mid), inner))
+
     def radius(self, x: Ball) -> Array:
         """The radii as an array, zeros where they are none."""
         return self.xp.zeros_like(x.mid) if x.rad is None else x.rad
@@ -50,10 +55,6 @@ class BallMath:
     def exactly(self, mid: Array) -> Ball:
         """Numbers that are what they are."""
         return Ball(mid, None)
-
-    def rounded(self, mid: Array) -> Ball:
-        """Numbers rounded once to the nearest float64."""
-        return Ball(mid, self.up(U * self.xp.abs(mid)))
 
     def add(self, a: Ball, b: Ball) -> Ball:
         """``a + b``."""
@@ -89,7 +90,8 @@ class BallMath:
         # rounding down, as far as the inflation of the quotient reaches
         room = xp.abs(b.mid) - left * UPWARD
         room = xp.where(room > 0, room * (1 - 2.0**-50), xp.zeros_like(room))
-        rad = (self.radius(a) + xp.abs(mid) * left * UPWARD + SLACK) / room
+        # a quotient that was flushed is multiplied by all that the divisor's radius is
+        rad = (self.radius(a) + (xp.abs(mid) + SLACK) * left * UPWARD + SLACK) / room
         rad = xp.where(room > 0, rad, xp.full_like(rad, float("inf")))
         return Ball(mid, self.up(rad + U * xp.abs(mid)))
 
@@ -107,7 +109,7 @@ class BallMath:
         gamma = self._gamma(a.mid.shape[-1])
         mid = xp.sum(a.mid, axis=-1, keepdims=True)
         rad = xp.sum(self.radius(a) + gamma * xp.abs(a.mid), axis=-1, keepdims=True)
-        return Ball(mid, self.up(rad, a.mid.shape[-1]))
+        return self.summed(mid, rad, a.mid.shape[-1])
 
     def _gamma(self, inner: int) -> float:
         """``gamma_(K+4)``, rounded up: room for weights that are products rounded once."""
@@ -120,11 +122,11 @@ class BallMath:
         inward = self._gamma(inner) * self.xp.abs(a.mid) + SLACK
         if a.rad is not None:
             inward = inward + a.rad * UPWARD
-        return Ball(a.mid @ weight, self.up(inward @ absolute, inner))
+        return self.summed(a.mid @ weight, inward @ absolute, inner)
 
     def magnitudes(self, weight: Array) -> Array:
-        """The absolute values of weights, and what the rounding of a product near underflow may have lost of them."""
-        return self.xp.abs(weight) + SLACK
+        """The absolute values of weights, and room for a product that was flushed: times gamma it is above 2^-1022."""
+        return self.xp.abs(weight) + 2.0**-960
 
     def scale(self, a: Ball, value: float) -> Ball:
         """``a`` times a number of which ``value`` has a relative error of at most 3 u."""
@@ -142,7 +144,7 @@ class BallMath:
         left, right = self.xp.abs(a.mid), self.xp.abs(b.mid)
         first, second = self.radius(a), self.radius(b)
         rad = (left + first) @ (second + SLACK) + (first + self._gamma(inner) * left + SLACK) @ right
-        return Ball(a.mid @ b.mid, self.up(rad, inner))
+        return self.summed(a.mid @ b.mid, rad, inner)
 
     def exp(self, a: Ball) -> Ball:
         """``exp a``; a radius is infinite where that of ``a`` exceeds 1, for ``expm1 r <= r + r^2`` up to there."""

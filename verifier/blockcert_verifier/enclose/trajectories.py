@@ -148,6 +148,8 @@ class _Row:
 
 def _median(size: list[Ball], tau: list[Ball]) -> Enclosed:
     """The lower median of the norms: that of all lower ends to that of all upper ends."""
+    if not all(s.is_finite() for s in size):
+        return norms([arb("nan")], tau)  # what is no number has no place in an order
     middle = (len(size) - 1) // 2
     low, high = (sorted(ends)[middle] for ends in ([s.lower() for s in size], [s.upper() for s in size]))
     return norms([low.union(high)], tau)
