@@ -36,13 +36,24 @@ class Noise:
         self._pool: Array = None
         self._size = 0
 
+    def branch(self) -> Noise:
+        """Noise for work of its own, on whatever thread: its places are drawn from a seed drawn here."""
+        if self._pool is None:
+            self._grow(0)
+        other = Noise(self._backend, int(self._source.integers(1 << 63)))
+        other._pool, other._size = self._pool, self._size
+        return other
+
+    def _grow(self, count: int) -> None:
+        # twice as long as the largest value, so that a place in it is hardly ever met again
+        self._size = max(_POOL, 2 * count)
+        self._pool = self._backend.array(self._source.uniform(-RELATIVE, RELATIVE, self._size))
+
     def _numbers(self, shape: tuple[int, ...]) -> Array:
         """Numbers of ``[-RELATIVE, RELATIVE]``."""
         count = math.prod(shape)
         if self._pool is None or count > self._size:
-            # twice as long as the largest value, so that a place in it is hardly ever met again
-            self._size = max(_POOL, 2 * count)
-            self._pool = self._backend.array(self._source.uniform(-RELATIVE, RELATIVE, self._size))
+            self._grow(count)
         begin = int(self._source.integers(self._size - count + 1))
         return self._backend.xp.reshape(self._pool[begin : begin + count], shape)
 
@@ -59,8 +70,6 @@ class Noise:
             size *= numbers
         else:
             size = size * numbers
-        if first == 0:
-            return value + size
         noisy += size  # in place: every step but those that repeat a vector makes a value of its own
         return value
 

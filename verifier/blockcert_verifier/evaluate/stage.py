@@ -31,9 +31,17 @@ from blockcert.program import (
     attends,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
-from blockcert_verifier.evaluate.magnitude import frobenius, largest_gain, score_bound, step_magnitude
+from blockcert_verifier.evaluate.magnitude import (
+    Gains,
+    frobenius,
+    largest_gain,
+    linear_magnitude,
+    score_bound,
+    step_magnitude,
+)
 from blockcert_verifier.evaluate.noise import Noise
 from blockcert_verifier.evaluate.operations import (
+    Turns,
     activate,
     attend,
     attention_mask,
@@ -42,6 +50,7 @@ from blockcert_verifier.evaluate.operations import (
     rms_norm,
     rotary_tables,
     rotate,
+    spread,
 )
 from blockcert_verifier.evaluate.weights import WeightStore, dense_matrix
 
@@ -84,7 +93,8 @@ class LoadedStage:
         self._program = program
         self._unstored = 0
         self._loaded = [self._load(step, store) for step in stage.steps]
-        self._gains: dict[int, Any] = {}
+        self._gains: dict[int, Gains] = {}
+        self._turns: dict[tuple[str, int], Turns] = {}
 
     def _load(self, step: Step, store: WeightStore) -> tuple[Array | None, ...]:
         backend, length = self.backend, self._length
@@ -180,52 +190,73 @@ class LoadedStage:
         if out * self._length > MOST_VALUES:
             raise _too_large(step.out, f"{out} channels over {self._length} tokens")
 
+    @property
+    def width(self) -> int | None:
+        """Channels of the output, where the program or the last step says it."""
+        if self._program is not None:
+            return self._program.vocabulary if self._stage.kind == "head" else self._program.hidden_size
+        return None
+
     def __call__(self, source: Array) -> Array:
         """The stage's output, B x T x width, from tokens (B x T, int64) or a hidden state (B x T x d).
 
         Raises:
             Refusal: ``program.shape`` where widths do not fit, ``program.token`` for a token outside the table.
         """
-        return self._evaluate(source, trace=False).output
+        return self.traced(source, 0).output
 
-    def traced(self, source: Array, noise: Noise | None = None, first: int = 0) -> Traced:
+    def traced(
+        self,
+        source: Array,
+        traced: int | None = None,
+        noise: Noise | None = None,
+        first: int = 0,
+        out: Array | None = None,
+    ) -> Traced:
         """The stage's output and how large the values inside it became; raises as calling it does.
 
-        ``noise`` moves every step's result on the prompts from ``first`` on.
+        Sizes are those of the first ``traced`` prompts, of all where it is ``None``. ``noise`` moves every step's
+        result on the prompts from ``first`` on. The output is put into ``out`` where that is given.
         """
-        return self._evaluate(source, trace=True, noise=noise, first=first)
-
-    def _evaluate(self, source: Array, *, trace: bool, noise: Noise | None = None, first: int = 0) -> Traced:
         with np.errstate(all="ignore"):  # what is not finite is judged where it is measured
-            return self._steps(source, trace=trace, noise=noise, first=first)
+            return self._steps(source, source.shape[0] if traced is None else traced, noise, first, out)
 
-    def _steps(self, source: Array, *, trace: bool, noise: Noise | None, first: int) -> Traced:
+    def _steps(self, source: Array, traced: int, noise: Noise | None, first: int, out: Array | None) -> Traced:
         backend, xp = self.backend, self.backend.xp
         values: dict[str, Array] = {"tokens" if self._stage.kind == "embedding" else "hidden": source}
         prompts = source.shape[0]
-        zero = xp.zeros((prompts, self._length), dtype=backend.dtype, device=getattr(source, "device", None))
-        magnitude, score = zero, zero
+        magnitude = xp.zeros((traced, self._length), dtype=backend.dtype, device=getattr(source, "device", None))
+        score = magnitude
         norms: dict[str, Array] = {}
+        rows = prompts if noise is not None else traced  # noise is as large as the terms of a linear step
         for index, (step, loaded) in enumerate(zip(self._stage.steps, self._loaded, strict=True)):
+            last = out if step.out == self._stage.output else None
             try:
-                values[step.out] = self._run(step, loaded, values, prompts)
+                values[step.out] = self._run(step, loaded, values, prompts, last)
             except (ValueError, RuntimeError, IndexError) as error:
                 raise Refusal(
                     "program.shape", f"{self._stage.kind}: {step.out}", f"the step cannot be evaluated: {error}"
                 ) from error
-            if trace:
-                bound = step_magnitude(backend, step, loaded, self._gain(index), values, norms)
-                magnitude = magnitude if bound is None else xp.maximum(magnitude, bound)
+            bound = None
+            if rows and isinstance(step, Linear):
+                bound = linear_magnitude(backend, step, self._gain(index), values[step.input][:rows], norms)
+            if traced:
+                size = step_magnitude(backend, step, values[step.out][:traced]) if bound is None else bound[:traced]
+                magnitude = magnitude if size is None else xp.maximum(magnitude, size)
                 if isinstance(step, Attention):
-                    score = xp.maximum(score, score_bound(backend, step, values))
+                    query, key = values[step.query][:traced], values[step.key][:traced]
+                    score = xp.maximum(score, score_bound(backend, step, query, key))
                 if isinstance(step, Rotary):
-                    score = xp.maximum(score, zero + fastest_angle(step, self._length))
-                if noise is not None:
-                    if isinstance(step, Positions | Constant):
-                        values[step.out] = values[step.out] + zero[..., None]  # one row for all: noise needs its own
-                    values[step.out] = noise.add(step, bound, values, first)
+                    score = xp.maximum(score, xp.zeros_like(score) + fastest_angle(step, self._length))
+            if noise is not None:
+                if isinstance(step, Positions | Constant):
+                    values[step.out] = values[step.out] + xp.zeros_like(values[step.out])  # noise needs its own
+                values[step.out] = noise.add(step, bound, values, first)
         output = values[self._stage.output]
         self._check_output(output, prompts)
+        if out is not None and output is not out:
+            out[...] = output
+            output = out
         return Traced(output, magnitude, score)
 
     def _check_output(self, output: Array, prompts: int) -> None:
@@ -238,18 +269,32 @@ class LoadedStage:
                 "program.shape", f"{self._stage.kind}: {self._stage.output}", f"width {found}, the program says {width}"
             )
 
-    def _gain(self, index: int) -> Any:
+    def _gain(self, index: int) -> Gains:
         """What bounds the products of a linear step's one or two matrices, computed once."""
-        step = self._stage.steps[index]
-        if not isinstance(step, Linear):
-            return None
         if index not in self._gains:
-            first, second, _ = self._loaded[index]
-            gain = largest_gain(self.backend, first) if second is None else frobenius(self.backend, first)
-            self._gains[index] = (gain, None if second is None else largest_gain(self.backend, second))
+            first, second, bias = self._loaded[index]
+            product = largest_gain(self.backend, first) if second is None else frobenius(self.backend, first)
+            if second is not None:
+                product = product * largest_gain(self.backend, second)  # of the product of both, hence of either
+            self._gains[index] = Gains(product, None if bias is None else self.backend.xp.max(abs(bias)))
         return self._gains[index]
 
-    def _run(self, step: Step, loaded: tuple[Array | None, ...], values: dict[str, Array], prompts: int) -> Array:
+    def _turned(self, step: Rotary, loaded: tuple[Array | None, ...], width: int) -> Turns:
+        """A rotary step's tables for values of ``width`` channels, spread once."""
+        if (step.out, width) not in self._turns:
+            heads = max(1, width // step.head_size)
+            self._turns[step.out, width] = spread(self.backend, loaded[0], loaded[1], step.head_size, heads)
+        return self._turns[step.out, width]
+
+    def _run(
+        self,
+        step: Step,
+        loaded: tuple[Array | None, ...],
+        values: dict[str, Array],
+        prompts: int,
+        out: Array | None = None,
+    ) -> Array:
+        """A step's result, put into ``out`` where it is given and the step can."""
         backend, xp = self.backend, self.backend.xp
         match step:
             case Embed():
@@ -260,7 +305,8 @@ class LoadedStage:
                 shape = (prompts, self._length, loaded[0].shape[-1])  # type: ignore[union-attr]
                 return xp.broadcast_to(loaded[0], shape)
             case Add():
-                return _same_width(values[step.left], values[step.right]) + values[step.right]
+                left, right = _same_width(values[step.left], values[step.right]), values[step.right]
+                return left + right if out is None or out.shape != left.shape else xp.add(left, right, out=out)
             case Multiply():
                 return _same_width(values[step.left], values[step.right]) * values[step.right]
             case RmsNorm():
@@ -273,12 +319,20 @@ class LoadedStage:
                 return layer_norm(backend, x, _as_wide(loaded[0], x), bias, backend.number(step.eps))
             case Linear():
                 first, second, bias = loaded
-                x = backend.matmul(_flat(xp, values[step.input]), first)
-                x = x if second is None else backend.matmul(x, second)
-                x = x if bias is None else x + _as_wide(bias, x)
-                return xp.reshape(x, (prompts, self._length, x.shape[-1]))
+                x = _flat(xp, values[step.input])
+                x = x if second is None else backend.matmul(x, first)
+                matrix: Any = first if second is None else second
+                shape = (prompts, self._length, matrix.shape[1])
+                if out is None or out.shape != shape:
+                    y = backend.matmul(x, matrix)
+                else:
+                    y = backend.matmul(x, matrix, out=_flat(xp, out))
+                if bias is not None:
+                    y += _as_wide(bias, y)
+                return xp.reshape(y, shape) if out is None or out.shape != shape else out
             case Rotary():
-                return rotate(backend, values[step.input], loaded[0], loaded[1], step.head_size)
+                x = values[step.input]
+                return rotate(backend, x, self._turned(step, loaded, x.shape[-1]), step.head_size)
             case Activation():
                 return activate(backend, values[step.input], step.function)
             case Attention():
