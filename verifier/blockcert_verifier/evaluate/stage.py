@@ -12,7 +12,9 @@ from blockcert.program import (
     Add,
     Attention,
     Constant,
+    Dense,
     Embed,
+    Integer,
     LayerNorm,
     Linear,
     LowRank,
@@ -31,6 +33,7 @@ from blockcert.program import (
     attends,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
+from blockcert_verifier.evaluate.blocks import MatrixInBlocks, TableInBlocks, in_blocks
 from blockcert_verifier.evaluate.magnitude import (
     Gains,
     frobenius,
@@ -79,15 +82,24 @@ class LoadedStage:
         backend: where and in which precision to evaluate.
         length: tokens per prompt ``T``; every batch has this length.
         program: the program whose hidden size and vocabulary the stage must keep; not checked where it is not given.
+        whole: hold every weight in working precision; otherwise very large ones are read in blocks where they are used.
 
     Raises:
         Refusal: ``tensor.*`` where a weight is missing or does not fit, ``program.memory`` where a value would be huge.
     """
 
     def __init__(
-        self, stage: Stage, store: WeightStore, backend: Backend, length: int, program: Program | None = None
+        self,
+        stage: Stage,
+        store: WeightStore,
+        backend: Backend,
+        length: int,
+        program: Program | None = None,
+        *,
+        whole: bool = True,
     ) -> None:
         self._stage = stage
+        self._whole = whole
         self.backend = backend
         self._length = length
         self._program = program
@@ -105,6 +117,8 @@ class LoadedStage:
         match step:
             case Embed():
                 rows = None if self._program is None else self._program.vocabulary
+                if not self._whole and in_blocks(store, step.weight, backend):
+                    return (TableInBlocks(store, step, rows, backend),)
                 return (backend.array(store.floats(step.weight, (rows, None))),)
             case Positions():
                 table = store.floats(step.weight, (None, None))
@@ -126,6 +140,8 @@ class LoadedStage:
                 return (_some(step, right), _some(step, left), vector(step.bias))
             case Linear():
                 self._check_size(step, store)
+                if isinstance(step.map, Dense | Integer) and not self._whole and in_blocks(store, step.map, backend):
+                    return (MatrixInBlocks(store, step.map, backend), None, vector(step.bias))
                 # a transposed view: copying row by row is several times faster than across rows
                 matrix = backend.array(dense_matrix(store, step.map)).T
                 return (_some(step, matrix), None, vector(step.bias))
@@ -161,8 +177,16 @@ class LoadedStage:
 
     @property
     def loaded(self) -> tuple[tuple[Step, tuple[Array | None, ...]], ...]:
-        """Each step with its weights in working precision; the matrices of a linear map are ``in x out``."""
+        """Each step with its weights in working precision; the matrices of a linear map are ``in x out``.
+
+        Of a stage that is not ``whole``, very large ones are :class:`MatrixInBlocks` and :class:`TableInBlocks`.
+        """
         return tuple(zip(self._stage.steps, self._loaded, strict=True))
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether weights are read in blocks, each time anew: better for many prompts at once than for few."""
+        return any(isinstance(one, MatrixInBlocks) for loaded in self._loaded for one in loaded)
 
     @property
     def footprint(self) -> int:
@@ -254,7 +278,7 @@ class LoadedStage:
                 values[step.out] = noise.add(step, bound, values, first)
         output = values[self._stage.output]
         self._check_output(output, prompts)
-        if out is not None and output is not out:
+        if out is not None and not np.may_share_memory(output, out):
             out[...] = output
             output = out
         return Traced(output, magnitude, score)
@@ -273,9 +297,12 @@ class LoadedStage:
         """What bounds the products of a linear step's one or two matrices, computed once."""
         if index not in self._gains:
             first, second, bias = self._loaded[index]
-            product = largest_gain(self.backend, first) if second is None else frobenius(self.backend, first)
-            if second is not None:
-                product = product * largest_gain(self.backend, second)  # of the product of both, hence of either
+            if isinstance(first, MatrixInBlocks):
+                product = first.gain()
+            elif second is None:
+                product = largest_gain(self.backend, first)
+            else:  # of the product of both, hence of either
+                product = frobenius(self.backend, first) * largest_gain(self.backend, second)
             self._gains[index] = Gains(product, None if bias is None else self.backend.xp.max(abs(bias)))
         return self._gains[index]
 
@@ -298,7 +325,8 @@ class LoadedStage:
         backend, xp = self.backend, self.backend.xp
         match step:
             case Embed():
-                rows = xp.take(loaded[0], xp.reshape(values["tokens"], (-1,)), axis=0)
+                tokens, table = xp.reshape(values["tokens"], (-1,)), loaded[0]
+                rows = table.taken(tokens) if isinstance(table, TableInBlocks) else xp.take(table, tokens, axis=0)
                 hidden = xp.reshape(rows, (prompts, self._length, -1))
                 return hidden if step.scale is None else hidden * backend.number(step.scale)
             case Positions() | Constant():
@@ -318,18 +346,7 @@ class LoadedStage:
                 bias = None if loaded[1] is None else _as_wide(loaded[1], x)
                 return layer_norm(backend, x, _as_wide(loaded[0], x), bias, backend.number(step.eps))
             case Linear():
-                first, second, bias = loaded
-                x = _flat(xp, values[step.input])
-                x = x if second is None else backend.matmul(x, first)
-                matrix: Any = first if second is None else second
-                shape = (prompts, self._length, matrix.shape[1])
-                if out is None or out.shape != shape:
-                    y = backend.matmul(x, matrix)
-                else:
-                    y = backend.matmul(x, matrix, out=_flat(xp, out))
-                if bias is not None:
-                    y += _as_wide(bias, y)
-                return xp.reshape(y, shape) if out is None or out.shape != shape else out
+                return self._linear(loaded, values[step.input], out)
             case Rotary():
                 x = values[step.input]
                 return rotate(backend, x, self._turned(step, loaded, x.shape[-1]), step.head_size)
@@ -347,6 +364,24 @@ class LoadedStage:
                 if chosen.size == 0 or chosen.min() < 0 or chosen.max() >= x.shape[-1]:
                     raise ValueError(f"it takes channels outside the {x.shape[-1]} there are, or none")
                 return xp.take(x, loaded[0], axis=-1)
+
+    def _linear(self, loaded: tuple[Any, ...], x: Array, out: Array | None) -> Array:
+        """``x`` (B x T x in) through one or two matrices, and the bias added."""
+        backend, xp = self.backend, self.backend.xp
+        first, second, bias = loaded
+        shape = (x.shape[0], self._length, (first if second is None else second).shape[1])
+        flat = _flat(xp, x)
+        if second is not None:
+            flat, first = backend.matmul(flat, first), second
+        y = None if out is None or tuple(out.shape) != shape else _flat(xp, out)
+        if isinstance(first, MatrixInBlocks):
+            y = backend.empty((flat.shape[0], shape[2])) if y is None else y
+            first.multiplied(flat, y)
+        else:
+            y = backend.matmul(flat, first, out=y)
+        if bias is not None:
+            y += _as_wide(bias, y)
+        return xp.reshape(y, shape)
 
 
 def _flat(xp: Any, x: Array) -> Array:

@@ -51,7 +51,9 @@ def run_together(jobs: Sequence[tuple[LoadedStage, Sequence[Part]]], noise: Nois
     """
     jobs = [(stage, list(parts)) for stage, parts in jobs]
     host = all(stage.backend.on_cpu for stage, _ in jobs)
-    shares = _shares(jobs) if host else 1
+    # weights that are read in blocks are better read once for all prompts, and their blocks run side by side
+    blocks = any(stage.in_blocks for stage, _ in jobs)
+    shares = _shares(jobs) if host and not blocks else 1
     work = [_prepared(stage, parts, shares, host) for stage, parts in jobs]
     tasks = [(one, piece) for one in work for piece in one.pieces]
     # numbers of noise are drawn before anything runs, so that they do not depend on which piece is first
@@ -78,7 +80,13 @@ def _prepared(stage: LoadedStage, parts: list[Part], shares: int, host: bool) ->
     traced = sum(int(part.value.shape[0]) for part in parts if part.traced)
     plain = sum(int(part.value.shape[0]) for part in parts if not part.noisy)
     count = _prompts(parts)
-    budget = _MOST_ON_DEVICE if stage.backend.device.startswith("cuda") else _MOST_AT_ONCE
+    budget = (
+        count * stage.footprint
+        if stage.in_blocks
+        else _MOST_ON_DEVICE
+        if stage.backend.device.startswith("cuda")
+        else _MOST_AT_ONCE
+    )
     pieces = cut(count, budget // stage.footprint, shares)
     width = stage.width
     output = None

@@ -169,12 +169,15 @@ def _measure(
     with np.errstate(all="ignore"):
         for index in range(stages):
             reference = pair.reference.stages[index]
-            f = LoadedStage(reference, pair.store, backend, length, pair.reference)
+            f = LoadedStage(reference, pair.store, backend, length, pair.reference, whole=False)
             g = f
             if not pair.same[index]:
-                g = LoadedStage(pair.surrogate.stages[index], pair.store, backend, length, pair.surrogate)
+                other = pair.surrogate.stages[index]
+                g = LoadedStage(other, pair.store, backend, length, pair.surrogate, whole=False)
             # measured in float32 (to explore, never for a certificate), a stage is its own float32 stage
-            f32 = f if backend.precision == "float32" else LoadedStage(reference, pair.store, single, length)
+            f32 = f
+            if backend.precision != "float32":
+                f32 = LoadedStage(reference, pair.store, single, length, pair.reference, whole=False)
             for number, team in enumerate(teams):
                 advance(index, f, g, f32, team, noise)
                 if progress is not None:
