@@ -103,8 +103,8 @@ class TableInBlocks:
 
     def __init__(self, store: WeightStore, step: Embed, rows: int | None, backend: Backend) -> None:
         self._store, self._reference, self._backend = store, step.weight, backend
-        self.shape: tuple[int, ...] = store.shape(step.weight, 2)
-        for part in _slices(*self.shape, backend):  # a row that no token reads is as much a part of the program
+        count, width = store.shape(step.weight, 2)
+        for part in _slices(count, width, backend):  # a row that no token reads is as much a part of the program
             store.floats(step.weight, (rows, None), part)
 
     def taken(self, tokens: Array) -> Array:

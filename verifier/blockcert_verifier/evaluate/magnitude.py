@@ -72,10 +72,9 @@ def step_magnitude(backend: Backend, step: Step, value: Array) -> Array | None:
 
 def score_bound(backend: Backend, step: Attention, query: Array, key: Array) -> Array:
     """A bound on the attention scores of each position over all heads and keys, B x T."""
-    xp = backend.xp
 
     def norms(x: Array, heads: int) -> Array:  # B x T x heads
-        return _norm(backend, xp.reshape(x, (*x.shape[:2], heads, step.head_size)))
+        return _norm(backend, x.reshape((*x.shape[:2], heads, step.head_size)))
 
     q = backend.largest(norms(query, step.heads))
     k = backend.largest(norms(key, step.key_value_heads))  # B x T

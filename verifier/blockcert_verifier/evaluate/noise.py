@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class Noise:
     def __init__(self, backend: Backend, seed: int) -> None:
         self._backend = backend
         self._source = np.random.default_rng(seed)
-        self._pool: Array = None
+        self._pool: Any = None
         self._size = 0
 
     def branch(self) -> Noise:
@@ -54,8 +55,9 @@ class Noise:
         count = math.prod(shape)
         if self._pool is None or count > self._size:
             self._grow(count)
-        begin = int(self._source.integers(self._size - count + 1))
-        return self._backend.xp.reshape(self._pool[begin : begin + count], shape)
+        begin = int(self._source.random() * (self._size - count + 1))
+        pool: Array = self._pool
+        return pool[begin : begin + count].reshape(shape)
 
     def add(self, step: Step, bound: Array | None, values: Mapping[str, Array], first: int) -> Array:
         """A step's result with noise on its prompts from ``first`` on.

@@ -40,11 +40,10 @@ __all__ = [
 
 def rms_norm(backend: Backend, x: Array, gain: Array, eps: Any) -> Array:
     """``x / sqrt(mean(x^2) + eps) * gain`` in every head of as many channels as gain has; x is B x T x heads*size."""
-    xp = backend.xp
-    heads = xp.reshape(x, (*x.shape[:2], -1, gain.shape[0]))
+    heads = x.reshape((*x.shape[:2], -1, gain.shape[0]))
     normed = heads / _root_mean_square(backend, heads, eps)
     normed *= gain
-    return xp.reshape(normed, x.shape)
+    return normed.reshape(x.shape)
 
 
 def layer_norm(backend: Backend, x: Array, weight: Array, bias: Array | None, eps: Any) -> Array:
@@ -167,18 +166,18 @@ def spread(backend: Backend, cos: Array, sin: Array, head_size: int, heads: int)
 
 def rotate(backend: Backend, x: Array, turns: Turns, head_size: int) -> Array:
     """``x`` (B x T x heads*head_size) with the first ``2 * half`` channels of every head rotated, half-split."""
-    xp, half = backend.xp, turns.half
+    half = turns.half
     prompts, length, width = x.shape
     run = turns.cos.shape[1]
     unit = max(run, head_size)
     shape = (prompts, length, width // unit, unit)
     turned = backend.empty(x.shape)
-    source, target = xp.reshape(x, shape), xp.reshape(turned, shape)
+    source, target = x.reshape(shape), turned.reshape(shape)
     if run < unit:
         target[..., run:] = source[..., run:]
         source, target = source[..., :run], target[..., :run]
     halves = (*shape[:3], run // (2 * half), 2, half)
-    mine, theirs = xp.reshape(target, halves), xp.reshape(source, halves)
+    mine, theirs = target.reshape(halves), source.reshape(halves)
     mine[..., 0, :] = theirs[..., 1, :]
     mine[..., 1, :] = theirs[..., 0, :]
     target *= turns.sin[:, None, :]
@@ -215,15 +214,15 @@ def attend(
     groups, size = step.heads // step.key_value_heads, step.head_size
 
     def split(x: Array, heads: int) -> Array:  # B x heads x T x size
-        return xp.permute_dims(xp.reshape(x, (prompts, length, heads, size)), (0, 2, 1, 3))
+        return xp.permute_dims(x.reshape((prompts, length, heads, size)), (0, 2, 1, 3))
 
     q, k, v = split(q, step.heads), split(k, step.key_value_heads), split(v, step.key_value_heads)
     weighing = [h for h, pattern in enumerate(step.patterns) if attends(pattern)]
-    if len(weighing) == step.heads:
-        q = xp.reshape(q, (prompts, step.key_value_heads, groups, length, size))
-        mask = xp.reshape(mask, (1, step.key_value_heads, groups, length, length))
-        out = xp.reshape(_weighted(backend, step, q, k, v, mask), (prompts, step.heads, length, size))
-        return xp.reshape(xp.permute_dims(out, (0, 2, 1, 3)), (prompts, length, step.heads * size))
+    if mask is not None and len(weighing) == step.heads:
+        q = q.reshape((prompts, step.key_value_heads, groups, length, size))
+        mask = mask.reshape((1, step.key_value_heads, groups, length, length))
+        out = _weighted(backend, step, q, k, v, mask).reshape((prompts, step.heads, length, size))
+        return xp.permute_dims(out, (0, 2, 1, 3)).reshape((prompts, length, step.heads * size))
     parts: dict[int, Array] = {}
     if weighing:
         q = xp.stack([q[:, h] for h in weighing], axis=1)[:, :, None]

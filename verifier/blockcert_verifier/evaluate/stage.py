@@ -105,6 +105,8 @@ class LoadedStage:
         self._program = program
         self._unstored = 0
         self._loaded = [self._load(step, store) for step in stage.steps]
+        self._footprint = self._largest_value()
+        self._in_blocks = any(isinstance(one, MatrixInBlocks) for loaded in self._loaded for one in loaded)
         self._gains: dict[int, Gains] = {}
         self._turns: dict[tuple[str, int], Turns] = {}
 
@@ -186,11 +188,14 @@ class LoadedStage:
     @property
     def in_blocks(self) -> bool:
         """Whether weights are read in blocks, each time anew: better for many prompts at once than for few."""
-        return any(isinstance(one, MatrixInBlocks) for loaded in self._loaded for one in loaded)
+        return self._in_blocks
 
     @property
     def footprint(self) -> int:
         """Elements of the largest value that one prompt makes here, attention scores included."""
+        return self._footprint
+
+    def _largest_value(self) -> int:
         length, most = self._length, 1
         for step, loaded in zip(self._stage.steps, self._loaded, strict=True):
             if isinstance(step, Attention):
@@ -325,9 +330,9 @@ class LoadedStage:
         backend, xp = self.backend, self.backend.xp
         match step:
             case Embed():
-                tokens, table = xp.reshape(values["tokens"], (-1,)), loaded[0]
+                tokens, table = values["tokens"].reshape((-1,)), loaded[0]
                 rows = table.taken(tokens) if isinstance(table, TableInBlocks) else xp.take(table, tokens, axis=0)
-                hidden = xp.reshape(rows, (prompts, self._length, -1))
+                hidden = rows.reshape((prompts, self._length, -1))
                 return hidden if step.scale is None else hidden * backend.number(step.scale)
             case Positions() | Constant():
                 shape = (prompts, self._length, loaded[0].shape[-1])  # type: ignore[union-attr]
@@ -367,13 +372,13 @@ class LoadedStage:
 
     def _linear(self, loaded: tuple[Any, ...], x: Array, out: Array | None) -> Array:
         """``x`` (B x T x in) through one or two matrices, and the bias added."""
-        backend, xp = self.backend, self.backend.xp
+        backend = self.backend
         first, second, bias = loaded
         shape = (x.shape[0], self._length, (first if second is None else second).shape[1])
-        flat = _flat(xp, x)
+        flat = _flat(x)
         if second is not None:
             flat, first = backend.matmul(flat, first), second
-        y = None if out is None or tuple(out.shape) != shape else _flat(xp, out)
+        y = None if out is None or tuple(out.shape) != shape else _flat(out)
         if isinstance(first, MatrixInBlocks):
             y = backend.empty((flat.shape[0], shape[2])) if y is None else y
             first.multiplied(flat, y)
@@ -381,12 +386,12 @@ class LoadedStage:
             y = backend.matmul(flat, first, out=y)
         if bias is not None:
             y += _as_wide(bias, y)
-        return xp.reshape(y, shape)
+        return y.reshape(shape)
 
 
-def _flat(xp: Any, x: Array) -> Array:
+def _flat(x: Array) -> Array:
     # one tall matrix: a single BLAS call instead of one per prompt
-    return xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
+    return x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
 
 
 def _as_wide(vector: Any, x: Array) -> Array:

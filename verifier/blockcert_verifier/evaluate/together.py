@@ -56,8 +56,9 @@ def run_together(jobs: Sequence[tuple[LoadedStage, Sequence[Part]]], noise: Nois
     shares = _shares(jobs) if host and not blocks else 1
     work = [_prepared(stage, parts, shares, host) for stage, parts in jobs]
     tasks = [(one, piece) for one in work for piece in one.pieces]
-    # numbers of noise are drawn before anything runs, so that they do not depend on which piece is first
-    sources = [noise.branch() if noise is not None and piece.stop > one.plain else None for one, piece in tasks]
+    # seeds of noise are drawn before anything runs, so that they do not depend on which piece is first
+    sources = [None if noise is None or piece.stop <= one.plain else noise for one, piece in tasks]
+    sources = [one.branch() if one and shares > 1 else one for one in sources]
     calls: list[Callable[[], Traced]] = [
         partial(_piece, one, piece, source) for (one, piece), source in zip(tasks, sources, strict=True)
     ]
@@ -151,9 +152,9 @@ def by_tokens(
     return {name: numbers.reshape(prompts, length) for name, numbers in whole.items()}
 
 
-def tokens_as_rows(backend: Backend, values: Array) -> Array:
+def tokens_as_rows(values: Array) -> Array:
     """B x T x channels, or B x T, with both first axes as one."""
-    return backend.xp.reshape(values, (-1, *values.shape[2:]))
+    return values.reshape((-1, *values.shape[2:]))
 
 
 def _quietly(reduced: Callable[[slice], dict[str, Array]], piece: slice) -> dict[str, Array]:

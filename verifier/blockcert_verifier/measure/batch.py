@@ -16,7 +16,8 @@ from blockcert_verifier.measure.logits import (
     loss_difference_counts,
     token_losses,
 )
-from blockcert_verifier.measure.tolerance import Cells, Host, floor, norms, ratio_counts, ratios
+from blockcert_verifier.measure.stages import StageColumns, StageNorms
+from blockcert_verifier.measure.tolerance import Cells, Host, norms
 
 if TYPE_CHECKING:
     from blockcert_verifier.measure.engine import Pair, Settings
@@ -54,10 +55,9 @@ def advance(
     """
     same = f is g
     low = None if f32.backend is f.backend else f32
-    # resolution is judged in the first measurement (BC-EVD-08)
-    kinds = [(batch is batches[0], noise is not None and batch is batches[-1]) for batch in batches]
-    mine = [batch.reference_inputs(index, *kind) for batch, kind in zip(batches, kinds, strict=True)]
-    theirs = [batch.surrogate_inputs(same, *kind) for batch, kind in zip(batches, kinds, strict=True)]
+    moved = [noise is not None and batch is batches[-1] for batch in batches]
+    mine = [batch.reference_inputs(index, noisy) for batch, noisy in zip(batches, moved, strict=True)]
+    theirs = [batch.surrogate_inputs(same, noisy) for batch, noisy in zip(batches, moved, strict=True)]
 
     jobs = [(f, [part for side in mine for part in side])]
     jobs[0][1].extend([part for side in theirs for part in side] if same else [])
@@ -70,9 +70,8 @@ def advance(
     f_done = [[next(outputs) for _ in side] for side in mine]
     outputs = outputs if same else iter(done[1])
     g_done = [[next(outputs) for _ in side] for side in theirs]
-    for batch, (measured, _), ours, others in zip(batches, kinds, f_done, g_done, strict=True):
-        floor = done[-1][0] if measured and low is not None else None
-        batch.accept(index, ours, others, floor, measured=measured)
+    for batch, ours, others in zip(batches, f_done, g_done, strict=True):
+        batch.accept(index, ours, others, done[-1][0] if batch.measured and low is not None else None)
 
 
 class Batch:
@@ -80,14 +79,17 @@ class Batch:
 
     After stage ``i``: ``x`` is ``X_i`` (B x T x d), ``y`` is ``Y_i`` (the same object while every stage so far is
     one program), ``singles[j]`` the trajectory with only stage ``j`` replaced and ``hybrids[j]`` is ``H_j`` so
-    far, both for the first ``attributed`` rows.
+    far, both for the first ``attributed`` rows. Of a second measurement, with noise, only the cells are compared:
+    neither the float32 floor nor how large values become inside is ``measured``.
     """
 
-    def __init__(self, tokens: Host, attributed: int, pair: Pair, settings: Settings, backend: Backend) -> None:
+    def __init__(
+        self, tokens: Host, attributed: int, pair: Pair, settings: Settings, backend: Backend, *, measured: bool = True
+    ) -> None:
         self.rows = int(tokens.shape[0])
         self.attributed = attributed
-        self.cells: dict[tuple[str, int], Cells] = {}
-        self.row_cells: dict[str, Cells] = {}
+        self.measured = measured
+        self.cells: dict[str, Cells] = {}
         self._pair = pair
         self._settings = settings
         self._backend = backend
@@ -96,42 +98,43 @@ class Batch:
         self._x: Array = self._tokens
         self._y: Array = self._tokens
         self._embedded: Array = None
+        self._columns = StageColumns(settings, floor=measured)
         self._singles: dict[int, Array] = {}
         self._hybrids: dict[int, Array] = {}
         self._scale: Host = np.zeros(tokens.shape)  # S_t: the largest norm of token t so far
         self.unresolved: dict[int, Unresolved] = {}
 
-    def reference_inputs(self, index: int, measured: bool, noisy: bool) -> list[Part]:
+    def reference_inputs(self, index: int, noisy: bool) -> list[Part]:
         """What the reference's stage takes: the reference trajectory first, and the control at the head."""
         control = [self._embedded] if index == self._last else []  # every block replaced by the identity
-        return self._parts([self._x], [*self._singles.values(), *control], measured, noisy)
+        return self._parts([self._x], [*self._singles.values(), *control], noisy)
 
-    def surrogate_inputs(self, same: bool, measured: bool, noisy: bool) -> list[Part]:
+    def surrogate_inputs(self, same: bool, noisy: bool) -> list[Part]:
         """What the surrogate's stage takes; the reference's own input first where its output is not the reference's."""
         stitched = [self._y] if self._y is not self._x else []
-        return self._parts([*([] if same else [self._x]), *stitched], list(self._hybrids.values()), measured, noisy)
+        return self._parts([*([] if same else [self._x]), *stitched], list(self._hybrids.values()), noisy)
 
     def low_input(self, index: int, low: LoadedStage) -> Part:
         """The reference's own input, rounded to float32."""
         return Part(self._x if index == 0 else low.backend.cast(self._x))
 
-    def _parts(self, judged: list[Array], others: list[Array], measured: bool, noisy: bool) -> list[Part]:
+    def _parts(self, judged: list[Array], others: list[Array], noisy: bool) -> list[Part]:
         # resolution is judged where the programs meet the reference's own and the stitched input (BC-EVD-08)
-        return [*(Part(value, measured, noisy) for value in judged), *(Part(value, False, noisy) for value in others)]
+        return [
+            *(Part(value, self.measured, noisy) for value in judged),
+            *(Part(value, False, noisy) for value in others),
+        ]
 
-    def accept(
-        self, index: int, mine: list[Traced], theirs: list[Traced], low: Traced | None, *, measured: bool
-    ) -> None:
+    def accept(self, index: int, mine: list[Traced], theirs: list[Traced], low: Traced | None) -> None:
         """Take what both stages made of this batch's inputs, and measure.
 
-        ``low`` is what the reference's stage makes in float32, ``None`` where it is the stage itself. Of a second
-        measurement, with noise, only the cells are compared: it is not ``measured`` how large values become.
+        ``low`` is what the reference's stage makes in float32, ``None`` where it is the stage itself.
         """
         same, head, a = self._pair.same[index], index == self._last, self.attributed
         before, stitched = self._x, self._y is not self._x
         f_outputs = [traced.output for traced in mine]
         g_outputs = [traced.output for traced in theirs]
-        sized = [mine[0], *theirs[: (not same) + stitched]] if measured else []
+        sized = [mine[0], *theirs[: (not same) + stitched]] if self.measured else []
         from_x = f_outputs[0] if same else g_outputs.pop(0)
 
         self._x = f_outputs[0]
@@ -144,9 +147,7 @@ class Batch:
                 self._hybrids[index - 1] = from_x[:a]
 
         floor = None if low is None else low.output
-        norm, sizes = self._measure_stage(
-            index, before, from_x, f_outputs[-1] if head else None, floor, sized, measured=measured
-        )
+        norm, sizes = self._measure_stage(index, before, from_x, f_outputs[-1] if head else None, floor, sized)
         self._check_resolution(index, norm, sizes)
         if index == 0:
             self._embedded = self._x
@@ -155,6 +156,7 @@ class Batch:
             self._hybrids = {}  # they end at the last hidden state; the head adds nothing to what is measured of them
         if head:
             self._measure_logits(f_outputs[-1])
+            self.cells |= self._columns.cells()
             self._x = self._y = self._embedded = None  # the trajectories end here; the cells remain
             self._singles = {}
 
@@ -166,8 +168,6 @@ class Batch:
         identity_logits: Array | None,
         low: Array | None,
         sized: list[Traced],
-        *,
-        measured: bool,
     ) -> tuple[Host, list[_Sizes]]:
         """Measure what the stage did; the norms of its output, and the sizes of what was ``sized``.
 
@@ -184,11 +184,13 @@ class Batch:
             others["identity drift"] = identity_logits
         if low is not None:
             others["float32"] = low
-        x = self._rows(self._x)
-        others = {name: self._rows(value) for name, value in others.items()}
-        outputs = {f"output {n}": self._rows(one.output) for n, one in enumerate(sized) if one.output is not self._x}
-        sizes = {f"magnitude {n}": self._rows(one.magnitude) for n, one in enumerate(sized)}
-        sizes |= {f"score {n}": self._rows(one.score) for n, one in enumerate(sized)}
+        x = tokens_as_rows(self._x)
+        others = {name: tokens_as_rows(value) for name, value in others.items()}
+        outputs = {
+            f"output {n}": tokens_as_rows(one.output) for n, one in enumerate(sized) if one.output is not self._x
+        }
+        sizes = {f"magnitude {n}": tokens_as_rows(one.magnitude) for n, one in enumerate(sized)}
+        sizes |= {f"score {n}": tokens_as_rows(one.score) for n, one in enumerate(sized)}
 
         def reduced(part: slice) -> dict[str, Array]:
             mine = x[part]
@@ -200,22 +202,10 @@ class Batch:
             return wanted | {name: value[part] for name, value in sizes.items()}
 
         found = by_tokens(self._backend, reduced, self.rows, self._x)
-        norm, error = found["norm"], found.get("error")
+        norm = found["norm"]
         self._scale = np.maximum(self._scale, norm)
-        self._error_columns("", index, error, norm)
-        self._drift_columns("", index, found.get("drift"), norm)
-        self._error_columns("identity.", index, found.get("update"), norm)
-        self._drift_columns("identity.", index, found.get("identity drift"), norm)
-        if inner:
-            tau, tolerance = self._tau(), self._settings.tolerance
-            self.cells["relative_update_error", index] = (
-                self._zeros() if error is None else ratios(error, found["update"], tau, tolerance)
-            )
-        if measured:
-            difference = found.get("float32", np.zeros(norm.shape))
-            # a token whose norm is 0 has nothing to be relative to
-            ratio = np.where(difference == 0, 0.0, difference / np.where(norm == 0, np.finfo(np.float64).tiny, norm))
-            self.cells["float32.relative_error", index] = floor(ratio.max(axis=-1))
+        names = ("error", "update", "drift", "identity drift", "float32")
+        self._columns.add(StageNorms(norm, self._scale, *map(found.get, names)))
         return norm, [
             _Sizes(found.get(f"output {number}", norm), found[f"magnitude {number}"], found[f"score {number}"])
             for number in range(len(sized))
@@ -234,9 +224,6 @@ class Batch:
         for row in np.flatnonzero(tokens.any(axis=-1)):
             self.unresolved.setdefault(int(row), Unresolved(int(row), stage, reason))
 
-    def _rows(self, values: Array) -> Array:
-        return tokens_as_rows(self._backend, values)
-
     def _norm(self, values: Array) -> Array:
         """Norms over channels, on the device."""
         xp = self._backend.xp
@@ -245,63 +232,38 @@ class Batch:
     def _tau(self) -> Host:
         return self._settings.tolerance.absolute * self._scale
 
-    def _zeros(self) -> Cells:
-        return Cells.exactly(np.zeros(self.rows))
-
-    def _everywhere(self) -> Cells:
-        length = self._scale.shape[1]
-        return Cells.exactly(np.full((self.rows, len(self._settings.relative)), length, dtype=np.int64))
-
-    def _error_columns(self, prefix: str, index: int, error: Host | None, norm: Host) -> None:
-        """The error, relative error and covered columns; ``None`` where the two sides are one program."""
-        tolerance, tau = self._settings.tolerance, self._tau()
-        if error is None:
-            self.cells[prefix + "error", index] = self._zeros()
-            self.cells[prefix + "relative_error", index] = self._zeros()
-            self.cells[prefix + "covered", index] = self._everywhere()
-            return
-        self.cells[prefix + "error", index] = norms(error, tau, tolerance)
-        self.cells[prefix + "relative_error", index] = ratios(error, norm, tau, tolerance)
-        self.cells[prefix + "covered", index] = ratio_counts(error, norm, tau, self._settings.relative, tolerance)
-
-    def _drift_columns(self, prefix: str, index: int, drift: Host | None, norm: Host) -> None:
-        tolerance, tau = self._settings.tolerance, self._tau()
-        self.cells[prefix + "drift", index] = self._zeros() if drift is None else norms(drift, tau, tolerance)
-        self.cells[prefix + "relative_drift", index] = (
-            self._zeros() if drift is None else ratios(drift, norm, tau, tolerance)
-        )
-
     def _measure_hidden_state_rows(self, norm: Host) -> None:
         """At the last block: the median norm, and the hybrid steps ``D_i = d(H_i, H_{i-1})``."""
         tolerance, tau, a = self._settings.tolerance, self._tau(), self.attributed
         middle = np.sort(norm, axis=-1)[:, (norm.shape[1] - 1) // 2]
-        self.row_cells["final_norm"] = norms(middle[:, None], tau, tolerance)
+        self.cells["final_norm"] = norms(middle[:, None], tau, tolerance)
         if not a:
             return
         # H_{i-1} and H_i are one trajectory where stage i is one program, so only the first of each run is held
         held = {**self._hybrids, -1: self._y[:a], self._last - 1: self._x[:a]}
         steps = [index for index in range(self._last) if not self._pair.same[index]]
-        sides = {i: (self._rows(held[min(j for j in held if j >= i)]), self._rows(held[i - 1])) for i in steps}
+        sides = {i: (tokens_as_rows(held[min(j for j in held if j >= i)]), tokens_as_rows(held[i - 1])) for i in steps}
 
         def reduced(part: slice) -> dict[str, Array]:
             return {str(i): self._norm(after[part] - first[part]) for i, (after, first) in sides.items()}
 
         found = by_tokens(self._backend, reduced, a, self._x)
-        for index in range(self._last):
-            self.cells["attribution.hybrid_step", index] = (
-                norms(found[str(index)], tau[:a], tolerance) if index in steps else Cells.exactly(np.zeros(a))
-            )
+        distance = np.stack([found.get(str(i), np.zeros_like(tau[:a])) for i in range(self._last)], axis=1)
+        cells = norms(distance, tau[:a, None], tolerance)
+        self.cells["attribution.hybrid_step"] = cells.map(
+            lambda part: np.where(np.isin(np.arange(self._last), steps), part, 0.0)
+        )
 
     def _measure_logits(self, identity_logits: Array) -> None:
         settings, tolerance, a = self._settings, self._settings.tolerance, self.attributed
-        backend, xp, rows = self._backend, self._backend.xp, self._rows
+        backend, xp, rows = self._backend, self._backend.xp, tokens_as_rows
         # the last position has no next token: what is computed for it is left out
         targets = rows(xp.concat((self._tokens[:, 1:], self._tokens[:, :1]), axis=-1))
-        three = [rows(logits) for logits in (self._x, self._y, identity_logits)]
+        x, y, identity = (rows(logits) for logits in (self._x, self._y, identity_logits))
         singles = {index: rows(logits) for index, logits in self._singles.items()}
 
         def compared(part: slice) -> dict[str, Array]:
-            return compared_logits(backend, *(logits[part] for logits in three), targets[part], tolerance)
+            return compared_logits(backend, x[part], y[part], identity[part], targets[part], tolerance)
 
         def replaced(part: slice) -> dict[str, Array]:
             found: dict[str, Array] = {}
@@ -315,25 +277,27 @@ class Batch:
         crowded = ~(agreed.scale <= FALL * spread)
         self._note(crowded, self._last, f"logits are more than {FALL:g} times larger than they differ")
         for prefix, one in (("", agreed), ("identity.", control)):
-            self.row_cells[prefix + "logit_difference"] = one.logit_difference
-            self.row_cells[prefix + "top1_agree"] = one.top1_agree
-            self.row_cells[prefix + "decided"] = one.decided
+            self.cells[prefix + "logit_difference"] = one.logit_difference
+            self.cells[prefix + "top1_agree"] = one.top1_agree
+            self.cells[prefix + "decided"] = one.decided
         losses = divergence(found, agreed.scale, settings.loss, tolerance)
         for name in losses.__struct_fields__:
-            self.row_cells[name] = getattr(losses, name)
+            self.cells[name] = getattr(losses, name)
         if not a:
             return
-        untouched = Cells.exactly(np.full((a, len(settings.loss)), self._scale.shape[1] - 1, dtype=np.int64))
-        reference = found["loss"][:a]
-        found = by_tokens(backend, replaced, a, self._x) if singles else {}
-        for index in range(self._last + 1):
-            name = ("attribution.loss_within", index)
-            if index not in singles:
-                self.cells[name] = untouched
-                continue
-            size = found[f"size {index}"]
-            crowded = ~(size <= FALL * spread[:a])
+        reference, last = found["loss"][:a], self._scale.shape[1] - 1
+        counts = np.full((a, self._last + 1, len(settings.loss)), last, dtype=np.int64)
+        self.cells["attribution.loss_within"] = Cells.exactly(counts)
+        if not singles:
+            return
+        found = by_tokens(backend, replaced, a, self._x)
+        for index in singles:
+            crowded = ~(found[f"size {index}"] <= FALL * spread[:a])
             self._note(crowded, index, f"with only this stage replaced, logits are {FALL:g} times what they differ")
-            scale = np.maximum(agreed.scale[:a], size)[:, :-1]
-            difference = (found[f"loss {index}"] - reference)[:, :-1]
-            self.cells[name] = loss_difference_counts(difference, scale, settings.loss, tolerance)
+        size = np.stack([found[f"size {index}"] for index in singles], axis=1)  # A x singles x T
+        scale = np.maximum(agreed.scale[:a, None], size)[..., :-1]
+        difference = (np.stack([found[f"loss {index}"] for index in singles], axis=1) - reference[:, None])[..., :-1]
+        cells = loss_difference_counts(difference, scale, settings.loss, tolerance)
+        places = np.searchsorted(sorted(singles), np.arange(self._last + 1)).clip(max=len(singles) - 1)
+        touched = np.isin(np.arange(self._last + 1), sorted(singles))[:, None]
+        self.cells["attribution.loss_within"] = cells.map(lambda part: np.where(touched, part[:, places], last))
