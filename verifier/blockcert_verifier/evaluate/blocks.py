@@ -7,6 +7,7 @@ of a result is the inner product that it is without blocks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -44,11 +45,17 @@ def in_blocks(store: WeightStore, linear: LinearMap | TensorRef, backend: Backen
             reference = linear
         case _:
             return False
-    return backend.on_cpu and store.raw(reference)[1].size * np.dtype(backend.dtype).itemsize > WHOLE
+    if not backend.on_cpu:
+        return False
+    itemsize = backend.dtype.itemsize
+    # what is stored is no smaller than the part that a slice takes of it
+    if math.prod(store.info(reference).shape) * itemsize <= WHOLE:
+        return False
+    return store.raw(reference)[1].size * itemsize > WHOLE
 
 
 def _slices(rows: int, width: int, backend: Backend) -> list[slice]:
-    return cut(rows, BLOCK // (max(1, width) * np.dtype(backend.dtype).itemsize))
+    return cut(rows, BLOCK // (max(1, width) * backend.dtype.itemsize))
 
 
 class MatrixInBlocks:

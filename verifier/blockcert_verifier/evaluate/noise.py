@@ -66,12 +66,13 @@ class Noise:
         """
         value = values[step.out]
         noisy = value[first:]
-        size = _terms(self._backend, step, bound, values, first) + SMALLEST / RELATIVE
+        size = _terms(self._backend, step, bound, values, first)
         numbers = self._numbers(tuple(noisy.shape))
         if size.shape == numbers.shape:
+            size += SMALLEST / RELATIVE
             size *= numbers
         else:
-            size = size * numbers
+            size = (size + SMALLEST / RELATIVE) * numbers
         noisy += size  # in place: every step but those that repeat a vector makes a value of its own
         return value
 

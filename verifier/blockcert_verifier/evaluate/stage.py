@@ -106,7 +106,7 @@ class LoadedStage:
         self._unstored = 0
         self._loaded = [self._load(step, store) for step in stage.steps]
         self._footprint = self._largest_value()
-        self._in_blocks = any(isinstance(one, MatrixInBlocks) for loaded in self._loaded for one in loaded)
+        self._in_blocks = any(isinstance(loaded[0], MatrixInBlocks) for loaded in self._loaded if loaded)
         self._gains: dict[int, Gains] = {}
         self._turns: dict[tuple[str, int], Turns] = {}
 
@@ -277,7 +277,7 @@ class LoadedStage:
                     score = xp.maximum(score, score_bound(backend, step, query, key))
                 if isinstance(step, Rotary):
                     score = xp.maximum(score, xp.zeros_like(score) + fastest_angle(step, self._length))
-            if noise is not None:
+            if noise is not None and first < prompts:
                 if isinstance(step, Positions | Constant):
                     values[step.out] = values[step.out] + xp.zeros_like(values[step.out])  # noise needs its own
                 values[step.out] = noise.add(step, bound, values, first)
