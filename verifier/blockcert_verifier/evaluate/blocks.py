@@ -17,7 +17,7 @@ import numpy as np
 from blockcert.program import Dense, Embed, Integer, LinearMap, TensorRef
 from blockcert_verifier.evaluate.backend import Array, Backend
 from blockcert_verifier.evaluate.magnitude import largest_gain
-from blockcert_verifier.evaluate.threads import at_once, cut, threads
+from blockcert_verifier.evaluate.threads import at_once, threads
 from blockcert_verifier.evaluate.weights import WeightStore, dense_matrix
 
 __all__ = ["MatrixInBlocks", "TableInBlocks", "held_entries", "in_blocks"]
@@ -26,6 +26,8 @@ WHOLE = 1 << 30
 """Bytes in the working precision up to which a matrix or table is held whole."""
 BLOCK = 1 << 26
 """Bytes of a block in the working precision."""
+_TILE = 192
+"""Outputs: a multiple of what the kernels of a BLAS compute at a time."""
 T = TypeVar("T")
 
 
@@ -55,7 +57,10 @@ def in_blocks(store: WeightStore, linear: LinearMap | TensorRef, backend: Backen
 
 
 def _slices(rows: int, width: int, backend: Backend) -> list[slice]:
-    return cut(rows, BLOCK // (max(1, width) * backend.dtype.itemsize))
+    length = max(1, BLOCK // (max(1, width) * backend.dtype.itemsize))
+    # products are computed in tiles of some outputs, and those at the end of a block may be summed otherwise
+    length -= length % _TILE if length > _TILE else 0
+    return [slice(begin, min(begin + length, rows)) for begin in range(0, rows, length)]
 
 
 class MatrixInBlocks:
