@@ -162,7 +162,8 @@ def test_a_stage_runs_as_often_as_is_needed_and_no_hybrid_goes_through_the_head(
     traced = LoadedStage.traced
 
     def counting(stage: LoadedStage, source: np.ndarray, *rest: object) -> object:
-        ran[stage._stage] = ran.get(stage._stage, 0) + source.shape[0]
+        if stage.backend.precision == "float64":  # the floor's float32 is beside them
+            ran[stage._stage] = ran.get(stage._stage, 0) + source.shape[0]
         return traced(stage, source, *rest)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(LoadedStage, "traced", counting)

@@ -26,6 +26,7 @@ from blockcert.program import (
 )
 from blockcert.statement import Cost
 from blockcert_verifier.evaluate import WeightStore
+from blockcert_verifier.evaluate.threads import cut
 from blockcert_verifier.evaluate.weights import integer_matrix
 
 __all__ = ["program_costs", "stage_cost"]
@@ -42,6 +43,9 @@ _BITS = {
     "I16": 16,
     "U16": 16,
 }
+
+_AT_ONCE = 1 << 23
+"""Integers of a map that are counted at a time."""
 
 
 def _stored_bits(store: WeightStore, reference: TensorRef | None) -> int:
@@ -76,9 +80,12 @@ def _map_cost(store: WeightStore, linear: LinearMap) -> tuple[int, int]:
             parts = (linear.indices, linear.weight)
             return _nonzero_values(store, linear.weight), sum(_stored_bits(store, part) for part in parts)
         case Integer():
-            values, _ = integer_matrix(store, linear)
+            rows, width = store.shape(linear.values, 2)
+            nonzero = 0
+            for part in cut(rows, _AT_ONCE // max(1, width)):
+                nonzero += _nonzero(integer_matrix(store, linear, part)[0])
             parts = (linear.scale, linear.zero_point)
-            return _nonzero(values), int(values.size) * linear.bits + sum(_stored_bits(store, p) for p in parts)
+            return nonzero, rows * width * linear.bits + sum(_stored_bits(store, p) for p in parts)
 
 
 def _ramp(length: int, top: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +16,10 @@ Array: TypeAlias = Any
 """An array of the back end's namespace. The array API has no typed protocol yet; shapes stand in comments."""
 Precision: TypeAlias = Literal["float64", "float32", "extended"]
 """``extended`` is numpy's long double: 64 bits of mantissa on x86, no wider than float64 on some machines."""
+
+
+_CACHED = 1 << 15
+"""Elements that an elementwise function is given at once."""
 
 
 def extended_is_wider() -> bool:
@@ -73,6 +77,11 @@ class Backend:
         self.dtype = getattr(torch, precision)
 
     @property
+    def on_cpu(self) -> bool:
+        """Whether values are numpy arrays, which several threads may work on."""
+        return self._torch is None
+
+    @property
     def _place(self) -> str:
         return "cpu" if self.device == "torch" else self.device
 
@@ -120,16 +129,63 @@ class Backend:
         """A decimal string in the working precision (a numpy long double where that is wider than float64)."""
         return np.longdouble(decimal) if self.precision == "extended" else float(decimal)
 
-    def matmul(self, left: Array, right: Array) -> Array:
-        """``left @ right`` over the last two axes; summed from the other end where ``reverse`` is set."""
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """An array of no particular values in the working precision, on the device."""
+        return (
+            np.empty(shape, dtype=self.dtype)
+            if self._torch is None
+            else self._torch.empty(shape, dtype=self.dtype, device=self._place)
+        )
+
+    def matmul(self, left: Array, right: Array, out: Array | None = None) -> Array:
+        """``left @ right`` over the last two axes; summed from the other end where ``reverse`` is set.
+
+        Put into ``out``, an array of numpy's, where it is given.
+        """
         if self.reverse:
             left, right = self.xp.flip(left, axis=-1), self.xp.flip(right, axis=-2)
-        return left @ right
+        return left @ right if out is None else np.matmul(left, right, out=out)
 
-    def erf(self, values: Array) -> Array:
-        """The error function; float64 at most, its one-ulp error does not accumulate."""
+    def largest(self, values: Array, *, keep: bool = False) -> Array:
+        """The largest value over the last axis, which is left out or kept as one element."""
+        if self._torch is None:
+            return np.maximum.reduce(values, axis=-1, keepdims=keep)
+        return self.xp.max(values, axis=-1, keepdims=keep)
+
+    def smallest(self, values: Array) -> Array:
+        """The smallest value over the last axis, which is left out."""
+        return np.minimum.reduce(values, axis=-1) if self._torch is None else self.xp.min(values, axis=-1)
+
+    def total(self, values: Array, *, keep: bool = False) -> Array:
+        """The sum over the last axis, which is left out or kept as one element."""
+        if self._torch is None:
+            return np.add.reduce(values, axis=-1, keepdims=keep)
+        return self.xp.sum(values, axis=-1, keepdims=keep)
+
+    def erf(self, values: Array, out: Array) -> None:
+        """The error function, into ``out``; float64 at most, its one-ulp error does not accumulate."""
         if self._torch is not None:
-            return self._torch.special.erf(values)
+            self._torch.special.erf(values, out=out)
+            return
         from scipy.special import erf  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
-        return erf(values.astype(np.float64)).astype(self.dtype) if self.precision == "extended" else erf(values)
+        if self.precision == "extended":
+            out[...] = erf(values.astype(np.float64))
+        else:
+            erf(values, out=out)
+
+    def elementwise(self, function: Callable[[Backend, Array, Array], None], values: Array) -> Array:
+        """What ``function(backend, part, out)`` writes into ``out``, element by element.
+
+        On the host it is given parts that stay in a processor's cache while its steps pass over them.
+        """
+        if self._torch is not None:
+            out = self.xp.empty_like(values)
+            function(self, values, out)
+            return out
+        whole = np.ascontiguousarray(values)
+        out = np.empty_like(whole)
+        source, target = whole.reshape(-1), out.reshape(-1)
+        for begin in range(0, source.size, _CACHED):
+            function(self, source[begin : begin + _CACHED], target[begin : begin + _CACHED])
+        return out

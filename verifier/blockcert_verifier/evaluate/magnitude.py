@@ -6,8 +6,7 @@ meaning behind huge values that cancel. Bounds here are per token, B x T, and co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from blockcert.program import (
     Add,
@@ -21,7 +20,7 @@ from blockcert.program import (
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
 
-__all__ = ["frobenius", "largest_gain", "score_bound", "step_magnitude"]
+__all__ = ["Gains", "frobenius", "largest_gain", "linear_magnitude", "score_bound", "step_magnitude"]
 
 
 def _norm(backend: Backend, x: Array) -> Array:
@@ -29,14 +28,14 @@ def _norm(backend: Backend, x: Array) -> Array:
 
 
 def _largest(backend: Backend, x: Array) -> Array:
-    xp = backend.xp
     # two reductions in place of a copy of the whole value
-    return xp.maximum(xp.max(x, axis=-1), -xp.min(x, axis=-1))
+    return backend.xp.maximum(backend.largest(x), -backend.smallest(x))
 
 
 def largest_gain(backend: Backend, matrix: Array) -> Any:
     """The largest norm of a row of ``W``, whose transpose (in x out) is given: no product of its is larger."""
-    return backend.xp.max(_norm(backend, matrix.T))
+    xp = backend.xp
+    return xp.sqrt(xp.max(xp.vecdot(matrix.T, matrix.T, axis=-1)))
 
 
 def frobenius(backend: Backend, matrix: Array) -> Any:
@@ -44,44 +43,41 @@ def frobenius(backend: Backend, matrix: Array) -> Any:
     return backend.xp.sqrt(backend.xp.sum(backend.xp.vecdot(matrix.T, matrix.T, axis=-1)))
 
 
-def step_magnitude(
-    backend: Backend,
-    step: Step,
-    loaded: tuple[Array | None, ...],
-    gains: Any,
-    values: Mapping[str, Array],
-    norms: dict[str, Array],
-) -> Array | None:
-    """A bound on every term and partial sum of a step, B x T; ``None`` where its inputs' bounds cover it.
+class Gains(NamedTuple):
+    """What bounds a linear step: the largest gain of its one or two matrices, and its largest bias or ``None``."""
 
-    ``gains`` bound the products of a linear step's one or two matrices; ``norms`` keeps the norms of values that
-    several steps read.
+    product: Any
+    bias: Any
+
+
+def linear_magnitude(backend: Backend, step: Linear, gains: Gains, x: Array, norms: dict[str, Array]) -> Array:
+    """A bound on every term and partial sum of a linear step at ``x`` (B x T x in), B x T.
+
+    ``norms`` keeps the norms of values that several steps read.
     """
+    if step.input not in norms:
+        norms[step.input] = _norm(backend, x)
+    bound = norms[step.input] * gains.product
+    return bound if gains.bias is None else bound + gains.bias
+
+
+def step_magnitude(backend: Backend, step: Step, value: Array) -> Array | None:
+    """A bound on every term and partial sum of a step whose result is ``value``, B x T; ``None`` where its inputs'
+    bounds cover it. Linear steps have :func:`linear_magnitude`."""
     match step:
-        case Linear():
-            first, second = gains
-            if step.input not in norms:
-                norms[step.input] = _norm(backend, values[step.input])
-            bound = norms[step.input] * first
-            if second is not None:
-                bound = bound * second  # of the product of both factors, hence of either
-            if loaded[2] is not None:
-                bound = bound + backend.xp.max(backend.xp.abs(loaded[2]))
-            return bound
         case Embed() | Positions() | Constant() | Add() | Multiply():
-            return _largest(backend, values[step.out])
+            return _largest(backend, value)
         case _:
             return None
 
 
-def score_bound(backend: Backend, step: Attention, values: Mapping[str, Array]) -> Array:
+def score_bound(backend: Backend, step: Attention, query: Array, key: Array) -> Array:
     """A bound on the attention scores of each position over all heads and keys, B x T."""
-    xp = backend.xp
 
     def norms(x: Array, heads: int) -> Array:  # B x T x heads
-        return _norm(backend, xp.reshape(x, (*x.shape[:2], heads, step.head_size)))
+        return _norm(backend, x.reshape((*x.shape[:2], heads, step.head_size)))
 
-    q = xp.max(norms(values[step.query], step.heads), axis=-1)
-    k = xp.max(norms(values[step.key], step.key_value_heads), axis=-1)  # B x T
+    q = backend.largest(norms(query, step.heads))
+    k = backend.largest(norms(key, step.key_value_heads))  # B x T
     scale = backend.number(step.denominator_squared) ** -0.5
-    return q * xp.max(k, axis=-1, keepdims=True) * scale
+    return q * backend.largest(k, keep=True) * scale

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -33,18 +34,30 @@ class Noise:
     def __init__(self, backend: Backend, seed: int) -> None:
         self._backend = backend
         self._source = np.random.default_rng(seed)
-        self._pool: Array = None
+        self._pool: Any = None
         self._size = 0
+
+    def branch(self) -> Noise:
+        """Noise for work of its own, on whatever thread: its places are drawn from a seed drawn here."""
+        if self._pool is None:
+            self._grow(0)
+        other = Noise(self._backend, int(self._source.integers(1 << 63)))
+        other._pool, other._size = self._pool, self._size
+        return other
+
+    def _grow(self, count: int) -> None:
+        # twice as long as the largest value, so that a place in it is hardly ever met again
+        self._size = max(_POOL, 2 * count)
+        self._pool = self._backend.array(self._source.uniform(-RELATIVE, RELATIVE, self._size))
 
     def _numbers(self, shape: tuple[int, ...]) -> Array:
         """Numbers of ``[-RELATIVE, RELATIVE]``."""
         count = math.prod(shape)
         if self._pool is None or count > self._size:
-            # twice as long as the largest value, so that a place in it is hardly ever met again
-            self._size = max(_POOL, 2 * count)
-            self._pool = self._backend.array(self._source.uniform(-RELATIVE, RELATIVE, self._size))
-        begin = int(self._source.integers(self._size - count + 1))
-        return self._backend.xp.reshape(self._pool[begin : begin + count], shape)
+            self._grow(count)
+        begin = int(self._source.random() * (self._size - count + 1))
+        pool: Array = self._pool
+        return pool[begin : begin + count].reshape(shape)
 
     def add(self, step: Step, bound: Array | None, values: Mapping[str, Array], first: int) -> Array:
         """A step's result with noise on its prompts from ``first`` on.
@@ -53,14 +66,13 @@ class Noise:
         """
         value = values[step.out]
         noisy = value[first:]
-        size = _terms(self._backend, step, bound, values, first) + SMALLEST / RELATIVE
+        size = _terms(self._backend, step, bound, values, first)
         numbers = self._numbers(tuple(noisy.shape))
         if size.shape == numbers.shape:
+            size += SMALLEST / RELATIVE
             size *= numbers
         else:
-            size = size * numbers
-        if first == 0:
-            return value + size
+            size = (size + SMALLEST / RELATIVE) * numbers
         noisy += size  # in place: every step but those that repeat a vector makes a value of its own
         return value
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,38 +24,86 @@ from blockcert.program import (
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
 
-__all__ = ["activate", "attend", "attention_mask", "fastest_angle", "layer_norm", "rms_norm", "rotary_tables", "rotate"]
+__all__ = [
+    "Turns",
+    "activate",
+    "attend",
+    "attention_mask",
+    "fastest_angle",
+    "layer_norm",
+    "rms_norm",
+    "rotary_tables",
+    "rotate",
+    "spread",
+]
 
 
 def rms_norm(backend: Backend, x: Array, gain: Array, eps: Any) -> Array:
     """``x / sqrt(mean(x^2) + eps) * gain`` in every head of as many channels as gain has; x is B x T x heads*size."""
-    xp = backend.xp
-    heads = xp.reshape(x, (*x.shape[:2], -1, gain.shape[0]))
-    normed = heads / xp.sqrt(xp.mean(heads * heads, axis=-1, keepdims=True) + eps) * gain
-    return xp.reshape(normed, x.shape)
+    heads = x.reshape((*x.shape[:2], -1, gain.shape[0]))
+    normed = heads / _root_mean_square(backend, heads, eps)
+    normed *= gain
+    return normed.reshape(x.shape)
 
 
 def layer_norm(backend: Backend, x: Array, weight: Array, bias: Array | None, eps: Any) -> Array:
     """``(x - mean) / sqrt(variance + eps) * weight + bias``; x is B x T x d."""
+    normed = x - backend.total(x, keep=True) / x.shape[-1]
+    normed /= _root_mean_square(backend, normed, eps)
+    normed *= weight
+    if bias is not None:
+        normed += bias
+    return normed
+
+
+def _root_mean_square(backend: Backend, x: Array, eps: Any) -> Array:
+    """``sqrt(mean(x^2) + eps)`` over the last axis, which is kept; inner products, so that no square is held."""
     xp = backend.xp
-    centred = x - xp.mean(x, axis=-1, keepdims=True)
-    normed = centred / xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps) * weight
-    return normed if bias is None else normed + bias
+    return xp.sqrt(xp.vecdot(x, x, axis=-1) / x.shape[-1] + eps)[..., None]
 
 
 def activate(backend: Backend, x: Array, function: str) -> Array:
     """gelu, gelu_tanh, silu or relu, elementwise."""
+    return backend.elementwise(_ACTIVATIONS[function], x)
+
+
+def _gelu(backend: Backend, x: Array, out: Array) -> None:
     xp = backend.xp
-    match function:
-        case "gelu":
-            return 0.5 * x * (1 + backend.erf(x / math.sqrt(2)))
-        case "gelu_tanh":
-            return 0.5 * x * (1 + xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
-        case "silu":
-            # far below 0 exp overflows to infinity, and the quotient is 0 as it should be
-            return x / (1 + xp.exp(-x))
-        case _:
-            return xp.where(x > 0, x, xp.zeros_like(x))
+    xp.divide(x, math.sqrt(2), out=out)
+    backend.erf(out, out=out)
+    out += 1
+    out *= x
+    out *= 0.5
+
+
+def _gelu_tanh(backend: Backend, x: Array, out: Array) -> None:
+    xp = backend.xp
+    xp.multiply(x, x, out=out)
+    out *= x
+    out *= 0.044715
+    out += x
+    out *= math.sqrt(2 / math.pi)
+    xp.tanh(out, out=out)
+    out += 1
+    out *= x
+    out *= 0.5
+
+
+def _silu(backend: Backend, x: Array, out: Array) -> None:
+    xp = backend.xp
+    xp.negative(x, out=out)
+    xp.exp(out, out=out)
+    out += 1
+    # far below 0 exp overflows to infinity, and the quotient is 0 as it should be
+    xp.divide(x, out, out=out)
+
+
+def _relu(backend: Backend, x: Array, out: Array) -> None:
+    xp = backend.xp
+    out[...] = xp.where(x > 0, x, xp.zeros_like(x))
+
+
+_ACTIVATIONS = {"gelu": _gelu, "gelu_tanh": _gelu_tanh, "silu": _silu, "relu": _relu}
 
 
 def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
@@ -94,16 +142,47 @@ def rotary_tables(backend: Backend, step: Rotary, length: int) -> tuple[Array, A
     return backend.array(factor * np.cos(angles)), backend.array(factor * np.sin(angles))
 
 
-def rotate(backend: Backend, x: Array, cos: Array, sin: Array, head_size: int) -> Array:
+_TURNED_AT_ONCE = 256
+"""Channels of the spread tables at most, unless a single head has more: short runs cost more than their arithmetic."""
+
+
+class Turns(NamedTuple):
+    """Rotary tables spread over heads, T x run: cosines for both halves, sines with the first half's negated."""
+
+    cos: Array
+    sin: Array
+    half: int
+
+
+def spread(backend: Backend, cos: Array, sin: Array, head_size: int, heads: int) -> Turns:
+    """The tables of every position (T x half) for as many whole heads at once as divide ``heads``; one, where a head is
+    rotated in part."""
+    xp, half = backend.xp, int(cos.shape[1])
+    at_once = 1
+    if 2 * half == head_size:
+        at_once = max(n for n in range(1, heads + 1) if heads % n == 0 and (n == 1 or n * head_size <= _TURNED_AT_ONCE))
+    return Turns(xp.concat((cos, cos) * at_once, axis=-1), xp.concat((-sin, sin) * at_once, axis=-1), half)
+
+
+def rotate(backend: Backend, x: Array, turns: Turns, head_size: int) -> Array:
     """``x`` (B x T x heads*head_size) with the first ``2 * half`` channels of every head rotated, half-split."""
-    xp = backend.xp
+    half = turns.half
     prompts, length, width = x.shape
-    half = cos.shape[1]
-    heads = xp.reshape(x, (prompts, length, width // head_size, head_size))
-    first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
-    cos, sin = cos[None, :, None, :], sin[None, :, None, :]  # 1 x T x 1 x half
-    turned = xp.concat((first * cos - second * sin, second * cos + first * sin, rest), axis=-1)
-    return xp.reshape(turned, (prompts, length, width))
+    run = turns.cos.shape[1]
+    unit = max(run, head_size)
+    shape = (prompts, length, width // unit, unit)
+    turned = backend.empty(x.shape)
+    source, target = x.reshape(shape), turned.reshape(shape)
+    if run < unit:
+        target[..., run:] = source[..., run:]
+        source, target = source[..., :run], target[..., :run]
+    halves = (*shape[:3], run // (2 * half), 2, half)
+    mine, theirs = target.reshape(halves), source.reshape(halves)
+    mine[..., 0, :] = theirs[..., 1, :]
+    mine[..., 1, :] = theirs[..., 0, :]
+    target *= turns.sin[:, None, :]
+    target += source * turns.cos[:, None, :]
+    return turned
 
 
 def attention_mask(step: Attention, length: int) -> np.ndarray[Any, Any] | None:
@@ -135,15 +214,15 @@ def attend(
     groups, size = step.heads // step.key_value_heads, step.head_size
 
     def split(x: Array, heads: int) -> Array:  # B x heads x T x size
-        return xp.permute_dims(xp.reshape(x, (prompts, length, heads, size)), (0, 2, 1, 3))
+        return xp.permute_dims(x.reshape((prompts, length, heads, size)), (0, 2, 1, 3))
 
     q, k, v = split(q, step.heads), split(k, step.key_value_heads), split(v, step.key_value_heads)
     weighing = [h for h, pattern in enumerate(step.patterns) if attends(pattern)]
-    if len(weighing) == step.heads:
-        q = xp.reshape(q, (prompts, step.key_value_heads, groups, length, size))
-        mask = xp.reshape(mask, (1, step.key_value_heads, groups, length, length))
-        out = xp.reshape(_weighted(backend, step, q, k, v, mask), (prompts, step.heads, length, size))
-        return xp.reshape(xp.permute_dims(out, (0, 2, 1, 3)), (prompts, length, step.heads * size))
+    if mask is not None and len(weighing) == step.heads:
+        q = q.reshape((prompts, step.key_value_heads, groups, length, size))
+        mask = mask.reshape((1, step.key_value_heads, groups, length, length))
+        out = _weighted(backend, step, q, k, v, mask).reshape((prompts, step.heads, length, size))
+        return xp.permute_dims(out, (0, 2, 1, 3)).reshape((prompts, length, step.heads * size))
     parts: dict[int, Array] = {}
     if weighing:
         q = xp.stack([q[:, h] for h in weighing], axis=1)[:, :, None]
@@ -175,12 +254,14 @@ def _weighted(backend: Backend, step: Attention, q: Array, k: Array, v: Array, m
     if step.cap is not None:
         cap = backend.number(step.cap)
         weights /= cap
-        weights = xp.tanh(weights)
+        xp.tanh(weights, out=weights)
         weights *= cap
     weights += mask
-    weights -= xp.max(weights, axis=-1, keepdims=True)
-    weights = xp.exp(weights)
-    return backend.matmul(weights, v) / xp.sum(weights, axis=-1, keepdims=True)
+    weights -= backend.largest(weights, keep=True)
+    xp.exp(weights, out=weights)
+    averaged = backend.matmul(weights, v)
+    averaged /= backend.total(weights, keep=True)
+    return averaged
 
 
 def _moved(xp: Any, x: Array, back: int) -> Array:

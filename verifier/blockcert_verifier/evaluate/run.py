@@ -25,6 +25,6 @@ def logits(
     values = backend.integers(tokens)
     with np.errstate(all="ignore"):
         for stage in program.stages:
-            values = LoadedStage(stage, store, backend, tokens.shape[1], program)(values)
+            values = LoadedStage(stage, store, backend, tokens.shape[1], program, whole=False)(values)
             store.release()
     return backend.numpy(values)

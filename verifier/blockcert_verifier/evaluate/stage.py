@@ -12,7 +12,9 @@ from blockcert.program import (
     Add,
     Attention,
     Constant,
+    Dense,
     Embed,
+    Integer,
     LayerNorm,
     Linear,
     LowRank,
@@ -31,9 +33,18 @@ from blockcert.program import (
     attends,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
-from blockcert_verifier.evaluate.magnitude import frobenius, largest_gain, score_bound, step_magnitude
+from blockcert_verifier.evaluate.blocks import MatrixInBlocks, TableInBlocks, in_blocks
+from blockcert_verifier.evaluate.magnitude import (
+    Gains,
+    frobenius,
+    largest_gain,
+    linear_magnitude,
+    score_bound,
+    step_magnitude,
+)
 from blockcert_verifier.evaluate.noise import Noise
 from blockcert_verifier.evaluate.operations import (
+    Turns,
     activate,
     attend,
     attention_mask,
@@ -42,6 +53,7 @@ from blockcert_verifier.evaluate.operations import (
     rms_norm,
     rotary_tables,
     rotate,
+    spread,
 )
 from blockcert_verifier.evaluate.weights import WeightStore, dense_matrix
 
@@ -70,21 +82,33 @@ class LoadedStage:
         backend: where and in which precision to evaluate.
         length: tokens per prompt ``T``; every batch has this length.
         program: the program whose hidden size and vocabulary the stage must keep; not checked where it is not given.
+        whole: hold every weight in working precision; otherwise very large ones are read in blocks where they are used.
 
     Raises:
         Refusal: ``tensor.*`` where a weight is missing or does not fit, ``program.memory`` where a value would be huge.
     """
 
     def __init__(
-        self, stage: Stage, store: WeightStore, backend: Backend, length: int, program: Program | None = None
+        self,
+        stage: Stage,
+        store: WeightStore,
+        backend: Backend,
+        length: int,
+        program: Program | None = None,
+        *,
+        whole: bool = True,
     ) -> None:
         self._stage = stage
+        self._whole = whole
         self.backend = backend
         self._length = length
         self._program = program
         self._unstored = 0
         self._loaded = [self._load(step, store) for step in stage.steps]
-        self._gains: dict[int, Any] = {}
+        self._footprint = self._largest_value()
+        self._in_blocks = any(isinstance(loaded[0], MatrixInBlocks) for loaded in self._loaded if loaded)
+        self._gains: dict[int, Gains] = {}
+        self._turns: dict[tuple[str, int], Turns] = {}
 
     def _load(self, step: Step, store: WeightStore) -> tuple[Array | None, ...]:
         backend, length = self.backend, self._length
@@ -95,6 +119,8 @@ class LoadedStage:
         match step:
             case Embed():
                 rows = None if self._program is None else self._program.vocabulary
+                if not self._whole and in_blocks(store, step.weight, backend):
+                    return (TableInBlocks(store, step, rows, backend),)
                 return (backend.array(store.floats(step.weight, (rows, None))),)
             case Positions():
                 table = store.floats(step.weight, (None, None))
@@ -116,6 +142,8 @@ class LoadedStage:
                 return (_some(step, right), _some(step, left), vector(step.bias))
             case Linear():
                 self._check_size(step, store)
+                if isinstance(step.map, Dense | Integer) and not self._whole and in_blocks(store, step.map, backend):
+                    return (MatrixInBlocks(store, step.map, backend), None, vector(step.bias))
                 # a transposed view: copying row by row is several times faster than across rows
                 matrix = backend.array(dense_matrix(store, step.map)).T
                 return (_some(step, matrix), None, vector(step.bias))
@@ -151,12 +179,23 @@ class LoadedStage:
 
     @property
     def loaded(self) -> tuple[tuple[Step, tuple[Array | None, ...]], ...]:
-        """Each step with its weights in working precision; the matrices of a linear map are ``in x out``."""
+        """Each step with its weights in working precision; the matrices of a linear map are ``in x out``.
+
+        Of a stage that is not ``whole``, very large ones are :class:`MatrixInBlocks` and :class:`TableInBlocks`.
+        """
         return tuple(zip(self._stage.steps, self._loaded, strict=True))
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether weights are read in blocks, each time anew: better for many prompts at once than for few."""
+        return self._in_blocks
 
     @property
     def footprint(self) -> int:
         """Elements of the largest value that one prompt makes here, attention scores included."""
+        return self._footprint
+
+    def _largest_value(self) -> int:
         length, most = self._length, 1
         for step, loaded in zip(self._stage.steps, self._loaded, strict=True):
             if isinstance(step, Attention):
@@ -180,52 +219,73 @@ class LoadedStage:
         if out * self._length > MOST_VALUES:
             raise _too_large(step.out, f"{out} channels over {self._length} tokens")
 
+    @property
+    def width(self) -> int | None:
+        """Channels of the output, where the program or the last step says it."""
+        if self._program is not None:
+            return self._program.vocabulary if self._stage.kind == "head" else self._program.hidden_size
+        return None
+
     def __call__(self, source: Array) -> Array:
         """The stage's output, B x T x width, from tokens (B x T, int64) or a hidden state (B x T x d).
 
         Raises:
             Refusal: ``program.shape`` where widths do not fit, ``program.token`` for a token outside the table.
         """
-        return self._evaluate(source, trace=False).output
+        return self.traced(source, 0).output
 
-    def traced(self, source: Array, noise: Noise | None = None, first: int = 0) -> Traced:
+    def traced(
+        self,
+        source: Array,
+        traced: int | None = None,
+        noise: Noise | None = None,
+        first: int = 0,
+        out: Array | None = None,
+    ) -> Traced:
         """The stage's output and how large the values inside it became; raises as calling it does.
 
-        ``noise`` moves every step's result on the prompts from ``first`` on.
+        Sizes are those of the first ``traced`` prompts, of all where it is ``None``. ``noise`` moves every step's
+        result on the prompts from ``first`` on. The output is put into ``out`` where that is given.
         """
-        return self._evaluate(source, trace=True, noise=noise, first=first)
-
-    def _evaluate(self, source: Array, *, trace: bool, noise: Noise | None = None, first: int = 0) -> Traced:
         with np.errstate(all="ignore"):  # what is not finite is judged where it is measured
-            return self._steps(source, trace=trace, noise=noise, first=first)
+            return self._steps(source, source.shape[0] if traced is None else traced, noise, first, out)
 
-    def _steps(self, source: Array, *, trace: bool, noise: Noise | None, first: int) -> Traced:
+    def _steps(self, source: Array, traced: int, noise: Noise | None, first: int, out: Array | None) -> Traced:
         backend, xp = self.backend, self.backend.xp
         values: dict[str, Array] = {"tokens" if self._stage.kind == "embedding" else "hidden": source}
         prompts = source.shape[0]
-        zero = xp.zeros((prompts, self._length), dtype=backend.dtype, device=getattr(source, "device", None))
-        magnitude, score = zero, zero
+        magnitude = xp.zeros((traced, self._length), dtype=backend.dtype, device=getattr(source, "device", None))
+        score = magnitude
         norms: dict[str, Array] = {}
+        rows = prompts if noise is not None else traced  # noise is as large as the terms of a linear step
         for index, (step, loaded) in enumerate(zip(self._stage.steps, self._loaded, strict=True)):
+            last = out if step.out == self._stage.output else None
             try:
-                values[step.out] = self._run(step, loaded, values, prompts)
+                values[step.out] = self._run(step, loaded, values, prompts, last)
             except (ValueError, RuntimeError, IndexError) as error:
                 raise Refusal(
                     "program.shape", f"{self._stage.kind}: {step.out}", f"the step cannot be evaluated: {error}"
                 ) from error
-            if trace:
-                bound = step_magnitude(backend, step, loaded, self._gain(index), values, norms)
-                magnitude = magnitude if bound is None else xp.maximum(magnitude, bound)
+            bound = None
+            if rows and isinstance(step, Linear):
+                bound = linear_magnitude(backend, step, self._gain(index), values[step.input][:rows], norms)
+            if traced:
+                size = step_magnitude(backend, step, values[step.out][:traced]) if bound is None else bound[:traced]
+                magnitude = magnitude if size is None else xp.maximum(magnitude, size)
                 if isinstance(step, Attention):
-                    score = xp.maximum(score, score_bound(backend, step, values))
+                    query, key = values[step.query][:traced], values[step.key][:traced]
+                    score = xp.maximum(score, score_bound(backend, step, query, key))
                 if isinstance(step, Rotary):
-                    score = xp.maximum(score, zero + fastest_angle(step, self._length))
-                if noise is not None:
-                    if isinstance(step, Positions | Constant):
-                        values[step.out] = values[step.out] + zero[..., None]  # one row for all: noise needs its own
-                    values[step.out] = noise.add(step, bound, values, first)
+                    score = xp.maximum(score, xp.zeros_like(score) + fastest_angle(step, self._length))
+            if noise is not None and first < prompts:
+                if isinstance(step, Positions | Constant):
+                    values[step.out] = values[step.out] + xp.zeros_like(values[step.out])  # noise needs its own
+                values[step.out] = noise.add(step, bound, values, first)
         output = values[self._stage.output]
         self._check_output(output, prompts)
+        if out is not None and not np.may_share_memory(output, out):
+            out[...] = output
+            output = out
         return Traced(output, magnitude, score)
 
     def _check_output(self, output: Array, prompts: int) -> None:
@@ -238,29 +298,48 @@ class LoadedStage:
                 "program.shape", f"{self._stage.kind}: {self._stage.output}", f"width {found}, the program says {width}"
             )
 
-    def _gain(self, index: int) -> Any:
+    def _gain(self, index: int) -> Gains:
         """What bounds the products of a linear step's one or two matrices, computed once."""
-        step = self._stage.steps[index]
-        if not isinstance(step, Linear):
-            return None
         if index not in self._gains:
-            first, second, _ = self._loaded[index]
-            gain = largest_gain(self.backend, first) if second is None else frobenius(self.backend, first)
-            self._gains[index] = (gain, None if second is None else largest_gain(self.backend, second))
+            first, second, bias = self._loaded[index]
+            if isinstance(first, MatrixInBlocks):
+                product = first.gain()
+            elif second is None:
+                product = largest_gain(self.backend, first)
+            else:  # of the product of both, hence of either
+                product = frobenius(self.backend, first) * largest_gain(self.backend, second)
+            self._gains[index] = Gains(product, None if bias is None else self.backend.xp.max(abs(bias)))
         return self._gains[index]
 
-    def _run(self, step: Step, loaded: tuple[Array | None, ...], values: dict[str, Array], prompts: int) -> Array:
+    def _turned(self, step: Rotary, loaded: tuple[Array | None, ...], width: int) -> Turns:
+        """A rotary step's tables for values of ``width`` channels, spread once."""
+        if (step.out, width) not in self._turns:
+            heads = max(1, width // step.head_size)
+            self._turns[step.out, width] = spread(self.backend, loaded[0], loaded[1], step.head_size, heads)
+        return self._turns[step.out, width]
+
+    def _run(
+        self,
+        step: Step,
+        loaded: tuple[Array | None, ...],
+        values: dict[str, Array],
+        prompts: int,
+        out: Array | None = None,
+    ) -> Array:
+        """A step's result, put into ``out`` where it is given and the step can."""
         backend, xp = self.backend, self.backend.xp
         match step:
             case Embed():
-                rows = xp.take(loaded[0], xp.reshape(values["tokens"], (-1,)), axis=0)
-                hidden = xp.reshape(rows, (prompts, self._length, -1))
+                tokens, table = values["tokens"].reshape((-1,)), loaded[0]
+                rows = table.taken(tokens) if isinstance(table, TableInBlocks) else xp.take(table, tokens, axis=0)
+                hidden = rows.reshape((prompts, self._length, -1))
                 return hidden if step.scale is None else hidden * backend.number(step.scale)
             case Positions() | Constant():
                 shape = (prompts, self._length, loaded[0].shape[-1])  # type: ignore[union-attr]
                 return xp.broadcast_to(loaded[0], shape)
             case Add():
-                return _same_width(values[step.left], values[step.right]) + values[step.right]
+                left, right = _same_width(values[step.left], values[step.right]), values[step.right]
+                return left + right if out is None or out.shape != left.shape else xp.add(left, right, out=out)
             case Multiply():
                 return _same_width(values[step.left], values[step.right]) * values[step.right]
             case RmsNorm():
@@ -272,13 +351,10 @@ class LoadedStage:
                 bias = None if loaded[1] is None else _as_wide(loaded[1], x)
                 return layer_norm(backend, x, _as_wide(loaded[0], x), bias, backend.number(step.eps))
             case Linear():
-                first, second, bias = loaded
-                x = backend.matmul(_flat(xp, values[step.input]), first)
-                x = x if second is None else backend.matmul(x, second)
-                x = x if bias is None else x + _as_wide(bias, x)
-                return xp.reshape(x, (prompts, self._length, x.shape[-1]))
+                return self._linear(loaded, values[step.input], out)
             case Rotary():
-                return rotate(backend, values[step.input], loaded[0], loaded[1], step.head_size)
+                x = values[step.input]
+                return rotate(backend, x, self._turned(step, loaded, x.shape[-1]), step.head_size)
             case Activation():
                 return activate(backend, values[step.input], step.function)
             case Attention():
@@ -294,10 +370,28 @@ class LoadedStage:
                     raise ValueError(f"it takes channels outside the {x.shape[-1]} there are, or none")
                 return xp.take(x, loaded[0], axis=-1)
 
+    def _linear(self, loaded: tuple[Any, ...], x: Array, out: Array | None) -> Array:
+        """``x`` (B x T x in) through one or two matrices, and the bias added."""
+        backend = self.backend
+        first, second, bias = loaded
+        shape = (x.shape[0], self._length, (first if second is None else second).shape[1])
+        flat = _flat(x)
+        if second is not None:
+            flat, first = backend.matmul(flat, first), second
+        y = None if out is None or tuple(out.shape) != shape else _flat(out)
+        if isinstance(first, MatrixInBlocks):
+            y = backend.empty((flat.shape[0], shape[2])) if y is None else y
+            first.multiplied(flat, y)
+        else:
+            y = backend.matmul(flat, first, out=y)
+        if bias is not None:
+            y += _as_wide(bias, y)
+        return y.reshape(shape)
 
-def _flat(xp: Any, x: Array) -> Array:
+
+def _flat(x: Array) -> Array:
     # one tall matrix: a single BLAS call instead of one per prompt
-    return xp.reshape(x, (x.shape[0] * x.shape[1], x.shape[2]))
+    return x.reshape((x.shape[0] * x.shape[1], x.shape[2]))
 
 
 def _as_wide(vector: Any, x: Array) -> Array:

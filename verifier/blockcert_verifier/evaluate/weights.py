@@ -102,10 +102,16 @@ class WeightStore:
         _expect(reference, tensor, (None,) * axes)
         return tensor.shape
 
-    def floats(self, reference: TensorRef, shape: tuple[int | None, ...] | None = None) -> Host:
-        """A tensor's values as float32 or float64 (whichever holds them exactly); ``None`` in ``shape`` fits any."""
+    def floats(
+        self, reference: TensorRef, shape: tuple[int | None, ...] | None = None, part: slice | Host | None = None
+    ) -> Host:
+        """A tensor's values as float32 or float64 (whichever holds them exactly); ``None`` in ``shape`` fits any.
+
+        Only the rows ``part`` of it where that is given; the ``shape`` is the whole tensor's.
+        """
         dtype, tensor = self.raw(reference)
         _expect(reference, tensor, shape)
+        tensor = tensor if part is None else tensor[part]
         place = f"{reference.file}: {reference.tensor}"
         if dtype not in ("F64", "F32", "F16", "BF16"):
             raise Refusal("tensor.dtype", place, f"{dtype} where floats are needed")
@@ -119,10 +125,13 @@ class WeightStore:
             )
         return tensor
 
-    def integers(self, reference: TensorRef, shape: tuple[int | None, ...] | None = None) -> Host:
-        """A tensor of integers as int64."""
+    def integers(
+        self, reference: TensorRef, shape: tuple[int | None, ...] | None = None, part: slice | None = None
+    ) -> Host:
+        """A tensor of integers as int64; only the rows ``part`` where that is given, with the whole tensor's shape."""
         dtype, tensor = self.raw(reference)
         _expect(reference, tensor, shape)
+        tensor = tensor if part is None else tensor[part]
         if dtype not in ("I64", "I32", "I16", "I8", "U8", "U16", "U32"):
             raise Refusal("tensor.dtype", f"{reference.file}: {reference.tensor}", f"{dtype} where integers are needed")
         return tensor.astype(np.int64)
@@ -154,10 +163,13 @@ def _expect(reference: TensorRef, tensor: Host, shape: tuple[int | None, ...] | 
         )
 
 
-def integer_matrix(store: WeightStore, linear: Integer) -> tuple[Host, Host]:
-    """``(values - zero_point, scale)`` of an integer map, both ``out x in`` (the scale broadcast), exact in float64."""
-    values = store.integers(linear.values, (None, None))
-    out, width = values.shape
+def integer_matrix(store: WeightStore, linear: Integer, part: slice | None = None) -> tuple[Host, Host]:
+    """``(values - zero_point, scale)`` of an integer map, both ``out x in`` (the scale broadcast), exact in float64.
+
+    Only the rows ``part`` where that is given.
+    """
+    out, width = store.shape(linear.values, 2)
+    values = store.integers(linear.values, (None, None), part)
     bound = 1 << (linear.bits - 1)
     if values.size and (values.min() < -bound or values.max() >= bound):
         raise Refusal(
@@ -165,15 +177,15 @@ def integer_matrix(store: WeightStore, linear: Integer) -> tuple[Host, Host]:
         )
     groups = 1 if linear.group is None else -(-width // linear.group)
     shape: tuple[int, ...] = (out,) if linear.group is None else (out, groups)
-    scale = store.floats(linear.scale, shape).astype(np.float64).reshape(out, groups)
+    scale = store.floats(linear.scale, shape, part).astype(np.float64).reshape(-1, groups)
     channel = np.array([i // (linear.group or width) for i in range(width)], dtype=np.int64)
     if linear.zero_point is not None:
-        zero = store.integers(linear.zero_point, shape)
+        zero = store.integers(linear.zero_point, shape, part)
         # values and zero points below 2^31 cannot wrap in int64, and their difference is exact in float64
         if zero.size and (zero.min() < -_LARGEST_ZERO_POINT or zero.max() > _LARGEST_ZERO_POINT):
             place = f"{linear.zero_point.file}: {linear.zero_point.tensor}"
             raise Refusal("tensor.range", place, "a zero point is not of magnitude below 2^31")
-        values = values - zero.reshape(out, groups)[:, channel]
+        values = values - zero.reshape(-1, groups)[:, channel]
     return values, scale[:, channel]
 
 
@@ -204,13 +216,16 @@ def sparse_parts(store: WeightStore, linear: Sparse) -> tuple[Host, Host | None]
     return matrix, None if linear.scale is None else store.floats(linear.scale, (out,)).astype(np.float64)
 
 
-def dense_matrix(store: WeightStore, linear: LinearMap) -> Host:
-    """The matrix ``W`` of a linear map, ``out x in``; a low-rank map multiplied out in float64."""
+def dense_matrix(store: WeightStore, linear: LinearMap, part: slice | None = None) -> Host:
+    """The matrix ``W`` of a linear map, ``out x in``; a low-rank map multiplied out in float64.
+
+    Only the rows ``part`` where that is given, of a dense map or one of integers.
+    """
     match linear:
         case Dense():
-            return store.floats(linear.weight, (None, None))
+            return store.floats(linear.weight, (None, None), part)
         case Integer():
-            values, scale = integer_matrix(store, linear)
+            values, scale = integer_matrix(store, linear, part)
             return values * scale
         case Sparse():
             matrix, row_scale = sparse_parts(store, linear)

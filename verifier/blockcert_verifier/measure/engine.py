@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from msgspec import Struct
 
+from blockcert.evidence import EvidenceShape, columns
 from blockcert.program import Attention, Linear, Program, Rows, Sparse
 from blockcert_verifier.evaluate import Backend, LoadedStage, Noise, WeightStore
 from blockcert_verifier.measure.batch import Batch, Unresolved, advance
@@ -34,19 +35,6 @@ class Measured(dict[str, Cells]):
         self.unresolved = unresolved
 
 
-_PER_STAGE = (
-    "error",
-    "relative_error",
-    "covered",
-    "drift",
-    "relative_drift",
-    "identity.error",
-    "identity.relative_error",
-    "identity.covered",
-    "identity.drift",
-    "identity.relative_drift",
-    "float32.relative_error",
-)
 # elements of the largest array that one batch of prompts makes, and prompts at most; a GPU wants more of both at once
 _BATCH_ELEMENTS, _BATCH_PROMPTS = 1 << 21, 32
 _DEVICE_ELEMENTS, _DEVICE_PROMPTS = 1 << 26, 256
@@ -70,7 +58,7 @@ class Settings(Struct, frozen=True):
 
 
 def _batches(
-    pair: Pair, tokens: Host, attribution: int, settings: Settings, backend: Backend, times: int
+    pair: Pair, tokens: Host, attribution: int, settings: Settings, backend: Backend, times: int, *, measured: bool
 ) -> list[Batch]:
     rows, length = tokens.shape
     widest = max(
@@ -80,7 +68,14 @@ def _batches(
     elements, prompts = (_DEVICE_ELEMENTS, _DEVICE_PROMPTS) if on_device else (_BATCH_ELEMENTS, _BATCH_PROMPTS)
     size = max(1, min(prompts, elements // (times * length * widest)))
     return [
-        Batch(tokens[at : at + size], min(max(attribution - at, 0), size, rows - at), pair, settings, backend)
+        Batch(
+            tokens[at : at + size],
+            min(max(attribution - at, 0), size, rows - at),
+            pair,
+            settings,
+            backend,
+            measured=measured,
+        )
         for at in range(0, rows, size)
     ]
 
@@ -162,56 +157,42 @@ def _measure(
     length = int(tokens.shape[1])
     # one entry for each run of prompts: its batches advance together
     teams = list(
-        zip(*(_batches(pair, tokens, attribution, settings, backend, times) for _ in range(times)), strict=True)
+        zip(
+            *(_batches(pair, tokens, attribution, settings, backend, times, measured=i == 0) for i in range(times)),
+            strict=True,
+        )
     )
     single = Backend(backend.device, "float32")
     stages = len(pair.reference.stages)
     with np.errstate(all="ignore"):
         for index in range(stages):
             reference = pair.reference.stages[index]
-            f = LoadedStage(reference, pair.store, backend, length, pair.reference)
+            f = LoadedStage(reference, pair.store, backend, length, pair.reference, whole=False)
             g = f
             if not pair.same[index]:
-                g = LoadedStage(pair.surrogate.stages[index], pair.store, backend, length, pair.surrogate)
+                other = pair.surrogate.stages[index]
+                g = LoadedStage(other, pair.store, backend, length, pair.surrogate, whole=False)
             # measured in float32 (to explore, never for a certificate), a stage is its own float32 stage
-            f32 = f if backend.precision == "float32" else LoadedStage(reference, pair.store, single, length)
+            f32 = f
+            if backend.precision != "float32":
+                f32 = LoadedStage(reference, pair.store, single, length, pair.reference, whole=False)
             for number, team in enumerate(teams):
                 advance(index, f, g, f32, team, noise)
                 if progress is not None:
                     progress(index * len(teams) + number + 1, stages * len(teams))
             pair.store.release()
-    return [_collect([team[i] for team in teams], stages, attribution) for i in range(times)]
+    return [_collect([team[i] for team in teams], stages - 2, attribution) for i in range(times)]
 
 
-def _collect(batches: Sequence[Batch], stages: int, attribution: int) -> Measured:
-    blocks = stages - 2
+def _collect(batches: Sequence[Batch], blocks: int, attribution: int) -> Measured:
     found: dict[str, Cells] = {}
-
-    def joined(name: str, keys: Sequence[int], batch: Batch) -> Cells:
-        return Cells.stack([batch.cells[name, i] for i in keys], axis=1)
-
-    for name in _PER_STAGE:
-        if (name, 0) not in batches[0].cells:
-            continue  # measured with noise, beside a measurement without
-        found[name] = Cells.concatenate([joined(name, range(stages), batch) for batch in batches])
-    if blocks:
-        keys = range(1, blocks + 1)
-        found["relative_update_error"] = Cells.concatenate(
-            [joined("relative_update_error", keys, batch) for batch in batches]
-        )
-    else:
-        empty = np.zeros((sum(batch.rows for batch in batches), 0))
-        found["relative_update_error"] = Cells.exactly(empty)
-    for name in batches[0].row_cells:
-        found[name] = Cells.concatenate([batch.row_cells[name] for batch in batches])
-    if attribution:
-        attributed = [batch for batch in batches if batch.attributed]
-        found["attribution.loss_within"] = Cells.concatenate(
-            [joined("attribution.loss_within", range(stages), batch) for batch in attributed]
-        )
-        found["attribution.hybrid_step"] = Cells.concatenate(
-            [joined("attribution.hybrid_step", range(blocks + 1), batch) for batch in attributed]
-        )
+    for column in columns(EvidenceShape(blocks, sum(batch.rows for batch in batches), attribution, 0, 0)):
+        # a batch has no attribution columns where none of its rows carries them
+        parts = [batch.cells[column.name] for batch in batches if column.name in batch.cells]
+        if parts:
+            found[column.name] = Cells.concatenate(parts)
+        elif column.name == "relative_update_error":  # there is no block
+            found[column.name] = Cells.exactly(np.zeros(column.shape))
     first, unresolved = 0, list[Unresolved]()
     for batch in batches:
         unresolved += [one._replace(row=first + row) for row, one in sorted(batch.unresolved.items())]

@@ -5,6 +5,7 @@ Arrays here are numpy, float64 unless said otherwise; ``B`` prompts, ``T`` token
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -57,9 +58,15 @@ class Cells(Struct, frozen=True):
         return cls(*(np.stack([getattr(c, part) for c in cells], axis=axis) for part in ("value", "low", "high")))
 
     @classmethod
-    def concatenate(cls, cells: list[Cells]) -> Cells:
-        """Cells of consecutive rows, joined along the row axis."""
-        return cls(*(np.concatenate([getattr(c, part) for c in cells]) for part in ("value", "low", "high")))
+    def concatenate(cls, cells: list[Cells], axis: int = 0) -> Cells:
+        """Cells joined along an axis; of consecutive rows, along the first."""
+        if len(cells) == 1:
+            return cells[0]
+        return cls(*(np.concatenate([getattr(c, part) for c in cells], axis) for part in ("value", "low", "high")))
+
+    def map(self, function: Callable[[Host], Host]) -> Cells:
+        """The cells with ``function`` of their values and of both ends of their brackets."""
+        return Cells(function(self.value), function(self.low), function(self.high))
 
 
 def _near(value: Host, absolute: Host | float, relative: float) -> Cells:

@@ -14,6 +14,7 @@ from blockcert.errors import Refusal
 from blockcert.program import (
     Attention,
     Constant,
+    Dense,
     Embed,
     Integer,
     Linear,
@@ -27,6 +28,7 @@ from blockcert.program import (
     attends,
 )
 from blockcert_verifier.evaluate import Backend, WeightStore
+from blockcert_verifier.evaluate.blocks import held_entries
 from blockcert_verifier.measure import Pair
 
 __all__ = [
@@ -51,11 +53,13 @@ _HELD = 6
 
 
 class StageWork(NamedTuple):
-    """One stage on one prompt: multiply-adds, elements of the values it makes, its weights and its widest value."""
+    """One stage on one prompt: multiply-adds, elements of the values it makes, its weights, how many of them are held
+    at a time, and its widest value."""
 
     multiply_adds: int
     values: int
     weights: int
+    held: int
     widest: int
 
 
@@ -141,18 +145,21 @@ def _map_size(store: WeightStore, linear: LinearMap) -> tuple[int, int, int]:
 
 def stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> StageWork:
     widths = {"tokens": hidden, "hidden": hidden}
-    adds = values = weights = widest = 0
+    adds = values = weights = held = widest = 0
     for step in stage.steps:
         width, scores = hidden, 0
         match step:
             case Linear():
                 width, each, entries = _map_size(store, step.map)
                 adds, weights = adds + length * each, weights + entries
+                blocks = isinstance(step.map, Dense | Integer)
+                held += held_entries(entries, entries // max(1, width)) if blocks else entries
             case Embed():
                 table = store.info(step.weight).shape
-                width, weights = table[-1], weights + math.prod(table)
+                width, entries = table[-1], math.prod(table)
+                weights, held = weights + entries, held + held_entries(entries, width)
             case Positions():
-                weights += length * hidden
+                weights, held = weights + length * hidden, held + length * hidden
             case Attention():
                 width = step.heads * step.head_size
                 scored = sum(map(attends, step.patterns))
@@ -168,7 +175,7 @@ def stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> St
         widths[step.out] = width
         values += length * (width + scores)
         widest = max(widest, length * max(width, scores))
-    return StageWork(adds, values, weights, widest)
+    return StageWork(adds, values, weights, held, widest)
 
 
 def stage_weights(stage: Stage, store: WeightStore, hidden: int) -> int:
@@ -198,9 +205,7 @@ def row_work(pair: Pair, length: int) -> RowWork:
 
     weights = sum(f.weights + (0 if same else g.weights) for f, g, same in zip(mine, theirs, pair.same, strict=True))
     # float64 of both sides, float32 of the reference's
-    stages = [
-        12 * f.weights + (0 if same else 8 * g.weights) for f, g, same in zip(mine, theirs, pair.same, strict=True)
-    ]
+    stages = [12 * f.held + (0 if same else 8 * g.held) for f, g, same in zip(mine, theirs, pair.same, strict=True)]
     most = max(n.reference + n.surrogate for n in attributed)
     widest = max(max(f.widest, g.widest) for f, g in zip(mine, theirs, strict=True))
     per_row = 2 * 8 * (_HELD * widest * min(most, 4) + most * length * hidden)
