@@ -54,7 +54,8 @@ def proof_lines(proof: Proof) -> list[str]:
 
 
 def _ends(ends: ProvenEnds) -> str:
-    text = f"Of the {ends.rows} rows that the certificate itself proves, {ends.enclosed} were enclosed here"
+    here = f"{ends.enclosed} {'was' if ends.enclosed == 1 else 'were'} enclosed here"
+    text = f"Of the {ends.rows} rows that the certificate itself proves, {here}"
     cells = ends.cells
     return f"{text}: {cells.confirmed} of its ends hold, {cells.refuted} are refuted, {cells.inconclusive} undecided."
 
