@@ -15,8 +15,10 @@ public import BlockCert.Json
 public import BlockCert.Schema
 public import BlockCert.Aggregates
 public import BlockCert.Checker
+public import BlockCert.Enclosures
 public import BlockCert.Judge
 public import BlockCert.Soundness
+public import BlockCert.ProvenEnds
 public import BlockCert.Bases
 public import BlockCert.Audit
 public import BlockCert.Examples

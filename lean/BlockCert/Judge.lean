@@ -4,6 +4,7 @@ From the texts of a statement and of an evidence export to a verdict.  Lean core
 module
 
 public import BlockCert.Checker
+public import BlockCert.Enclosures
 
 @[expose] public section
 
@@ -223,6 +224,15 @@ def allEntries (n : Nat) : List Json → Bool
   | [] => true
   | s :: ss => hasEntries s n && allEntries n ss
 
+/-- The lists of the enclosures, where there are some. -/
+def enclosureEntries (stages relative loss : Nat) (enclosures : Json) : Bool :=
+  match enclosures with
+  | .obj _ =>
+    hasEntries (enclosures.get "stages") stages &&
+      stageEntries relative loss (enclosures.get "stages").entries 0 &&
+      hasEntries (enclosures.get "loss_within") loss
+  | _ => true
+
 /-- A list with an entry for each stage, threshold, file or claim has that many (BC-STM-16). -/
 def lengthsHold (p : Json) : Bool :=
   let claims := p.get "claims"
@@ -242,7 +252,8 @@ def lengthsHold (p : Json) : Bool :=
     hasEntries (identity.get "covered") stages && allEntries relative (identity.get "covered").entries &&
     hasEntries ((claims.get "control").get "float32_floor" |>.get "relative_error") stages &&
     (countJson strata == (if 2 ≤ files && files ≤ 64 then files else 0)) &&
-    strataEntries (countJson (population.get "claims").entries) strata
+    strataEntries (countJson (population.get "claims").entries) strata &&
+    enclosureEntries stages relative loss (claims.get "enclosures")
 
 def windowsFit (taken : Nat) : List Json → Bool
   | [] => true
@@ -279,6 +290,7 @@ def fieldRefusals (j : Json) : List Code :=
   let frame := (p.get "prompts").get "frame"
   let rows := ((p.get "evidence").get "rows").nat
   let attribution := ((p.get "evidence").get "attribution_rows").nat
+  let enclosed := (((p.get "claims").get "enclosures").get "rows").nat
   let calibration := (frame.get "calibration").nat
   let certification := (frame.get "certification").nat
   let issued := timeNumber (p.get "issued_at").text 0
@@ -287,8 +299,9 @@ def fieldRefusals (j : Json) : List Code :=
   (joined (refuseUnless (decide (issued < after)) .statementTimes)
   (joined (refuseUnless (rows == certification) .statementRows)
   (joined (refuseUnless (decide (attribution ≤ rows)) .statementRows)
+  (joined (refuseUnless (decide (enclosed ≤ rows)) .statementRows)
   (joined (refuseUnless (decide (calibration + certification ≤ (frame.get "windows").nat)) .statementFrame)
-  (joined (refuseUnless (lengthsHold p) .statementLengths) (corpusRefusals j frame))))))
+  (joined (refuseUnless (lengthsHold p) .statementLengths) (corpusRefusals j frame)))))))
 
 /-- What is wrong with a statement of the shape, before its evidence is read. -/
 def structureRefusals (j : Json) : List Code :=
@@ -319,7 +332,8 @@ def readText (text : List Char) : Except (List Code) Statement :=
 def readExport (st : Statement) : Except Code Json → Except (List Code) Evidence
   | .error e => .error [e]
   | .ok j =>
-    match readEvidence j st.blocks st.rows st.attribution (lengthRat st.relative) (lengthRat st.loss) with
+    match readEvidence j st.blocks st.rows st.attribution (lengthRat st.relative) (lengthRat st.loss)
+      st.enclosed with
     | .error e => .error [e]
     | .ok ev => .ok ev
 
@@ -333,7 +347,10 @@ def judgeWith (statement : List Char) (evidence : Except Code Json) : List Code 
     | .ok ev =>
       match refusals st ev with
       | c :: cs => c :: cs
-      | [] => unverified st.lipschitz
+      | [] =>
+        match endRefusals st ev with
+        | c :: cs => c :: cs
+        | [] => unverified st.lipschitz
 
 /-- The codes for the two texts. -/
 def judgeTexts (statement evidence : List Char) : List Code :=
@@ -356,10 +373,10 @@ def verdictOf : List Code → String
   | c :: cs => if allOpen (c :: cs) then "INDETERMINATE" else "REJECT"
 
 /-- **What is accepted was read and passes the check**: the texts are a statement and its evidence, and
-`refusals` is empty for them. -/
+`refusals` and `endRefusals` are empty for them. -/
 theorem judgeTexts_eq_nil (statement evidence : List Char) (h : judgeTexts statement evidence = []) :
     ∃ st ev, readText statement = .ok st ∧ readExport st (gate exportCaps evidence) = .ok ev ∧
-      refusals st ev = [] := by
+      refusals st ev = [] ∧ endRefusals st ev = [] := by
   unfold judgeTexts judgeWith at h
   split at h
   · rename_i codes hr
@@ -374,7 +391,10 @@ theorem judgeTexts_eq_nil (statement evidence : List Char) (h : judgeTexts state
       split at h
       · exact nomatch h
       · rename_i hrefusals
-        exact ⟨st, ev, hst, hev, hrefusals⟩
+        split at h
+        · exact nomatch h
+        · rename_i hends
+          exact ⟨st, ev, hst, hev, hrefusals, hends⟩
 where
   readText_error_ne_nil (text : List Char) : readText text ≠ .error [] := by
     unfold readText

@@ -261,6 +261,26 @@ def controlShape : Shape :=
     ("float32_floor", .record true (.field "relative_error" true decimalsShape
       (.field "basis" false estimateShape .none)))]
 
+def enclosedStageShape : Shape :=
+  closedObject [("index", .int 0 4096), ("error", decimalShape), ("relative_error", decimalShape),
+    ("relative_update_error", optionalDecimal), ("covered", countsShape)]
+
+def enclosuresShape : Shape :=
+  closedObject [("rows", .int 1 1048576), ("bits", countShape), ("stages", .list 3 4096 enclosedStageShape),
+    ("drift", decimalShape), ("relative_drift", decimalShape), ("logit_difference", decimalShape),
+    ("tokens", countShape), ("top1_agree", countShape), ("decided", countShape),
+    ("loss_tokens", countShape), ("loss_within", countsShape), ("kl_max", decimalShape),
+    ("scope", scopeShape), ("basis", basisShape)]
+
+def claimsShape : Shape :=
+  .record true
+    (.field "stages" true (.list 3 4096 stageShape)
+    (.field "composition" true (.list 0 8 compositionShape)
+    (.field "end_to_end" true endToEndShape
+    (.field "population" true populationShape
+    (.field "control" true controlShape
+    (.field "enclosures" false (.orNull enclosuresShape) .none))))))
+
 def certificateShape : Shape :=
   .record true
     (.field "version" true (.text isVersion)
@@ -275,9 +295,7 @@ def certificateShape : Shape :=
     (.field "thresholds" true thresholdsShape
     (.field "evidence" true (closedObject [("file", fileNameShape), ("rows", .int 1 1048576),
       ("attribution_rows", rowsShape)])
-    (.field "claims" true (closedObject [("stages", .list 3 4096 stageShape),
-      ("composition", .list 0 8 compositionShape), ("end_to_end", endToEndShape),
-      ("population", populationShape), ("control", controlShape)])
+    (.field "claims" true claimsShape
     (.field "supersedes" false (.orNull hashShape)
     (.field "extensions" false (.record false .none)
     (.field "critical" false (.list 0 1000000 (.text fun _ => true)) .none))))))))))))))
@@ -481,6 +499,30 @@ structure Control where
   decided : Nat
   floor : List Rat
 
+/-- What one stage is proven to be at most, and at how many tokens to be covered at least. -/
+structure EnclosedStage where
+  error : Rat
+  relativeError : Rat
+  relativeUpdateError : Option Rat
+  covered : List Nat
+
+/-- What is proven of the first `rows` rows (BC-CLM-18). -/
+structure Enclosures where
+  rows : Nat
+  bits : Nat
+  stages : List EnclosedStage
+  drift : Rat
+  relativeDrift : Rat
+  logitDifference : Rat
+  tokens : Nat
+  top1Agree : Nat
+  decided : Nat
+  lossTokens : Nat
+  lossWithin : List Nat
+  klMax : Rat
+  scope : Scope
+  basis : Basis
+
 /-- The terms and the claims of a certificate: of its predicate, what the claims are made of.
 
 `length` is `T`, `blocks` is `n`, `rows` is `N`, `attribution` is `A`, `windows` is `M = W - C`. -/
@@ -499,6 +541,7 @@ structure Statement where
   endToEnd : EndToEnd
   population : Population
   control : Control
+  enclosures : Option Enclosures := none
 
 def readLipschitz (j : Json) : Option Lipschitz :=
   match j with
@@ -615,6 +658,35 @@ def readControl (j : Json) : Control :=
     decided := (i.get "decided").nat
     floor := ((j.get "float32_floor").get "relative_error").rats }
 
+def readEnclosedStage (j : Json) : EnclosedStage :=
+  { error := (j.get "error").rat
+    relativeError := (j.get "relative_error").rat
+    relativeUpdateError := (j.get "relative_update_error").optionalRat
+    covered := (j.get "covered").nats }
+
+def readEnclosedStages : List Json → List EnclosedStage
+  | [] => []
+  | j :: l => readEnclosedStage j :: readEnclosedStages l
+
+def readEnclosures (j : Json) : Option Enclosures :=
+  match j with
+  | .obj _ =>
+    some { rows := (j.get "rows").nat
+           bits := (j.get "bits").nat
+           stages := readEnclosedStages (j.get "stages").entries
+           drift := (j.get "drift").rat
+           relativeDrift := (j.get "relative_drift").rat
+           logitDifference := (j.get "logit_difference").rat
+           tokens := (j.get "tokens").nat
+           top1Agree := (j.get "top1_agree").nat
+           decided := (j.get "decided").nat
+           lossTokens := (j.get "loss_tokens").nat
+           lossWithin := (j.get "loss_within").nats
+           klMax := (j.get "kl_max").rat
+           scope := (j.get "scope").scope
+           basis := (j.get "basis").basis }
+  | _ => none
+
 /-- The terms and claims of a statement of the shape. -/
 def readStatement (j : Json) : Statement :=
   let p := j.get "predicate"
@@ -634,9 +706,31 @@ def readStatement (j : Json) : Statement :=
     composition := readCompositions (claims.get "composition").entries
     endToEnd := readEndToEnd (claims.get "end_to_end")
     population := readPopulation (claims.get "population")
-    control := readControl (claims.get "control") }
+    control := readControl (claims.get "control")
+    enclosures := readEnclosures (claims.get "enclosures") }
+
+/-- The number `E` of rows that have proven ends. -/
+def Statement.enclosed (st : Statement) : Nat :=
+  match st.enclosures with
+  | some e => e.rows
+  | none => 0
 
 /-! ## The evidence -/
+
+/-- The columns of proven ends (BC-EVD-10); without rows where no row has any. -/
+structure Ends where
+  error : List (List Rat) := []
+  relativeError : List (List Rat) := []
+  relativeUpdateError : List (List Rat) := []
+  covered : List (List Nat) := []
+  drift : List (List Rat) := []
+  relativeDrift : List (List Rat) := []
+  logitDifference : List (List Rat) := []
+  top1Agree : List (List Nat) := []
+  decided : List (List Nat) := []
+  lossWithin : List (List Nat) := []
+  klMax : List (List Rat) := []
+  bits : List (List Nat) := []
 
 /-- The rows of the evidence (BC-EVD-01), one list of cells for each row in each column, the column's
 other axes in row-major order; and what an export takes from the other files of a bundle: for each
@@ -673,6 +767,7 @@ structure Evidence where
   floor : List (List Rat)
   attributionLossWithin : List (List Nat)
   hybridStep : List (List Rat)
+  ends : Ends := {}
 
 /-- The exact value of a cell: a decimal string in the grammar of BC-NUM-01 but of any length, since a
 float64 has up to 1074 decimals. -/
@@ -737,8 +832,20 @@ structure ColumnShape where
   width : Nat
   counts : Bool
 
+/-- The columns of proven ends, before others. -/
+def withEnds (n E R Q : Nat) (rest : List ColumnShape) : List ColumnShape :=
+  let S := n + 2
+  if E = 0 then rest
+  else
+    ⟨"enclosure.error", E, S, false⟩ :: ⟨"enclosure.relative_error", E, S, false⟩ ::
+    ⟨"enclosure.relative_update_error", E, n, false⟩ :: ⟨"enclosure.covered", E, S * R, true⟩ ::
+    ⟨"enclosure.drift", E, S, false⟩ :: ⟨"enclosure.relative_drift", E, S, false⟩ ::
+    ⟨"enclosure.logit_difference", E, 1, false⟩ :: ⟨"enclosure.top1_agree", E, 1, true⟩ ::
+    ⟨"enclosure.decided", E, 1, true⟩ :: ⟨"enclosure.loss_within", E, Q, true⟩ ::
+    ⟨"enclosure.kl_max", E, 1, false⟩ :: ⟨"enclosure.bits", E, 1, true⟩ :: rest
+
 /-- The columns of a certificate's evidence (BC-EVD-01). -/
-def columnShapes (n N A R Q : Nat) : List ColumnShape :=
+def columnShapes (n N A R Q E : Nat) : List ColumnShape :=
   let S := n + 2
   let core : List ColumnShape := [
     ⟨"error", N, S, false⟩, ⟨"relative_error", N, S, false⟩,
@@ -754,8 +861,9 @@ def columnShapes (n N A R Q : Nat) : List ColumnShape :=
     ⟨"identity.relative_drift", N, S, false⟩, ⟨"identity.logit_difference", N, 1, false⟩,
     ⟨"identity.top1_agree", N, 1, true⟩, ⟨"identity.decided", N, 1, true⟩,
     ⟨"float32.relative_error", N, S, false⟩]
-  if A = 0 then core
-  else ⟨"attribution.loss_within", A, S * Q, true⟩ :: ⟨"attribution.hybrid_step", A, n + 1, false⟩ :: core
+  withEnds n E R Q
+    (if A = 0 then core
+     else ⟨"attribution.loss_within", A, S * Q, true⟩ :: ⟨"attribution.hybrid_step", A, n + 1, false⟩ :: core)
 
 /-- The cells of a column, of either kind. -/
 inductive Cells where
@@ -844,12 +952,27 @@ def countShapes : List ColumnShape → Nat
   | [] => 0
   | _ :: l => countShapes l + 1
 
-/-- The evidence of an export that fits the sizes `n`, `N`, `A`, `R`, `Q`, or the code with which it is
+/-- The columns of proven ends among those read. -/
+def endsOf (c : List (String × Cells)) : Ends :=
+  { error := realsOf "enclosure.error" c
+    relativeError := realsOf "enclosure.relative_error" c
+    relativeUpdateError := realsOf "enclosure.relative_update_error" c
+    covered := countsOf "enclosure.covered" c
+    drift := realsOf "enclosure.drift" c
+    relativeDrift := realsOf "enclosure.relative_drift" c
+    logitDifference := realsOf "enclosure.logit_difference" c
+    top1Agree := countsOf "enclosure.top1_agree" c
+    decided := countsOf "enclosure.decided" c
+    lossWithin := countsOf "enclosure.loss_within" c
+    klMax := realsOf "enclosure.kl_max" c
+    bits := countsOf "enclosure.bits" c }
+
+/-- The evidence of an export that fits the sizes `n`, `N`, `A`, `R`, `Q`, `E`, or the code with which it is
 refused: `json.type`, `evidence.columns` (BC-EVD-01), `evidence.negative` (BC-EVD-02). -/
-def readEvidence (j : Json) (n N A R Q : Nat) : Except Code Evidence :=
+def readEvidence (j : Json) (n N A R Q E : Nat) : Except Code Evidence :=
   if !(exportShape n N).admits j then .error .jsonType
   else
-    let shapes := columnShapes n N A R Q
+    let shapes := columnShapes n N A R Q E
     let columns := j.get "columns"
     let exact := match columns with
       | .obj l => countMembers l == countShapes shapes
@@ -892,6 +1015,7 @@ def readEvidence (j : Json) (n N A R Q : Nat) : Except Code Evidence :=
             identityDecided := countsOf "identity.decided" c
             floor := realsOf "float32.relative_error" c
             attributionLossWithin := countsOf "attribution.loss_within" c
-            hybridStep := realsOf "attribution.hybrid_step" c }
+            hybridStep := realsOf "attribution.hybrid_step" c
+            ends := endsOf c }
 
 end BlockCert

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from msgspec import Struct
@@ -26,8 +26,12 @@ from blockcert_producers.fronts.shift import Shifted
 from blockcert_producers.lift import lift
 from blockcert_producers.progress import Progress
 from blockcert_verifier.corpus import Population, read_population, starting_token
+from blockcert_verifier.enclose import require_flint
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.fidelity import measure_fidelity, require_transformers
+
+if TYPE_CHECKING:
+    from blockcert_producers.certify.enclosing import RowShelf
 
 __all__ = ["Job", "Made", "Opened", "Produced", "open_model", "read_texts", "write_bundle"]
 
@@ -35,7 +39,10 @@ _BESIDE_THE_WEIGHTS = ("config.json", "tokenizer.json", "model.safetensors.index
 
 
 class Job(Struct, frozen=True):
-    """What producers need beside their models: texts, the draw, the output folder, the device."""
+    """What producers need beside their models: texts, the draw, the output folder, the device.
+
+    ``attribution`` and ``prove`` are how many of the first certification prompts carry attribution and proven ends.
+    """
 
     prompts: tuple[Path, ...]
     out: Path
@@ -45,6 +52,7 @@ class Job(Struct, frozen=True):
     seed: int = 0
     device: str = "cpu"
     attribution: int = 50
+    prove: int = 0
 
 
 class Produced(Struct, frozen=True):
@@ -91,6 +99,8 @@ def open_model(model: Path, job: Job) -> Opened:
     Raises:
         Refusal: what of the options, the model or the texts is refused, and ``prompts.too_few_windows``.
     """
+    if job.prove:
+        require_flint()
     Backend(job.device)  # an unknown device is refused before any work, and so is a missing package
     require_transformers()
     reference = lift(model)
@@ -126,10 +136,11 @@ def write_bundle(
     *,
     now: datetime,
     progress: Progress,
+    shelf: RowShelf | None = None,
 ) -> Produced:
     """Measure a surrogate on the certification prompts that its digest gives, state it, and commit the bundle.
 
-    ``writer`` already holds the surrogate's weights.
+    ``writer`` already holds the surrogate's weights; ``shelf`` keeps the rows that are proven, as they are finished.
 
     Raises:
         Refusal: as ``certify``.
@@ -156,7 +167,7 @@ def write_bundle(
         note=made.note,
         version=version("blockcert"),
     )
-    options = CertifyOptions(attribution=job.attribution, device=job.device)
+    options = CertifyOptions(attribution=job.attribution, device=job.device, prove=job.prove, shelf=shelf)
     statement, _ = certify(writer, work, options, now=now, progress=progress)
     writer.commit()
     return Produced(writer.output, statement, made.notes)

@@ -134,7 +134,7 @@ class Extracting:
             sample.reference,
             sample.frame,
             [(budget.name, str(budget.limit)) for budget in self._budgets],
-            (self._aim, job.device, job.attribution),
+            (self._aim, job.device, job.attribution, job.prove),
             texts,
         )
         return msgspec.json.encode(parts)
@@ -166,7 +166,9 @@ class Extracting:
                 f"with a margin of two standard errors; fewest {_FIRST[self._aim]}"
             )
             made = Made(extraction.program(file), files, note, words)
-            return write_bundle("extract", self._opened, made, writer, now=now, progress=progress)
+            # one surrogate draws one list of prompts: its program's digest tells the rows of several bundles apart
+            shelf = self._work.rows(blake3_bytes(strict_json.encode(made.program)))
+            return write_bundle("extract", self._opened, made, writer, now=now, progress=progress, shelf=shelf)
 
     def _programs(self, made: Produced) -> tuple[Program, bytes]:
         """The surrogate's program, and its file's bytes."""

@@ -1,19 +1,20 @@
 """The work folder of a long extraction: what is finished is kept beside the output until the output stands.
 
 For the output ``out`` it is ``.out.work/KEY``, ``KEY`` being the start of the BLAKE3 of everything that the result
-depends on but the time: a run that asks for something else starts anew. Blocks and bundles appear in it whole, by
-renaming. A process may be killed at any moment; the next run of the same request finds what was whole by then. When
-the output stands, ``.out.work`` is removed; when the request is refused, its own folder is, unless only the output
-could not be written.
+depends on but the time: a run that asks for something else starts anew. Blocks, proven rows and bundles appear in it
+whole, by renaming. A process may be killed at any moment; the next run of the same request finds what was whole by
+then. When the output stands, ``.out.work`` is removed; when the request is refused, its own folder is, unless only the
+output could not be written.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -24,7 +25,7 @@ from blockcert.program import Stage
 from blockcert.safetensors_file import read_header_bytes, write
 from blockcert_producers.extract.front import BlockSummary, Chosen
 
-__all__ = ["WorkFolder", "check_new"]
+__all__ = ["RowFolder", "WorkFolder", "check_new"]
 
 _KEY_CHARACTERS = 16
 
@@ -120,9 +121,41 @@ class WorkFolder:
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def rows(self, surrogate: str) -> RowFolder:
+        """The shelf of the proven rows of the bundle whose surrogate's program has this digest."""
+        return RowFolder(self.folder / "rows" / surrogate[:_KEY_CHARACTERS], self._unwritable)
+
     def _unwritable(self, error: OSError) -> Refusal:
         why = error.strerror or type(error).__name__
         return Refusal("output.unwritable", str(self.output), f"It cannot be written: {why}.")
+
+
+class RowFolder:
+    """Finished rows of proven ends in a folder (``certify.enclosing.RowShelf``); made when the first is kept."""
+
+    def __init__(self, folder: Path, unwritable: Callable[[OSError], Refusal]) -> None:
+        self._folder, self._unwritable = folder, unwritable
+
+    def load(self, row: int) -> dict[str, Any] | None:
+        """A row's cells; None where it is not there, or not whole."""
+        try:
+            return msgspec.json.decode((self._folder / f"{row}.json").read_bytes(), type=dict[str, Any])
+        except (OSError, ValueError):
+            return None
+
+    def keep(self, row: int, cells: dict[str, Any]) -> None:
+        """Keep a finished row: it appears whole.
+
+        Raises:
+            Refusal: ``output.unwritable``.
+        """
+        partial = self._folder / f"{row}.partial-{os.urandom(4).hex()}"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(msgspec.json.encode(cells))
+            partial.rename(self._folder / f"{row}.json")
+        except OSError as error:
+            raise self._unwritable(error) from error
 
 
 def check_new(output: Path) -> None:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from msgspec import Struct
 
 from blockcert.composition import lipschitz_bound, telescoping_bound, weakest_basis
+from blockcert.enclosures import enclosure_claims
 from blockcert.errors import Refusal
 from blockcert.evidence_file import EvidenceTable
 from blockcert.numbers import exact, parse_decimal, round_bound, round_down_share, round_nearest, round_up
@@ -96,6 +97,7 @@ def summarise(table: EvidenceTable, terms: ClaimTerms) -> Claims:
         end_to_end=_end_to_end(table, terms),
         population=_population(table, terms),
         control=_control(table),
+        enclosures=enclosure_claims(table, terms.length, terms.same),
     )
 
 

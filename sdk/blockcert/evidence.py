@@ -2,7 +2,7 @@
 
 The normative text is ``spec/07-evidence.md``. A file of evidence is one safetensors file; every column is a tensor
 whose first axis is the row. Definitions use: stages ``0 .. n+1``, ``S = n + 2``; ``R`` relative thresholds, ``Q`` loss
-thresholds; ``N`` rows, of which the first ``A`` carry attribution.
+thresholds; ``N`` rows, of which the first ``A`` carry attribution and the first ``E`` an enclosure.
 """
 
 from __future__ import annotations
@@ -11,9 +11,27 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Column", "ColumnType", "EvidenceShape", "columns"]
+__all__ = ["ENCLOSED", "ENCLOSURE", "Column", "ColumnType", "EvidenceShape", "columns"]
 
 ColumnType: TypeAlias = Literal["F64", "I64"]
+
+
+ENCLOSURE = "enclosure."
+"""Begins the name of a column of proven ends: ``enclosure.error`` is of ``error``."""
+ENCLOSED = (
+    "error",
+    "relative_error",
+    "relative_update_error",
+    "covered",
+    "drift",
+    "relative_drift",
+    "logit_difference",
+    "top1_agree",
+    "decided",
+    "loss_within",
+    "kl_max",
+)
+"""Columns of which a certificate may state proven ends: upper ones, of a count lower ones (BC-EVD-10)."""
 
 
 class Column(Struct, frozen=True):
@@ -32,6 +50,7 @@ class EvidenceShape(Struct, frozen=True):
     attribution_rows: int
     relative_thresholds: int
     loss_thresholds: int
+    enclosed_rows: int = 0
 
     @property
     def stages(self) -> int:
@@ -74,11 +93,15 @@ def columns(shape: EvidenceShape) -> tuple[Column, ...]:
         # plain float32 evaluation of each reference stage
         Column("float32.relative_error", "F64", (rows, s)),
     )
-    if not a:
-        return core
-    return (
-        *core,
-        # with only this stage replaced; hybrid steps D_0 .. D_n
+    # with only this stage replaced; hybrid steps D_0 .. D_n
+    attribution = (
         Column("attribution.loss_within", "I64", (a, s, q)),
         Column("attribution.hybrid_step", "F64", (a, n + 1)),
     )
+    named = {column.name: column for column in core}
+    e = shape.enclosed_rows
+    enclosure = (
+        *(Column(ENCLOSURE + name, named[name].dtype, (e, *named[name].shape[1:])) for name in ENCLOSED),
+        Column("enclosure.bits", "I64", (e,)),
+    )
+    return (*core, *(attribution if a else ()), *(enclosure if e else ()))

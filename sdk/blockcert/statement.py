@@ -25,6 +25,8 @@ __all__ = [
     "CorpusFile",
     "Cost",
     "Digests",
+    "EnclosedStage",
+    "Enclosures",
     "EndToEnd",
     "EvidenceRef",
     "Fidelity",
@@ -327,14 +329,45 @@ class Control(_Record, frozen=True):
     float32_floor: Float32Floor
 
 
-class Claims(_Record, frozen=True):
-    """Every claim of a certificate; each is recomputed from the evidence, exactly."""
+class EnclosedStage(_Record, frozen=True):
+    """What one stage is proven to be at most, and at how many tokens to be covered at least."""
+
+    index: StageIndex
+    error: Decimal
+    relative_error: Decimal
+    relative_update_error: Decimal | None
+    covered: tuple[Count, ...]
+
+
+class Enclosures(_Record, frozen=True):
+    """What the producer proved of the first ``rows`` listed prompts, for the two exact programs: bounds from above, and
+    counts from below. ``bits`` is the highest precision that it took."""
+
+    rows: Annotated[int, Meta(ge=1, le=1 << 20)]
+    bits: Count
+    stages: Annotated[tuple[EnclosedStage, ...], Meta(min_length=3, max_length=4096)]
+    drift: Decimal
+    relative_drift: Decimal
+    logit_difference: Decimal
+    tokens: Count
+    top1_agree: Count
+    decided: Count
+    loss_tokens: Count
+    loss_within: tuple[Count, ...]
+    kl_max: Decimal
+    scope: Scope
+    basis: Basis
+
+
+class Claims(_Record, frozen=True, omit_defaults=True):
+    """Every claim of a certificate; each is recomputed from the evidence, exactly. ``enclosures`` are optional."""
 
     stages: Annotated[tuple[StageClaim, ...], Meta(min_length=3, max_length=4096)]
     composition: Annotated[tuple[CompositionClaim, ...], Meta(max_length=8)]
     end_to_end: EndToEnd
     population: Population
     control: Control
+    enclosures: Enclosures | None = None
 
 
 class Predicate(_Record, frozen=True):

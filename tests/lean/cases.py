@@ -84,11 +84,24 @@ def _cells(shape: EvidenceShape, length: int, same: tuple[bool, ...], rng: rando
                     cells["attribution.hybrid_step"][:, i] = 0
         if all(same[: i + 1]):
             cells["drift"][:, i] = cells["relative_drift"][:, i] = 0
+        if shape.enclosed_rows:
+            _define_ends(cells, shape, length, same, i)
         if not 1 <= i <= n:
             cells["identity.error"][:, i] = cells["identity.relative_error"][:, i] = 0
             cells["identity.covered"][:, i] = length
     cells["identity.drift"][:, 0] = cells["identity.relative_drift"][:, 0] = 0
     return cells
+
+
+def _define_ends(cells: dict[str, Any], shape: EvidenceShape, length: int, same: tuple[bool, ...], i: int) -> None:
+    """What is exactly so by definition of the proven ends of stage ``i``."""
+    if same[i]:
+        cells["enclosure.error"][:, i] = cells["enclosure.relative_error"][:, i] = 0
+        cells["enclosure.covered"][:, i] = length
+        if 1 <= i <= shape.blocks:
+            cells["enclosure.relative_update_error"][:, i - 1] = 0
+    if all(same[: i + 1]):
+        cells["enclosure.drift"][:, i] = cells["enclosure.relative_drift"][:, i] = 0
 
 
 PREDICATES = (
@@ -112,7 +125,8 @@ def _synthetic(template: dict[str, Any], number: int, folder: Path) -> Base:
     )
     windows = rng.choice([2 * rows, rows, 60, 300])
     same = (*(rng.random() < 0.4 for _ in range(blocks + 1)), False)
-    shape = EvidenceShape(blocks, rows, attribution, len(relative), len(loss))
+    enclosed = (0, 1, rows, 2)[number % 4]
+    shape = EvidenceShape(blocks, rows, attribution, len(relative), len(loss), enclosed)
     path = folder / f"evidence{number}.safetensors"
     cells = _cells(shape, length, same, rng)
     constants = number % 3 == 0

@@ -94,6 +94,18 @@ def _set(*path: Any, to: Any) -> Callable[[dict[str, Any]], None]:
 
 
 P = "predicate"
+
+
+def _enclosed(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, Any]], None]:
+    """A change of the enclosures, where there are some."""
+
+    def apply(statement: dict[str, Any]) -> None:
+        if statement[P]["claims"].get("enclosures") is not None:
+            change(statement[P]["claims"]["enclosures"])
+
+    return apply
+
+
 FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "nothing": lambda _: None,
     "other type": _set("_type", to="https://in-toto.io/Statement/v2"),
@@ -155,6 +167,21 @@ FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "1025 characters": _set(P, "surrogate", "note", to="\u00e9" * 1025),
     "stages swapped": lambda s: s[P]["claims"]["stages"].reverse(),
     "no stages": _set(P, "claims", "stages", to=[]),
+    "no enclosures": lambda s: s[P]["claims"].pop("enclosures", None),
+    "enclosures null": _set(P, "claims", "enclosures", to=None),
+    "enclosures a list": _set(P, "claims", "enclosures", to=[]),
+    "enclosures of nothing": _set(P, "claims", "enclosures", to={}),
+    "a row more enclosed": _enclosed(lambda e: e.update(rows=e["rows"] + 1)),
+    "no row enclosed": _enclosed(lambda e: e.update(rows=0)),
+    "more rows enclosed than there are": _enclosed(lambda e: e.update(rows=1000)),
+    "enclosures called a proof": _enclosed(lambda e: e.update(basis="proof")),
+    "enclosures of all inputs": _enclosed(lambda e: e.update(scope="all-inputs")),
+    "a stage less enclosed": _enclosed(lambda e: e["stages"].pop()),
+    "enclosed stages reversed": _enclosed(lambda e: e["stages"].reverse()),
+    "an enclosed count less": _enclosed(lambda e: e["stages"][1]["covered"].pop()),
+    "an enclosed loss less": _enclosed(lambda e: e["loss_within"].pop()),
+    "an enclosed mean": _enclosed(lambda e: e.update(kl_mean="0")),
+    "more bits": _enclosed(lambda e: e.update(bits=e["bits"] + 1)),
     "compositions swapped": lambda s: s[P]["claims"]["composition"].reverse(),
     "no composition": _set(P, "claims", "composition", to=[]),
     "strata of one": _set(P, "claims", "population", "strata", to=[]),

@@ -28,6 +28,16 @@ def _cell(name: str, value: float) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def _end(name: str, value: float) -> Callable[[dict[str, Any]], None]:
+    """A proven end of the first row, where there is one."""
+
+    def change(cells: dict[str, Any]) -> None:
+        if f"enclosure.{name}" in cells:
+            cells[f"enclosure.{name}"].flat[0] = value
+
+    return change
+
+
 CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "another cell": lambda cells: cells["final_norm"].__imul__(1.5),
     "another error": lambda cells: cells["error"].__imul__(1 + 2**-50),
@@ -47,6 +57,17 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a column of another name": lambda cells: cells.update(other=cells.pop("kl_max")),
     "a row fewer": lambda cells: cells.update(kl_max=cells["kl_max"][1:]),
     "cells of another shape": lambda cells: cells.update(error=cells["error"][:, 1:]),
+    "another end": _end("drift", 1e9),
+    "a lower end": _end("drift", 0.0),
+    "a negative end": _end("error", -1.0),
+    "another proven count": _end("decided", 1),
+    "a proven count too many": _end("top1_agree", 1 << 20),
+    "a proven count too many, of a loss": _end("loss_within", 1 << 20),
+    "an end that changes the embedding": _end("error", 0.5),
+    "a proven count less of the embedding": _end("covered", 0),
+    "an end too large to be stated": _end("kl_max", 1e300),
+    "more bits": _end("bits", 1 << 20),
+    "ends missing": lambda cells: cells.pop("enclosure.kl_max", None),
 }
 
 

@@ -168,8 +168,10 @@ def test_draws() -> None:
 
 def test_evidence_columns() -> None:
     """Names, dtypes, shapes and order, with sizes that tell every axis apart."""
-    sizes = {"N": 11, "S": 5, "n": 3, "R": 7, "Q": 13, "A": 2, "n+1": 4}
-    shape = EvidenceShape(blocks=3, rows=11, attribution_rows=2, relative_thresholds=7, loss_thresholds=13)
+    sizes = {"N": 11, "S": 5, "n": 3, "R": 7, "Q": 13, "A": 2, "E": 6, "n+1": 4}
+    shape = EvidenceShape(
+        blocks=3, rows=11, attribution_rows=2, relative_thresholds=7, loss_thresholds=13, enclosed_rows=6
+    )
     rows = table(text("07-evidence.md"), "column", "dtype", "shape", "definition")
     found = [(name, dtype, tuple(sizes[axis.strip()] for axis in axes.split(","))) for name, dtype, axes, *_ in rows]
     assert found == [(column.name, column.dtype, column.shape) for column in columns(shape)]

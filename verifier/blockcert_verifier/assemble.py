@@ -212,6 +212,12 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
             add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row", "all-rows")
         if audit.repeatable and audit.sampled < audit.rows:
             add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit", "replay")
+    stated = seen.statement.predicate.claims.enclosures
+    proven = 0 if seen.proof is None or seen.proof.enclosures is None else seen.proof.enclosures.confirmed
+    if stated is not None and proven < stated.rows:
+        which = f"the other {stated.rows - proven}" if proven else f"the {stated.rows}"
+        how = "--prove N encloses sampled ones; until then their ends are the producer's word within the tolerance"
+        add(f"{which} rows that the producer proved", how, "proof")
     if seen.frame is None or seen.frame.status != "verified":
         how = "--corpus FILES, whose digests the statement names, and the reference model's tokenizer.json"
         add("whether the prompts are the corpus' windows (frame unverified)", how)

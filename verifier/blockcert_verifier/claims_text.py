@@ -9,6 +9,7 @@ from blockcert.numbers import parse_decimal
 from blockcert.printable import plain
 from blockcert.statement import Cost, StageClaim
 from blockcert_verifier.depth_text import depth_lines
+from blockcert_verifier.enclosures_text import enclosures_lines
 from blockcert_verifier.layout import columns, percent, share, short
 from blockcert_verifier.report import Certificate, DepthRow
 from blockcert_verifier.steps.consequences import predicate_name
@@ -27,16 +28,19 @@ def claims_lines(
     recounted: bool,
     frame_verified: bool = False,
     depth: Sequence[DepthRow] | None = None,
+    proven: int = 0,
 ) -> list[list[str]]:
     """The claims as paragraphs of lines.
 
     `recounted` says that the costs were counted again from the weights, `frame_verified` that the listed prompts were
-    derived again from the corpus; `depth` was read off the evidence.
+    derived again from the corpus; `depth` was read off the evidence; `proven` counts the rows of the certificate's
+    enclosures that were enclosed again and hold.
     """
     return [
         _end_to_end(certificate),
         _blocks(certificate),
         *(depth_lines(depth, certificate) if depth else []),
+        enclosures_lines(certificate, proven),
         _composition(certificate),
         _population(certificate, frame_verified),
         _kept(certificate, recounted),

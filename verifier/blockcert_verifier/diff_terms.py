@@ -96,6 +96,7 @@ def _about(shown: Shown) -> dict[str, str]:
         "errors within": ", ".join(p.thresholds.relative),
         "loss within": ", ".join(p.thresholds.loss),
         "attribution": f"{p.evidence.attribution_rows} prompts",
+        "enclosed": f"{0 if p.claims.enclosures is None else p.claims.enclosures.rows} prompts",
     }
 
 

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["CellCounts", "EnclosedClaim", "Proof", "ProofVerdict"]
+__all__ = ["CellCounts", "EnclosedClaim", "Proof", "ProofVerdict", "ProvenEnds"]
 
 ProofVerdict: TypeAlias = Literal["confirmed", "refuted", "inconclusive"]
 
@@ -37,11 +37,24 @@ class EnclosedClaim(Struct, frozen=True):
     verdict: ProofVerdict
 
 
+class ProvenEnds(Struct, frozen=True):
+    """What became of the proven ends that the certificate itself states, of ``rows`` rows.
+
+    ``enclosed`` of these rows were enclosed here; on ``confirmed`` of them every stated end holds.
+    """
+
+    rows: int
+    enclosed: int
+    confirmed: int
+    cells: CellCounts
+
+
 class Proof(Struct, frozen=True):
-    """The rows that were enclosed: the completed prefix of the order that the audit's seed draws.
+    """The rows that were enclosed: the completed prefix of the order that the audit's seed draws (BC-ENC-02).
 
     ``rows`` are all of the certificate's, ``asked`` those that were to be proven, ``confirmed`` the ones of ``drawn``
-    whose every cell is. ``bits`` is the highest precision that was needed, ``seconds`` what it took.
+    whose every cell is. ``bits`` is the highest precision that was needed, ``seconds`` what it took. ``enclosures`` is
+    about the proven ends that the certificate states, null where it states none.
     """
 
     rows: int
@@ -55,4 +68,5 @@ class Proof(Struct, frozen=True):
     cells: CellCounts
     claims: tuple[EnclosedClaim, ...]
     seconds: str
+    enclosures: ProvenEnds | None = None
     basis: Literal["enclosure"] = "enclosure"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from blockcert.numbers import parse_decimal
 from blockcert_verifier.layout import columns, short, wrap
-from blockcert_verifier.proof_report import EnclosedClaim, Proof
+from blockcert_verifier.proof_report import EnclosedClaim, Proof, ProvenEnds
 
 __all__ = ["proof_lines"]
 
@@ -35,6 +35,8 @@ def proof_lines(proof: Proof) -> list[str]:
     cells = proof.cells
     text = f"{cells.confirmed} recorded cells confirmed, {cells.refuted} refuted, {cells.inconclusive} undecided"
     lines += wrap(f"{text}: exact real arithmetic, without a tolerance on any claim.", "  ", "  ")
+    if proof.enclosures is not None:
+        lines += wrap(_ends(proof.enclosures), "  ", "  ")
     if not proof.claims:
         return lines
     rows = [("", "these rows", "stated", "")]
@@ -50,6 +52,13 @@ def proof_lines(proof: Proof) -> list[str]:
     left = [one for one in proof.claims if one.column not in _NAMES and one is not worst]
     lines += wrap(f"The other {_those(left)}; --json FILE has their enclosures.", "  ", "  ")
     return lines
+
+
+def _ends(ends: ProvenEnds) -> str:
+    here = f"{ends.enclosed} {'was' if ends.enclosed == 1 else 'were'} enclosed here"
+    text = f"Of the {ends.rows} rows that the certificate itself proves, {here}"
+    cells = ends.cells
+    return f"{text}: {cells.confirmed} of its ends hold, {cells.refuted} are refuted, {cells.inconclusive} undecided."
 
 
 def _width(one: EnclosedClaim) -> int | float:

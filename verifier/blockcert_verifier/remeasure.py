@@ -145,7 +145,7 @@ class Remeasuring:
         return fidelity.fidelity(opened.statement, opened.programs[0], weights, opened.located, sampled, self._look)
 
     def prove(self, rows: int) -> tuple[Proof | None, list[Finding]]:
-        """Enclosures of as many rows, the first of those that the replay's seed draws."""
+        """Enclosures of as many rows, drawn by the replay's seed (BC-ENC-02)."""
         opened = self._opened
         if opened.located is None or self._audit is None:
             # what is proven goes beyond a replay, and does not stand in for one that a policy requires

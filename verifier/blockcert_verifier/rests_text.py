@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blockcert.numbers import parse_decimal
+from blockcert_verifier.enclosures_text import who_proved
 from blockcert_verifier.layout import percent, wrap
 from blockcert_verifier.report import Audit, Certificate, Report
 
@@ -17,6 +18,10 @@ def rests_lines(report: Report, certificate: Certificate) -> list[str]:
     if report.proof is not None and report.proof.confirmed:
         proven = f"{report.proof.confirmed} of {report.proof.rows} rows, without tolerance"
         rows.append(("the same, proven", end.scope, report.proof.basis, proven))
+    if claims.enclosures is not None:
+        stated, again = claims.enclosures, None if report.proof is None else report.proof.enclosures
+        who = who_proved(stated, 0 if again is None else again.confirmed)
+        rows.append(("enclosures", stated.scope, stated.basis, f"{stated.rows} rows, {who}"))
     for bound in claims.composition:
         said = "VACUOUS; " if bound.vacuous else ""
         ground = "an estimate, no guarantee" if bound.basis == "estimate" else "composed from the above"

@@ -43,7 +43,14 @@ def sections(report: Report) -> list[list[str]]:
     if shown is not None:
         verified = report.frame is not None and report.frame.status == "verified"
         recounted = report.audit is not None
-        blocks += claims_lines(shown, recounted=recounted, frame_verified=verified, depth=report.depth)
+        again = None if report.proof is None else report.proof.enclosures
+        blocks += claims_lines(
+            shown,
+            recounted=recounted,
+            frame_verified=verified,
+            depth=report.depth,
+            proven=0 if again is None else again.confirmed,
+        )
     if report.frame is not None and report.verdict != "rejected":
         blocks.append(frame_lines(report.frame))
     if report.audit is not None:

@@ -75,8 +75,8 @@ def verify(
             also how many of their windows.
         own: text files of the caller's own, a population of their own, measured beside the certificate's.
         transformers: compare the reference program with the package `transformers` on some of the replayed rows.
-        prove: how many rows to enclose in exact arithmetic, the first that the seed draws; needs `reference` and
-            the package `python-flint` (`blockcert[prove]`).
+        prove: how many rows to enclose in exact arithmetic, drawn by the seed, every other one of those that the
+            certificate encloses; needs `reference` and the package `python-flint` (`blockcert[prove]`).
         replay: how many rows to measure again, or `all`.
         confidence: of the audit bound, a decimal string between 0 and 1.
         until: replay as many rows as leave fewer than so many false ones possible, and end at the first refutation;

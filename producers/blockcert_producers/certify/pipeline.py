@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from blockcert import strict_json
 from blockcert.bundle import STATEMENT, BundleWriter
@@ -17,6 +18,7 @@ from blockcert.digest import digest_file
 from blockcert.dsse import PAYLOAD_TYPE, Envelope, encode_envelope
 from blockcert.evidence import EvidenceShape
 from blockcert.evidence_file import read_evidence
+from blockcert.numbers import parse_decimal
 from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert.statement import (
@@ -46,8 +48,12 @@ from blockcert_producers.certify.measuring import evidence_columns, self_check, 
 from blockcert_producers.certify.terms import default_predicates, default_thresholds
 from blockcert_producers.progress import Progress, silent
 from blockcert_verifier.costs import program_costs
+from blockcert_verifier.enclose import require_flint
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.measure import Confirmation, Pair, Settings
+
+if TYPE_CHECKING:
+    from blockcert_producers.certify.enclosing import RowShelf
 
 __all__ = ["EVIDENCE", "PROMPTS", "REFERENCE_PROGRAM", "SURROGATE_PROGRAM", "CertifyOptions", "Work", "certify"]
 
@@ -58,7 +64,10 @@ EVIDENCE = "evidence.safetensors"
 
 
 class CertifyOptions(Struct, frozen=True):
-    """How to measure and what to state; ``attribution`` is how many of the first prompts carry attribution."""
+    """How to measure and what to state.
+
+    ``attribution`` of the first prompts carry attribution, ``prove`` of them proven ends, which ``shelf`` keeps.
+    """
 
     attribution: int = 50
     device: str = "cpu"
@@ -66,6 +75,8 @@ class CertifyOptions(Struct, frozen=True):
     alpha: str = "0.05"
     predicates: tuple[PopulationPredicate, ...] | None = None
     valid_days: int = 365
+    prove: int = 0
+    shelf: RowShelf | None = None
 
 
 class Work(Struct, frozen=True):
@@ -96,7 +107,8 @@ def certify(
     narrowed tolerance). Committing the writer is the caller's.
 
     Raises:
-        Refusal: ``measure.*``, ``tensor.*``, ``program.*``, ``claims.*``.
+        Refusal: ``measure.*``, ``tensor.*``, ``program.*``, ``claims.*``; ``install.prove`` where rows are to be proven
+            and python-flint is not installed.
     """
     thresholds = options.thresholds
     rows, length = work.tokens.shape
@@ -116,6 +128,9 @@ def certify(
     run: dict[str, Any] = {"device": options.device, "attribution": attribution, "progress": progress}
     recorded = evidence_columns(pair, work.tokens, settings, **run)
     checked = self_check(pair, work.tokens, settings, recorded, **run)
+    if options.prove:
+        shape = replace(shape, enclosed_rows=min(options.prove, rows))
+        recorded |= _proven(pair, work.tokens, shape, options, recorded, progress)
     write_evidence(writer.path(EVIDENCE), shape, recorded)
 
     predicates = options.predicates if options.predicates is not None else default_predicates(thresholds)
@@ -142,6 +157,23 @@ def certify(
     unsigned = Envelope(payload=payload, payload_type=PAYLOAD_TYPE, signatures=())
     writer.path(STATEMENT).write_bytes(encode_envelope(unsigned))
     return statement, checked
+
+
+def _proven(
+    pair: Pair,
+    tokens: np.ndarray[Any, Any],
+    shape: EvidenceShape,
+    options: CertifyOptions,
+    recorded: Mapping[str, np.ndarray[Any, Any]],
+    progress: Progress,
+) -> dict[str, np.ndarray[Any, Any]]:
+    require_flint()
+    from blockcert_producers.certify.enclosing import enclosure_columns
+    from blockcert_verifier.enclose.trajectories import Thresholds as Exact
+
+    stated = options.thresholds
+    exact = Exact(tuple(map(parse_decimal, stated.relative)), tuple(map(parse_decimal, stated.loss)))
+    return enclosure_columns(pair, tokens, shape, exact, recorded, shelf=options.shelf, progress=progress)
 
 
 def _state(

@@ -24,6 +24,7 @@ def compare(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     attribution: options.Attribution = 50,
+    prove: options.Prove = 0,
 ) -> None:
     """Measure how far CANDIDATE drifts from REFERENCE, block by block, and write a bundle.
 
@@ -32,7 +33,7 @@ def compare(
     from blockcert_producers.cli.produced import job, now, report, working
     from blockcert_producers.produce import compare_bundle
 
-    work = job(prompts, out, count, calibration, length, seed, device, attribution)
+    work = job(prompts, out, count, calibration, length, seed, device, attribution, prove)
     with working() as progress:
         produced = compare_bundle(reference, candidate, work, now=now(), progress=progress)
     report(produced)

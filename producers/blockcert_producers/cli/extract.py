@@ -48,6 +48,7 @@ def extract(
     seed: options.Seed = 0,
     device: options.Device = "cpu",
     attribution: options.Attribution = 50,
+    prove: options.Prove = 0,
 ) -> None:
     """Replace every block of MODEL by the cheapest program within the budget, measure it, and write a bundle.
 
@@ -59,7 +60,7 @@ def extract(
 
     if budget is not None and budgets is not None:
         raise Refusal("usage.budgets", "--budgets", "give one --budget, or a list with --budgets, not both")
-    work = job(prompts, out, count, calibration, length, seed, device, attribution)
+    work = job(prompts, out, count, calibration, length, seed, device, attribution, prove)
     more = tuple(shift or ())
     if budgets is not None:
         with working() as progress:

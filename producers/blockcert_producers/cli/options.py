@@ -16,6 +16,7 @@ __all__ = [
     "Out",
     "PassphraseFile",
     "Prompts",
+    "Prove",
     "Seed",
 ]
 
@@ -41,6 +42,16 @@ Attribution = Annotated[
         metavar="N",
         min=0,
         help="Prompts on which drift is attributed to blocks.",
+    ),
+]
+Prove = Annotated[
+    int,
+    typer.Option(
+        "--prove",
+        metavar="N",
+        min=0,
+        help="Of how many prompts, the first that were drawn, to prove errors, drift and top-1 agreement in exact "
+        "arithmetic: seconds to minutes each; needs blockcert[prove].",
     ),
 ]
 PassphraseFile = Annotated[

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import wrap
 
+from blockcert.statement import Predicate
 from blockcert_producers.fronts import shift, table
 from blockcert_producers.produce import FrontProduced, Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
@@ -23,9 +24,10 @@ def job(
     seed: int,
     device: str,
     attribution: int,
+    prove: int,
 ) -> Job:
     """The job that the options describe."""
-    return Job(tuple(prompts), out, count, calibration, length, seed, device, attribution)
+    return Job(tuple(prompts), out, count, calibration, length, seed, device, attribution, prove)
 
 
 def now() -> datetime:
@@ -67,11 +69,22 @@ def summary(produced: Produced) -> list[str]:
         "",
         f"  end to end, on {predicate.evidence.rows} prompts: top-1 agrees at {_percent(end.top1_agree, end.tokens)},",
         f"  largest drift {end.relative_drift} of the hidden state's norm, KL {end.kl_mean} nats per token",
+        *_proven(predicate),
         *(["", *shift.lines(produced.shift)] if produced.shift is not None else []),
         "",
         f"Not signed yet: blockcert sign {produced.out} --key FILE",
     ]
     return lines
+
+
+def _proven(predicate: Predicate) -> list[str]:
+    proven = predicate.claims.enclosures
+    if proven is None:
+        return []
+    agrees = _percent(proven.top1_agree, proven.tokens)
+    text = f"proven of the exact programs on {proven.rows} of these prompts: top-1 agrees at {agrees} at least, largest"
+    text += f" drift {proven.relative_drift} of the hidden state's norm"
+    return wrap(text, 79, initial_indent="  ", subsequent_indent="  ")
 
 
 def report(produced: Produced) -> None:

@@ -128,6 +128,7 @@ def _basis(least: Basis | None, statement: Statement) -> Iterator[Finding]:
         *((f"composition[{i}]", claim.basis) for i, claim in enumerate(claims.composition)),
         ("end_to_end", claims.end_to_end.basis),
         ("population", claims.population.basis),
+        *([] if claims.enclosures is None else [("enclosures", claims.enclosures.basis)]),
     ]
     for path, basis in stated:
         if _BASES.index(basis) > _BASES.index(least):

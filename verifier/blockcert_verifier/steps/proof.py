@@ -9,22 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
 from blockcert.draw import replay_rows
 from blockcert.errors import Refusal
+from blockcert.evidence import ENCLOSURE
 from blockcert.findings import Finding
 from blockcert.numbers import exact, parse_decimal, round_nearest, round_up
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims
+from blockcert_verifier.enclose.claimed import cell_index, claimed_ends, judge_end, proof_order
 from blockcert_verifier.enclose.interval import Enclosed, Interval, largest
 from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
 from blockcert_verifier.enclose.memory import row_bytes
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row, first_bits
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.measure import Pair
-from blockcert_verifier.proof_report import CellCounts, EnclosedClaim, Proof, ProofVerdict
+from blockcert_verifier.proof_report import CellCounts, EnclosedClaim, Proof, ProofVerdict, ProvenEnds
 from blockcert_verifier.steps.outcome import capped, failed, inconclusive, passed
 from blockcert_verifier.steps.plan import Plan, Progress, ReplayInputs
 from blockcert_verifier.work import Stopped
@@ -39,17 +42,25 @@ _Ending: TypeAlias = Literal["time-limit", "interrupted", "refuted"]
 
 
 class _Row(Struct, frozen=True):
-    """One row: what every cell exactly is, what is recorded, and the verdicts."""
+    """One row: what every cell exactly is, what is recorded, and the verdicts; ``ends`` are the stated proven ends,
+    where the row has some, and ``proven`` the verdicts on them."""
 
     row: int
     bits: int
     cells: Mapping[Place, Enclosed]
     recorded: Mapping[Place, Fraction]
     verdicts: Mapping[Place, Judgement]
+    ends: Mapping[Place, Fraction]
+    proven: Mapping[Place, Judgement]
+
+    @property
+    def judged(self) -> list[Judgement]:
+        """The verdicts on all cells."""
+        return [*self.verdicts.values(), *self.proven.values()]
 
 
 def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof | None, list[Finding]]:
-    """The enclosures of ``plan.asked`` rows, the first of the order in which the seed draws them, and the findings.
+    """The enclosures of ``plan.asked`` rows, in the order of BC-ENC-02, and the findings.
 
     Rows are taken one after another, until one is refuted or the time is up.
 
@@ -59,7 +70,9 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
     """
     begun = plan.clock()
     rows, stages = inputs.table.shape.rows, inputs.table.shape.stages
-    order = replay_rows(inputs.certificate, plan.seed, rows, min(plan.asked, rows))
+    enclosed = inputs.table.shape.enclosed_rows
+    drawn = replay_rows(inputs.certificate, plan.seed, rows, rows if enclosed else min(plan.asked, rows))
+    order = proof_order(drawn, enclosed, plan.asked)
     pair = Pair(
         inputs.reference,
         inputs.surrogate,
@@ -80,7 +93,7 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
                 _evaluable(pair, inputs.tokens[row], plan)
                 _fits(pair, len(inputs.tokens[row]), first_bits(inputs.table.shape.blocks), plan.memory)
             done.append(_enclose(inputs, pair, row, tick, plan.memory))
-            if any(one.verdict == "refuted" for one in done[-1].verdicts.values()):
+            if any(one.verdict == "refuted" for one in done[-1].judged):
                 ending = "refuted" if len(done) < len(order) else None
                 break
     except Stopped as stopped:
@@ -134,17 +147,18 @@ def _enclose(inputs: ReplayInputs, pair: Pair, row: int, tick: Callable[[int], N
             place: judge(cell, recorded[place], column=place.column, claim=_claim(predicate.claims, place))
             for place, cell in cells.items()
         }
-        settled = any(one.verdict == "refuted" for one in verdicts.values())
-        last = settled or 2 * bits > MOST_BITS or not any(one.open for one in verdicts.values())
+        ends = claimed_ends(inputs.table, row, cells)
+        proven = {place: judge_end(cells[place].value, end, place.column) for place, end in ends.items()}
+        found = _Row(row, bits, cells, recorded, verdicts, ends, proven)
+        settled = any(one.verdict == "refuted" for one in found.judged)
+        last = settled or 2 * bits > MOST_BITS or not any(one.open for one in found.judged)
         if last or (memory is not None and row_bytes(pair, len(inputs.tokens[row]), 2 * bits) > memory):
-            return _Row(row, bits, cells, recorded, verdicts)
+            return found
         bits *= 2
 
 
 def _recorded(inputs: ReplayInputs, place: Place, row: int) -> Fraction:
-    stage = None if place.stage is None else place.stage - (place.column == "relative_update_error")
-    index = [i for i in (stage, place.threshold) if i is not None]
-    return Fraction(inputs.table.at(place.column, *index)[row])
+    return Fraction(inputs.table.at(place.column, *cell_index(place))[row])
 
 
 def _claim(claims: Claims, place: Place) -> Fraction | None:
@@ -164,9 +178,7 @@ def _claim(claims: Claims, place: Place) -> Fraction | None:
 
 
 def _name(place: Place, row: int) -> str:
-    stage = None if place.stage is None else place.stage - (place.column == "relative_update_error")
-    index = [i for i in (row, stage, place.threshold) if i is not None]
-    return f"{PLACE}: {place.column}[{', '.join(map(str, index))}]"
+    return f"{PLACE}: {place.column}[{', '.join(map(str, (row, *cell_index(place))))}]"
 
 
 def _findings(row: _Row, inputs: ReplayInputs) -> list[Finding]:
@@ -188,6 +200,27 @@ def _findings(row: _Row, inputs: ReplayInputs) -> list[Finding]:
             found.append(inconclusive("replay", "proof.cell.inconclusive", where, sentence))
         else:
             sentence = f"row {row.row} records {recorded!r}, and {seen}; {row.bits} bits do not decide it"
+            found.append(inconclusive("replay", "proof.cell.inconclusive", where, sentence))
+    return [*found, *_ends_beyond(row)]
+
+
+def _ends_beyond(row: _Row) -> list[Finding]:
+    """A finding for each proven end that does not hold, or of which it is not known."""
+    found: list[Finding] = []
+    for place, verdict in row.proven.items():
+        if verdict.verdict == "confirmed":
+            continue
+        low, high = _ends(row.cells[place].value)
+        side = "at least" if place.column in COUNTS else "at most"
+        sentence = (
+            f"the certificate proves {side} {float(row.ends[place])!r} on row {row.row}, and the exact value lies "
+            f"between {low or 'minus infinity'} and {high or 'infinity'}"
+        )
+        where = _name(msgspec.structs.replace(place, column=ENCLOSURE + place.column), row.row)
+        if verdict.verdict == "refuted":
+            found.append(failed("replay", "proof.cell.refuted", where, sentence))
+        else:
+            sentence += f"; {row.bits} bits do not decide it"
             found.append(inconclusive("replay", "proof.cell.inconclusive", where, sentence))
     return found
 
@@ -217,8 +250,8 @@ _SUMS = ("loss_reference", "loss_surrogate", "loss_difference", "kl_sum")
 def _report(
     inputs: ReplayInputs, plan: Plan, order: Sequence[int], done: Sequence[_Row], ending: _Ending | None, seconds: str
 ) -> Proof:
-    verdicts = [one.verdict for row in done for one in row.verdicts.values()]
-    confirmed = sum(all(one.verdict == "confirmed" for one in row.verdicts.values()) for row in done)
+    confirmed = sum(all(one.verdict == "confirmed" for one in row.judged) for row in done)
+    enclosed = inputs.table.shape.enclosed_rows
     return Proof(
         rows=inputs.table.shape.rows,
         asked=len(order),
@@ -228,10 +261,26 @@ def _report(
         repeatable=plan.repeatable,
         ending=ending,
         bits=max((row.bits for row in done), default=0),
-        cells=CellCounts(*(verdicts.count(one) for one in ("confirmed", "refuted", "inconclusive"))),
+        cells=_counted([one for row in done for one in row.verdicts.values()]),
         claims=tuple(_claims(inputs, done)),
         seconds=seconds,
+        enclosures=_proven_ends(enclosed, done) if enclosed else None,
     )
+
+
+def _proven_ends(enclosed: int, done: Sequence[_Row]) -> ProvenEnds:
+    seen = [row.proven.values() for row in done if row.ends]
+    return ProvenEnds(
+        rows=enclosed,
+        enclosed=len(seen),
+        confirmed=sum(all(one.verdict == "confirmed" for one in verdicts) for verdicts in seen),
+        cells=_counted([one for verdicts in seen for one in verdicts]),
+    )
+
+
+def _counted(judged: Sequence[Judgement]) -> CellCounts:
+    seen = [one.verdict for one in judged]
+    return CellCounts(*(seen.count(one) for one in ("confirmed", "refuted", "inconclusive")))
 
 
 def _claims(inputs: ReplayInputs, done: Sequence[_Row]) -> list[EnclosedClaim]:

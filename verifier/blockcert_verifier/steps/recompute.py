@@ -1,6 +1,7 @@
 """Recompute: the draw, the evidence and every claim follow from what was signed, exactly.
 
-Rules BC-STM-11, BC-PRM-03 to 05, BC-EVD-01 to 05, BC-CLM-01 to 09, 14, 16. No numpy; no floating arithmetic on claims.
+Rules BC-STM-11, BC-PRM-03 to 05, BC-EVD-01 to 05, 10, BC-CLM-01 to 09, 14, 16, 18. No numpy; no floating arithmetic
+on claims.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import msgspec
 
 from blockcert.claims import ClaimTerms, summarise
 from blockcert.errors import Refusal
-from blockcert.evidence import EvidenceShape
+from blockcert.evidence import ENCLOSED, ENCLOSURE, EvidenceShape
 from blockcert.evidence_file import EvidenceTable
 from blockcert.findings import Finding
 from blockcert.numbers import parse_decimal
@@ -37,6 +38,7 @@ _CODES = {
     "composition": "recompute.composition.mismatch",
     "population": "recompute.population.mismatch",
     "control": "recompute.control.mismatch",
+    "enclosures": "recompute.claim.mismatch",
 }
 
 
@@ -49,6 +51,7 @@ def evidence_shape(statement: Statement) -> EvidenceShape:
         attribution_rows=p.evidence.attribution_rows,
         relative_thresholds=len(p.thresholds.relative),
         loss_thresholds=len(p.thresholds.loss),
+        enclosed_rows=0 if p.claims.enclosures is None else p.claims.enclosures.rows,
     )
 
 
@@ -124,24 +127,29 @@ def _predicates(statement: Statement) -> list[Finding]:
 
 
 def _evidence(statement: Statement, same: tuple[bool, ...], table: EvidenceTable) -> list[Finding]:
-    """Counts within their range, and what is exactly so by definition (BC-EVD-03 to 05)."""
+    """Counts within their range, and what is exactly so by definition, proven ends included (BC-EVD-03 to 05, 10)."""
     p, shape = statement.predicate, table.shape
     length, last = p.prompts.frame.length, table.shape.stages - 1
     findings: list[Finding] = []
 
+    def both(name: str) -> tuple[str, ...]:
+        return (name, ENCLOSURE + name) if shape.enclosed_rows and name in ENCLOSED else (name,)
+
     def bounded(name: str, most: int) -> None:
-        cells = table.flat(name)
-        if len(cells) and max(cells) > most:
-            sentence = f"a count is {max(cells)}, of {most} positions"
-            findings.append(failed("recompute", "evidence.count", f"{p.evidence.file}: {name}", sentence))
+        for column in both(name):
+            cells = table.flat(column)
+            if len(cells) and max(cells) > most:
+                sentence = f"a count is {max(cells)}, of {most} positions"
+                findings.append(failed("recompute", "evidence.count", f"{p.evidence.file}: {column}", sentence))
 
     def exactly(name: str, index: tuple[int, ...], value: int, why: str) -> None:
-        cells = table.at(name, *index)
-        row = next((row for row, cell in enumerate(cells) if cell != value), None)
-        if row is not None:
-            place = f"{p.evidence.file}: {name}[{', '.join(map(str, (row, *index)))}]"
-            sentence = f"the cell is {cells[row]}, and is {value} by definition: {why}"
-            findings.append(failed("recompute", "evidence.definition", place, sentence))
+        for column in both(name):
+            cells = table.at(column, *index)
+            row = next((row for row, cell in enumerate(cells) if cell != value), None)
+            if row is not None:
+                place = f"{p.evidence.file}: {column}[{', '.join(map(str, (row, *index)))}]"
+                sentence = f"the cell is {cells[row]}, and is {value} by definition: {why}"
+                findings.append(failed("recompute", "evidence.definition", place, sentence))
 
     for name in ("covered", "identity.covered", "top1_agree", "decided", "identity.top1_agree", "identity.decided"):
         bounded(name, length)

@@ -175,6 +175,8 @@ def _fields(found: Statement) -> list[Finding]:
         refuse("statement.rows", "evidence.rows", f"{p.evidence.rows} rows for {p.prompts.frame.certification} prompts")
     if p.evidence.attribution_rows > p.evidence.rows:
         refuse("statement.rows", "evidence.attribution_rows", f"more than the {p.evidence.rows} rows")
+    if p.claims.enclosures is not None and p.claims.enclosures.rows > p.evidence.rows:
+        refuse("statement.rows", "claims.enclosures.rows", f"more than the {p.evidence.rows} rows")
     frame = p.prompts.frame
     if frame.calibration + frame.certification > frame.windows:
         wanted = frame.calibration + frame.certification
@@ -203,12 +205,23 @@ def _lengths(found: Statement) -> Iterator[Finding]:
     for h, stratum in enumerate(strata):
         at = f"claims.population.strata[{h}]"
         lists += [(f"{at}.successes", stratum.successes, k), (f"{at}.at_least", stratum.at_least, k)]
+    indices = [(f"claims.stages[{i}]", i, stage.index) for i, stage in enumerate(claims.stages)]
     for i, stage in enumerate(claims.stages):
         at = f"claims.stages[{i}]"
         lists += [(f"{at}.covered", stage.covered, relative), (f"{at}.loss_covered", stage.loss_covered, loss)]
-        if stage.index != i:
+    if claims.enclosures is not None:
+        at = "claims.enclosures"
+        lists += [
+            (f"{at}.stages", claims.enclosures.stages, stages),
+            (f"{at}.loss_within", claims.enclosures.loss_within, loss),
+        ]
+        for i, proven in enumerate(claims.enclosures.stages):
+            lists.append((f"{at}.stages[{i}].covered", proven.covered, relative))
+            indices.append((f"{at}.stages[{i}]", i, proven.index))
+    for at, i, index in indices:
+        if index != i:
             place = f"{PLACE}: $.predicate.{at}.index"
-            yield failed("structure", "statement.lengths", place, f"this is stage {i}, and it says {stage.index}")
+            yield failed("structure", "statement.lengths", place, f"this is stage {i}, and it says {index}")
     for path, entries, wanted in lists:
         if entries is not None and len(entries) != wanted:
             sentence = f"there are {len(entries)} entries and must be {wanted}, one for each that it is about"

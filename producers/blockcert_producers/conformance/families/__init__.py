@@ -17,6 +17,7 @@ from blockcert_producers.conformance.families import (
     containers,
     digests,
     documents,
+    enclosures,
     evidence,
     frames,
     fresh,
@@ -65,6 +66,7 @@ FAMILIES: tuple[tuple[Entry, ...], ...] = (
     weights.CASES,
     replays.CASES,
     proofs.CASES,
+    enclosures.CASES,
     fresh.CASES,
 )
 """Every family, in the order of the index."""
