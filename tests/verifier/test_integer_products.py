@@ -76,8 +76,12 @@ def farthest(x: Balls, weights: np.ndarray) -> list[list[tuple[Fraction, Fractio
         found.append(
             [
                 (
-                    sum((w * (low if w > 0 else high) for (low, high), w in zip(spans, column, strict=True)), Fraction()),
-                    sum((w * (high if w > 0 else low) for (low, high), w in zip(spans, column, strict=True)), Fraction()),
+                    sum(
+                        (w * (low if w > 0 else high) for (low, high), w in zip(spans, column, strict=True)), Fraction()
+                    ),
+                    sum(
+                        (w * (high if w > 0 else low) for (low, high), w in zip(spans, column, strict=True)), Fraction()
+                    ),
                 )
                 for column in columns
             ]
@@ -188,8 +192,13 @@ def test_a_row_is_the_same_whichever_products_are_taken(tmp_path: Path, monkeypa
     pair = Pair(reference, surrogate, same_stages(reference, surrogate), WeightStore(paths))
     tokens = [1, 5, 9, 2, 2, 7, 3, 0, 4]
     plain = enclose_row(pair, tokens, THRESHOLDS, 144)
-    used: list[bool] = []
-    monkeypatch.setattr("blockcert_verifier.enclose.maps.worthwhile", lambda _inner, _out: used.append(True) or True)
+    used: list[int] = []
+
+    def always(inner: int, out: int) -> bool:
+        used.append(inner * out)
+        return True
+
+    monkeypatch.setattr("blockcert_verifier.enclose.maps.worthwhile", always)
     monkeypatch.setattr("blockcert_verifier.enclose.maps._COLUMNS", 5)
     found = enclose_row(pair, tokens, THRESHOLDS, 144)
     assert used

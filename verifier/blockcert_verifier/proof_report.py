@@ -38,7 +38,7 @@ class EnclosedClaim(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """The rows that were enclosed: the completed prefix of the order that the audit's seed draws.
+    """The rows that were enclosed, in the order that the audit's seed draws: all that were done when it ended.
 
     ``rows`` are all of the certificate's, ``asked`` those that were to be proven, ``confirmed`` the ones of ``drawn``
     whose every cell is. ``bits`` is the highest precision that was needed, ``seconds`` what it took.

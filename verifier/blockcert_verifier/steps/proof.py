@@ -5,7 +5,7 @@ Normative text: ``spec/15-enclosures.md``. python-flint is imported when rows ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -21,7 +21,8 @@ from blockcert.statement import Claims
 from blockcert_verifier.enclose.interval import Enclosed, Interval, largest
 from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
 from blockcert_verifier.enclose.memory import row_bytes
-from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row, first_bits
+from blockcert_verifier.enclose.rows import Encloser, enclosed_here, enclosed_in_processes
+from blockcert_verifier.enclose.trajectories import Place, Thresholds, first_bits
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.measure import Pair
 from blockcert_verifier.proof_report import CellCounts, EnclosedClaim, Proof, ProofVerdict
@@ -51,7 +52,8 @@ class _Row(Struct, frozen=True):
 def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof | None, list[Finding]]:
     """The enclosures of ``plan.asked`` rows, the first of the order in which the seed draws them, and the findings.
 
-    Rows are taken one after another, until one is refuted or the time is up.
+    Rows are taken one after another, or as many at a time as the plan has processes, until one is refuted or the time
+    is up.
 
     Raises:
         Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights, ``limit.memory``
@@ -66,21 +68,34 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
         same_stages(inputs.reference, inputs.surrogate),
         WeightStore(dict(inputs.weights)),
     )
+    thresholds = _thresholds(inputs)
     done: list[_Row] = []
     ending: _Ending | None = None
 
-    def tick(stage: int) -> None:
+    def look(stage: int) -> None:
         progress(len(done) * stages + stage, len(order) * stages)
         if plan.deadline is not None and plan.clock() >= plan.deadline:
             raise Stopped("time-limit")
 
+    def job(encloser: Encloser, row: int) -> _Row:
+        return _enclose(inputs, pair, row, encloser, share)
+
+    # as many processes as there are rows for, each with its share of the memory
+    jobs = min(plan.jobs, len(order))
+    share = None if plan.memory is None else plan.memory // max(1, jobs)
+    made: Iterator[_Row] | None = None
     try:
-        for row in order:
-            if not done:
-                _evaluable(pair, inputs.tokens[row])
-                _fits(pair, len(inputs.tokens[row]), first_bits(inputs.table.shape.blocks), plan.memory)
-            done.append(_enclose(inputs, pair, row, tick, plan.memory))
-            if any(one.verdict == "refuted" for one in done[-1].verdicts.values()):
+        if order:
+            _evaluable(pair, inputs.tokens[order[0]])
+            _fits(pair, len(inputs.tokens[order[0]]), first_bits(inputs.table.shape.blocks), share)
+            _announce(inputs, pair, plan, order)
+        if jobs > 1:
+            made = enclosed_in_processes(jobs, pair, inputs.weights, thresholds, order, job, look)
+        else:
+            made = enclosed_here(pair, thresholds, order, job, look)
+        for row in made:
+            done.append(row)
+            if any(one.verdict == "refuted" for one in row.verdicts.values()):
                 ending = "refuted" if len(done) < len(order) else None
                 break
     except Stopped as stopped:
@@ -92,6 +107,12 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
         if not plan.catch:
             raise
         ending = "interrupted"
+    finally:
+        close = getattr(made, "close", None)
+        if close is not None:
+            close()  # ends the processes, if there are any
+    # several processes are done in whatever order
+    done.sort(key=lambda one: order.index(one.row))
     progress(1, 1)
     findings = capped(finding for row in done for finding in _findings(row, inputs))
     if ending in ("time-limit", "interrupted"):
@@ -119,15 +140,27 @@ def _fits(pair: Pair, length: int, bits: int, memory: int | None) -> None:
         raise Refusal("limit.memory", PLACE, sentence)
 
 
-def _enclose(inputs: ReplayInputs, pair: Pair, row: int, tick: Callable[[int], None], memory: int | None) -> _Row:
+def _announce(inputs: ReplayInputs, pair: Pair, plan: Plan, order: Sequence[int]) -> None:
+    """Say what the rows are estimated to take, before they are begun."""
+    if plan.announce is None:
+        return
+    from blockcert_verifier.enclose.estimate import estimate_rows
+
+    bits, length = first_bits(inputs.table.shape.blocks), len(inputs.tokens[order[0]])
+    plan.announce(estimate_rows(pair, length, bits, len(order), plan.jobs))
+
+
+def _thresholds(inputs: ReplayInputs) -> Thresholds:
+    stated = inputs.statement.predicate.thresholds
+    return Thresholds(tuple(map(parse_decimal, stated.relative)), tuple(map(parse_decimal, stated.loss)))
+
+
+def _enclose(inputs: ReplayInputs, pair: Pair, row: int, encloser: Encloser, memory: int | None) -> _Row:
     """One row, at a precision that is raised while a cell is open (BC-ENC-04) and the next is in the memory's limit."""
     predicate = inputs.statement.predicate
-    thresholds = Thresholds(
-        tuple(map(parse_decimal, predicate.thresholds.relative)), tuple(map(parse_decimal, predicate.thresholds.loss))
-    )
     bits = first_bits(inputs.table.shape.blocks)
     while True:
-        cells = enclose_row(pair, inputs.tokens[row], thresholds, bits, tick)
+        cells = encloser(inputs.tokens[row], bits)
         recorded = {place: _recorded(inputs, place, row) for place in cells}
         verdicts = {
             place: judge(cell, recorded[place], column=place.column, claim=_claim(predicate.claims, place))
