@@ -17,6 +17,9 @@ def rests_lines(report: Report, certificate: Certificate) -> list[str]:
     if report.proof is not None and report.proof.confirmed:
         proven = f"{report.proof.confirmed} of {report.proof.rows} rows, without tolerance"
         rows.append(("the same, proven", end.scope, report.proof.basis, proven))
+    if report.points is not None and report.points.stages:
+        at = f"each stage alone, at points of {len(report.points.drawn)} rows"
+        rows.append(("errors of stages", report.points.scope, report.points.basis, at))
     for bound in claims.composition:
         said = "VACUOUS; " if bound.vacuous else ""
         ground = "an estimate, no guarantee" if bound.basis == "estimate" else "composed from the above"

@@ -18,7 +18,7 @@ from blockcert.findings import Finding
 from blockcert.numbers import exact, parse_decimal, round_nearest, round_up
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims
-from blockcert_verifier.enclose.interval import Enclosed, Interval, largest
+from blockcert_verifier.enclose.interval import Enclosed, Interval, ends, largest
 from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
 from blockcert_verifier.enclose.memory import row_bytes
 from blockcert_verifier.enclose.rows import Encloser, enclosed_here, enclosed_in_processes
@@ -35,7 +35,6 @@ __all__ = ["MOST_BITS", "prove"]
 MOST_BITS = 4096
 """The precision at which a cell that is still open is left inconclusive."""
 PLACE = "evidence.safetensors"
-_DIGITS = 12
 _Ending: TypeAlias = Literal["time-limit", "interrupted", "refuted"]
 
 
@@ -206,7 +205,7 @@ def _findings(row: _Row, inputs: ReplayInputs) -> list[Finding]:
     for place, verdict in row.verdicts.items():
         if verdict.verdict == "confirmed":
             continue
-        low, high = _ends(row.cells[place].value)
+        low, high = ends(row.cells[place].value)
         recorded = float(row.recorded[place])
         seen = f"the exact value lies between {low or 'minus infinity'} and {high or 'infinity'}"
         where = _name(place, row.row)
@@ -222,25 +221,6 @@ def _findings(row: _Row, inputs: ReplayInputs) -> list[Finding]:
             sentence = f"row {row.row} records {recorded!r}, and {seen}; {row.bits} bits do not decide it"
             found.append(inconclusive("replay", "proof.cell.inconclusive", where, sentence))
     return found
-
-
-def _ends(value: Interval) -> tuple[str | None, str | None]:
-    """Both ends as decimals, moved outward to 12 digits; None for an end that no decimal string states."""
-    return _lower(value.lower), _upper(value.upper)
-
-
-def _upper(value: Fraction | None) -> str | None:
-    try:
-        return None if value is None else round_up(value, digits=_DIGITS, places=40)
-    except Refusal:
-        return None
-
-
-def _lower(value: Fraction | None) -> str | None:
-    negated = None if value is None else _upper(-value)
-    if negated is None or negated == "0":
-        return negated
-    return negated[1:] if negated.startswith("-") else f"-{negated}"
 
 
 _SUMS = ("loss_reference", "loss_surrogate", "loss_difference", "kl_sum")
@@ -283,7 +263,7 @@ def _claims(inputs: ReplayInputs, done: Sequence[_Row]) -> list[EnclosedClaim]:
         listed = predicate.thresholds.loss if place.column == "loss_within" else predicate.thresholds.relative
         seen: list[ProofVerdict] = [row.verdicts[place].verdict for row in done]
         order: tuple[ProofVerdict, ...] = ("refuted", "inconclusive", "confirmed")
-        low, high = _ends(whole)
+        low, high = ends(whole)
         found.append(
             EnclosedClaim(
                 column=place.column,
