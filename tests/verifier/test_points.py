@@ -36,7 +36,7 @@ def of(report: Report, code: str) -> list[Finding]:
 
 
 def test_every_stage_is_enclosed_at_the_first_rows_that_were_drawn(made: Made) -> None:
-    """BC-ENC-16."""
+    """BC-ENC-15."""
     report = run(made)
     points, audit = report.points, report.audit
     assert report.verdict == "accepted"

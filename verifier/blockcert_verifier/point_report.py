@@ -1,4 +1,4 @@
-"""What enclosures at stated points established: every stage at float64 activations, and no trajectory (BC-ENC-16)."""
+"""What enclosures at stated points established: every stage at float64 activations, and no trajectory (BC-ENC-15)."""
 
 from __future__ import annotations
 

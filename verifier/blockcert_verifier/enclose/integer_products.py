@@ -28,6 +28,7 @@ _PACKED = 3
 """Digits in a word of 60 bits."""
 _MOST_SLICES = 4
 _MOST_SPREAD = 200
+_LEAST_SLICED = 2.0**-900
 _LEAST_RADIUS, _LEAST_WEIGHT = 2.0**-100, 2.0**-500
 """Floors below which a radius and a weight's magnitude are not followed, so that no product of them underflows."""
 _FIRST_GAIN = 110
@@ -69,6 +70,9 @@ def worthwhile(inner: int, out: int) -> bool:
 def slices(weight: Host) -> Slices | None:
     """A matrix of float64 weights, in x out, in slices; None where their sizes differ too much for a few of them."""
     inner = weight.shape[0]
+    least = np.abs(weight[weight != 0]).min(initial=1.0)
+    if least < _LEAST_SLICED:
+        return None  # near underflow a remainder may be flushed to 0
     largest = float(np.abs(weight).max(initial=0.0))
     exponent = int(np.frexp(largest)[1])
     # inner products of a digit and a slice stay within 2^53: 19 bits, width - 1, and those of their number

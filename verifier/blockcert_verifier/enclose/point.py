@@ -76,7 +76,9 @@ class PointStage:
                 cos, sin, radius = rotary_table(step, self._loaded.length)
                 tables = (backend.array(one)[None, :, None, :] for one in (cos, sin))
                 made = tuple(Ball(one, xp.full_like(one, radius)) for one in tables)
-                largest = max(float(xp.max(xp.abs(one.mid))) for one in made) + 2 * radius if made[0].mid.shape[-1] else 1.0
+                largest = (
+                    max(float(xp.max(xp.abs(one.mid))) for one in made) + 2 * radius if made[0].mid.shape[-1] else 1.0
+                )
                 return (*made, largest)
             case _:
                 return ()

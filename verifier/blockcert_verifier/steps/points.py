@@ -1,4 +1,4 @@
-"""Every stage at stated points: float64 activations in, an enclosure of both sides' difference out (BC-ENC-16).
+"""Every stage at stated points: float64 activations in, an enclosure of both sides' difference out (BC-ENC-15).
 
 For models that are too large to be enclosed from end to end. The points are what float64 reaches here; nothing is
 composed, and nothing is said of the exact trajectory.
