@@ -25,7 +25,7 @@ __all__ = ["Place", "Thresholds", "enclose_row", "first_bits"]
 
 
 _LEAST_BITS = 64
-_ROOM = 24
+_ROOM = 12
 """Bits beyond those to which a value is known, at which it is worked on: what is rounded then widens it hardly."""
 
 
@@ -98,7 +98,7 @@ class _Row:
     def __init__(self, pair: Pair, tokens: Sequence[int], thresholds: Thresholds, bits: int) -> None:
         self._pair, self._tokens, self._thresholds, self._bits = pair, tokens, thresholds, bits
         # what is not carried on is rounded once: the bits that the last block leaves are enough for it
-        self._least = min(bits, max(_LEAST_BITS, bits - 20 * pair.reference.blocks + _ROOM))
+        self._least = min(bits, max(_LEAST_BITS, bits - 20 * pair.reference.blocks))
         self._last = len(pair.same) - 1
         self._x: Balls = []
         self._y: Balls | None = None  # None while every stage so far is one program
