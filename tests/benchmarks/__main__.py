@@ -46,6 +46,7 @@ def main() -> None:
             "measuring": lambda: measuring.report(found(), folder),
             "replaying": lambda: replaying.report(found(), folder),
             "enclosing": lambda: enclosing.report(found()),
+            "proving": lambda: enclosing.gpt2_small(folder / "proving"),
             "scaling": scaling.report,
             "memory": lambda: memory.report(folder),
             "hashing": hashing.report,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 from referencing import Registry
 
 from blockcert.errors import Refusal
@@ -19,6 +20,7 @@ from blockcert.findings import Finding
 from blockcert.numbers import parse_decimal
 from blockcert_verifier import Report, render, to_json, verify
 from blockcert_verifier.enclose.interval import Interval
+from blockcert_verifier.work import Estimate
 from tests.support.bundles import CERTIFICATION, NOW, Made, make_bundle, restate, rewrite_column
 from tests.support.lies import EVIDENCE, lower_rows
 
@@ -256,12 +258,39 @@ def test_an_interruption_is_reported(made: Made, monkeypatch: pytest.MonkeyPatch
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("blockcert_verifier.steps.proof.enclose_row", stop)
+    monkeypatch.setattr("blockcert_verifier.enclose.rows.enclose_row", stop)
     report = run(made, catch_interrupt=True)
     assert of(report, "proof.partial")
     assert report.verdict == "indeterminate"
     with pytest.raises(KeyboardInterrupt):
         run(made)
+
+
+def test_several_processes_prove_what_one_does(made: Made) -> None:
+    seed = bytes(range(32))
+    seen: list[Estimate] = []
+    options = {"seed": seed, "prove": 3, "announce": seen.append}
+    one, two = run(made, **options).proof, run(made, jobs=2, **options).proof
+    assert one is not None
+    assert two is not None
+    assert one == replace(two, seconds=one.seconds)
+    assert [found.rows for found in seen if found.what == "proving"] == [3, 3]
+    assert all(found.seconds > 0 and found.memory > 1 << 20 for found in seen)
+
+
+def test_processes_end_at_the_time_limit(made: Made) -> None:
+    ticks: Iterator[int] = iter(range(10**6))
+    report = run(made, time_limit=25, clock=lambda: 8.0 * next(ticks), prove=CERTIFICATION, replay=1, jobs=2)
+    assert [finding.status for finding in of(report, "proof.partial")] == ["inconclusive"]
+    assert report.proof is not None
+    assert report.proof.ending == "time-limit"
+
+
+def test_a_process_that_dies_leaves_the_verdict_waiting(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blockcert_verifier.enclose.rows._WORKER", ("-c", "raise SystemExit(1)"))
+    report = run(made, jobs=2)
+    assert [finding.status for finding in of(report, "proof.partial")] == ["inconclusive"]
+    assert report.verdict == "indeterminate"
 
 
 def test_more_bits_are_taken_where_few_decide_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

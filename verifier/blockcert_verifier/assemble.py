@@ -14,6 +14,7 @@ from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
+from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import (
     Audit,
@@ -49,6 +50,7 @@ class Seen(Struct, frozen=True):
     fresh: tuple[Fresh, ...] = ()
     fidelity: FidelityCheck | None = None
     proof: Proof | None = None
+    points: Points | None = None
     depth: tuple[DepthRow, ...] | None = None
     asked: tuple[StepName, ...] = ()
     listed: bool = False
@@ -93,6 +95,7 @@ def assemble(
         fresh=seen.fresh,
         fidelity=seen.fidelity,
         proof=seen.proof,
+        points=seen.points,
         depth=seen.depth,
         ladder=ladder(
             seen.findings,

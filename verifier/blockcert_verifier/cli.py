@@ -59,6 +59,10 @@ def verify(
     prove: Annotated[
         str | None, typer.Option("--prove", metavar="N", help="Prove N rows: enclose them in exact arithmetic.")
     ] = None,
+    prove_stages: Annotated[
+        str | None,
+        typer.Option("--prove-stages", metavar="N", help="Prove each stage alone, at the activations of N rows."),
+    ] = None,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
     confidence: Annotated[
         str, typer.Option("--confidence", metavar="P", help="Of the bound on rows that are false after all.")
@@ -139,6 +143,7 @@ def verify(
         own=own or (),
         transformers=transformers,
         prove=0 if prove is None else _whole("usage.prove", "--prove", prove),
+        prove_stages=0 if prove_stages is None else _whole("usage.prove", "--prove-stages", prove_stages),
         replay=_rows(replay),
         confidence=confidence,
         until=None if until is None else _whole("usage.until", "--until", until),

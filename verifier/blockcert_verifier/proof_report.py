@@ -50,7 +50,7 @@ class ProvenEnds(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """The rows that were enclosed: the completed prefix of the order that the audit's seed draws (BC-ENC-02).
+    """The rows that were enclosed, in the order of BC-ENC-02: all that were done when it ended.
 
     ``rows`` are all of the certificate's, ``asked`` those that were to be proven, ``confirmed`` the ones of ``drawn``
     whose every cell is. ``bits`` is the highest precision that was needed, ``seconds`` what it took. ``enclosures`` is

@@ -25,11 +25,12 @@ from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.choices import Measuring
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.locate import Located
+from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import Audit, FidelityCheck
 from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
 from blockcert_verifier.steps.outcome import from_refusal, inconclusive, skipped
-from blockcert_verifier.steps.plan import Look, ReplayInputs
+from blockcert_verifier.steps.plan import Look, Plan, ReplayInputs
 from blockcert_verifier.steps.prompts import PromptTable
 
 if TYPE_CHECKING:
@@ -146,26 +147,45 @@ class Remeasuring:
 
     def prove(self, rows: int) -> tuple[Proof | None, list[Finding]]:
         """Enclosures of as many rows, drawn by the replay's seed (BC-ENC-02)."""
-        opened = self._opened
-        if opened.located is None or self._audit is None:
-            # what is proven goes beyond a replay, and does not stand in for one that a policy requires
-            why = opened.missing if opened.located is None else "no rows were replayed"
-            sentence = f"{why}; nothing was proven"
-            return None, [skipped("replay", "proof.not_run", "evidence.safetensors", sentence)]
-        if self._audit.ending == "interrupted":
-            sentence = "the replay was interrupted; nothing was proven"
-            return None, [inconclusive("replay", "proof.partial", "evidence.safetensors", sentence)]
+        ready = self._provable(rows)
+        if isinstance(ready, Finding):
+            return None, [ready]
         from blockcert_verifier.steps.proof import prove
 
-        # a replay that was resumed goes on with the seed that it began with
-        seed, repeatable = bytes.fromhex(self._audit.seed), self._audit.repeatable
-        plan = replace(self._choice.plan(rows, seed, None, self._deadline, self._look), repeatable=repeatable)
         try:
-            return prove(opened.inputs(opened.located), plan, lambda done, total: self._progress("replay", done, total))
+            return prove(*ready, lambda done, total: self._progress("replay", done, total))
         except Refusal as refusal:
             if refusal.code == _NO_TIME:
                 raise
             return None, [from_refusal("replay", refusal)]
+
+    def prove_stages(self, rows: int) -> tuple[Points | None, list[Finding]]:
+        """Enclosures of every stage alone, at the activations of as many of the rows that the replay's seed draws."""
+        ready = self._provable(rows)
+        if isinstance(ready, Finding):
+            return None, [ready]
+        from blockcert_verifier.steps.points import prove_points
+
+        try:
+            return prove_points(*ready, lambda done, total: self._progress("replay", done, total))
+        except Refusal as refusal:
+            if refusal.code == _NO_TIME:
+                raise
+            return None, [from_refusal("replay", refusal)]
+
+    def _provable(self, rows: int) -> tuple[ReplayInputs, Plan] | Finding:
+        """What so many rows are proven from, or why nothing is."""
+        opened, place = self._opened, "evidence.safetensors"
+        if opened.located is None or self._audit is None:
+            # what is proven goes beyond a replay, and does not stand in for one that a policy requires
+            why = opened.missing if opened.located is None else "no rows were replayed"
+            return skipped("replay", "proof.not_run", place, f"{why}; nothing was proven")
+        if self._audit.ending == "interrupted":
+            return inconclusive("replay", "proof.partial", place, "the replay was interrupted; nothing was proven")
+        # a replay that was resumed goes on with the seed that it began with
+        seed, repeatable = bytes.fromhex(self._audit.seed), self._audit.repeatable
+        plan = replace(self._choice.plan(rows, seed, None, self._deadline, self._look), repeatable=repeatable)
+        return opened.inputs(opened.located), plan
 
     def fresh(self, wanted: Wanted, windows: Population | None) -> tuple[tuple[Fresh, ...], list[Finding]]:
         """What both programs do on prompts that nobody listed, and its findings."""

@@ -14,6 +14,7 @@ from blockcert import strict_json
 from blockcert.findings import Finding, Status, StepName, Verdict, exit_code
 from blockcert.statement import Claims, Fidelity, Kept, Scope, Statement
 from blockcert_verifier.fresh_report import Fresh
+from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 
 __all__ = [
@@ -239,6 +240,7 @@ class Report(Struct, frozen=True):
     fresh: tuple[Fresh, ...]
     fidelity: FidelityCheck | None
     proof: Proof | None
+    points: Points | None
     depth: tuple[DepthRow, ...] | None
     ladder: tuple[Rung, ...]
     digests: tuple[Literal["blake3", "sha256"], ...]

@@ -22,6 +22,9 @@ def rests_lines(report: Report, certificate: Certificate) -> list[str]:
         stated, again = claims.enclosures, None if report.proof is None else report.proof.enclosures
         who = who_proved(stated, 0 if again is None else again.confirmed)
         rows.append(("enclosures", stated.scope, stated.basis, f"{stated.rows} rows, {who}"))
+    if report.points is not None and report.points.stages:
+        at = f"each stage alone, at points of {len(report.points.drawn)} rows"
+        rows.append(("errors of stages", report.points.scope, report.points.basis, at))
     for bound in claims.composition:
         said = "VACUOUS; " if bound.vacuous else ""
         ground = "an estimate, no guarantee" if bound.basis == "estimate" else "composed from the above"

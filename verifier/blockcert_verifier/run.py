@@ -49,6 +49,7 @@ from blockcert_verifier.depth import depth
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.limits import Limits, Watch, as_own, check_bytes, check_depth, check_memory
 from blockcert_verifier.locate import Located, file_size, locate
+from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.published import Published
 from blockcert_verifier.remeasure import Opened, Remeasuring
@@ -105,6 +106,7 @@ class Run:
         fresh: int,
         transformers: bool,
         prove: int,
+        prove_stages: int,
         measuring: Measuring,
         limits: Limits,
         digests: Callable[[Sequence[Source], Callable[[int], None]], Iterator[FileDigests | Refusal]],
@@ -124,11 +126,16 @@ class Run:
         self._audit: Audit | None = None
         self._published, self._transformers, self._prove = published, transformers, prove
         self._proof: Proof | None = None
+        self._prove_stages = prove_stages
+        self._points: Points | None = None
         self._fidelity: FidelityCheck | None = None
         self._wanted = Wanted(fresh, own, corpus.tokenizer)
         # own texts alone are not the step's to pass: they are another population
         drawn = bool(fresh) and (bool(corpus.files) or not own)
-        self._asked: tuple[StepName, ...] = (*(("replay",) if prove else ()), *(("fresh",) if drawn else ()))
+        self._asked: tuple[StepName, ...] = (
+            *(("replay",) if prove or prove_stages else ()),
+            *(("fresh",) if drawn else ()),
+        )
         self._located: Located | None = None
         self._fresh: tuple[Fresh, ...] = ()
         self._frame: FrameCheck | None = None
@@ -160,6 +167,7 @@ class Run:
             fresh=self._fresh,
             fidelity=self._fidelity,
             proof=self._proof,
+            points=self._points,
             depth=self._depth,
             asked=self._asked,
             listed=self._said.list is not None,
@@ -292,6 +300,10 @@ class Run:
         if self._prove:
             self._begin(None)  # its seconds stand in the proof, and not beside the replay's
             self._proof, findings = measuring.prove(self._prove)
+            self._add(findings)
+        if self._prove_stages:
+            self._begin(None)
+            self._points, findings = measuring.prove_stages(self._prove_stages)
             self._add(findings)
         self._begin("fresh")
         self._fresh, findings = measuring.fresh(self._wanted, self._windows)

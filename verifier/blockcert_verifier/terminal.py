@@ -39,7 +39,9 @@ def announcement() -> Callable[[Estimate], None]:
     def announce(found: Estimate) -> None:
         if sys.stderr.isatty() or found.seconds >= _WORTH_SAYING:
             rows = f"{found.rows} row{'s' * (found.rows != 1)}"
-            text = f"measuring {rows}: about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
+            text = (
+                f"{found.what} {rows}: about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
+            )
             sys.stderr.write(f"blockcert: {text}\n")
             sys.stderr.flush()
 

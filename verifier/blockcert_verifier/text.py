@@ -11,6 +11,7 @@ from blockcert_verifier.frame_text import frame_lines
 from blockcert_verifier.fresh_text import fresh_lines
 from blockcert_verifier.ladder_text import ladder_lines
 from blockcert_verifier.layout import WIDTH, field, joined, wrap
+from blockcert_verifier.point_text import point_lines
 from blockcert_verifier.proof_text import proof_lines
 from blockcert_verifier.report import Certificate, Report
 from blockcert_verifier.rests_text import rests_lines
@@ -59,6 +60,8 @@ def sections(report: Report) -> list[list[str]]:
         blocks.append(audit_lines(replace(report.audit, false_rows_below=None) if rejected else report.audit))
     if report.proof is not None and report.verdict != "rejected":
         blocks.append(proof_lines(report.proof))
+    if report.points is not None and report.verdict != "rejected":
+        blocks.append(point_lines(report.points))
     if report.verdict != "rejected":
         blocks += fresh_lines(report.fresh)
     blocks.append(_problems(report))

@@ -39,6 +39,7 @@ def verify(
     own: Sequence[Path | str] = (),
     transformers: bool = False,
     prove: int = 0,
+    prove_stages: int = 0,
     replay: int | Literal["all"] = 16,
     confidence: str = "0.99",
     until: int | None = None,
@@ -77,6 +78,8 @@ def verify(
         transformers: compare the reference program with the package `transformers` on some of the replayed rows.
         prove: how many rows to enclose in exact arithmetic, drawn by the seed, every other one of those that the
             certificate encloses; needs `reference` and the package `python-flint` (`blockcert[prove]`).
+        prove_stages: at how many rows' float64 activations to enclose every stage alone, for models that are too large
+            for `prove`: no trajectory, scope `stated-points`; needs `reference`.
         replay: how many rows to measure again, or `all`.
         confidence: of the audit bound, a decimal string between 0 and 1.
         until: replay as many rows as leave fewer than so many false ones possible, and end at the first refutation;
@@ -106,7 +109,7 @@ def verify(
         ValueError: a seed that is not 32 bytes, a negative number of rows, a time without a zone.
     """
     now = datetime.now(UTC) if at is None else at
-    fewest = min(fresh, prove, 0 if replay == "all" else replay)
+    fewest = min(fresh, prove, prove_stages, 0 if replay == "all" else replay)
     if now.tzinfo is None or (seed is not None and len(seed) != 32) or fewest < 0:
         raise ValueError("the time must be aware, the seed 32 bytes long, and the number of rows not negative")
     trust = policy if isinstance(policy, TrustPolicy) else read_policy(policy)
@@ -129,6 +132,7 @@ def verify(
         fresh=fresh,
         transformers=transformers,
         prove=prove,
+        prove_stages=prove_stages,
         measuring=Measuring(
             rows=replay,
             beta=beta(confidence),

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, TypeAlias
 
-__all__ = ["Ball", "Balls", "arb", "arb_mat", "ctx", "fmpq", "total"]
+__all__ = ["Ball", "Balls", "arb", "arb_mat", "ctx", "fmpq", "fmpz", "fmpz_mat", "total"]
 
 _flint: Any = import_module("flint")
 arb: Any = _flint.arb
 arb_mat: Any = _flint.arb_mat
 fmpq: Any = _flint.fmpq
+fmpz: Any = _flint.fmpz
+fmpz_mat: Any = _flint.fmpz_mat
 ctx: Any = _flint.ctx
 
 Ball: TypeAlias = Any

@@ -71,8 +71,10 @@ def activation(name: str) -> Callable[[Ball], Ball]:
             scale = -(half.sqrt())
             return lambda v: v * (v * scale).erfc() * half
         case "gelu_tanh":
-            scale, cubic = (2 / arb.pi()).sqrt(), ball("0.044715")
-            return lambda v: v * half * (one + (scale * (v + cubic * v * v * v)).tanh())
+            # x/2 (1 + tanh y) is x / (1 + exp(-2y)), which cancels nowhere
+            linear = -2 * (2 / arb.pi()).sqrt()
+            cubic = linear * ball("0.044715")
+            return lambda v: v / (one + (v * (linear + cubic * (v * v))).exp())
         case "silu":
             return lambda v: v / (one + (-v).exp())
         case _:

@@ -8,8 +8,12 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["Enclosed", "Interval", "Truth", "count", "largest"]
+from blockcert.errors import Refusal
+from blockcert.numbers import round_up
 
+__all__ = ["Enclosed", "Interval", "Truth", "count", "ends", "largest"]
+
+_DIGITS = 12
 Truth: TypeAlias = bool | None
 """Certainly so, certainly not, or open."""
 
@@ -55,3 +59,22 @@ def count(truths: Iterable[Truth]) -> Interval:
     seen = list(truths)
     sure = sum(one is True for one in seen)
     return Interval(Fraction(sure), Fraction(sure + sum(one is None for one in seen)))
+
+
+def ends(value: Interval) -> tuple[str | None, str | None]:
+    """Both ends as decimals, moved outward to 12 digits; None for an end that no decimal string states."""
+    return _lower(value.lower), _upper(value.upper)
+
+
+def _upper(value: Fraction | None) -> str | None:
+    try:
+        return None if value is None else round_up(value, digits=_DIGITS, places=40)
+    except Refusal:
+        return None
+
+
+def _lower(value: Fraction | None) -> str | None:
+    negated = None if value is None else _upper(-value)
+    if negated is None or negated == "0":
+        return negated
+    return negated[1:] if negated.startswith("-") else f"-{negated}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+import numpy as np
 from msgspec import Struct
 
 from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb, total
@@ -18,15 +19,19 @@ from blockcert_verifier.enclose.rational import at_most, hull, largest_ball, mor
 
 __all__ = ["logit_cells"]
 
+_NEAR = Fraction(1, 10**7)
+
 
 class _Position(Struct, frozen=True):
-    """What one position contributes: the largest logit difference, the tolerance ``c_t``, and three truths for each of
-    the two counts (certainly, exactly, possibly)."""
+    """What one position contributes: the largest logit difference, the tolerance ``c_t``, three truths for each of the
+    two counts (certainly, exactly, possibly), and where it has a target both losses and the divergence."""
 
     difference: Ball
     tolerance: Ball
     agrees: tuple[Truth, Truth, Truth]
     decided: tuple[Truth, Truth, Truth]
+    losses: tuple[Ball, Ball] | None
+    divergence: Ball
 
 
 def logit_cells(
@@ -36,19 +41,18 @@ def logit_cells(
 
     ``surrogate`` is None where all stages are one program.
     """
-    theirs = reference if surrogate is None else surrogate
-    positions = [_position(x, y, surrogate is None) for x, y in zip(reference, theirs, strict=True)]
     length = len(tokens)
+    theirs = [None] * length if surrogate is None else surrogate
+    # what a position needs beside its logits is let go before the next
+    positions = [_position(x, y, target) for x, y, target in zip(reference, theirs, (*tokens[1:], None), strict=True)]
     zero = Enclosed.exactly(0)
+    losses = [one.losses for one in positions if one.losses is not None]
     found: dict[str, list[Enclosed]] = {
         "decided": [counted(*zip(*(one.decided for one in positions), strict=True))],
         "logit_difference": [zero],
         "top1_agree": [Enclosed.exactly(length)],
+        "loss_reference": [sums(total(mine for mine, _ in losses), length)],
     }
-    targets = list(zip(reference[:-1], theirs[:-1], tokens[1:], strict=True))
-    totals = [_log_sum(x) for x, _, _ in targets]
-    losses = [whole - x[token] for (x, _, token), whole in zip(targets, totals, strict=True)]
-    found["loss_reference"] = [sums(total(losses), length)]
     if surrogate is None:
         found["loss_surrogate"] = found["loss_reference"]
         found |= {"loss_difference": [zero], "kl_sum": [zero], "kl_max": [zero]}
@@ -57,27 +61,14 @@ def logit_cells(
     tolerances = [one.tolerance for one in positions]
     found["logit_difference"] = [norms([one.difference for one in positions], tolerances)]
     found["top1_agree"] = [counted(*zip(*(one.agrees for one in positions), strict=True))]
-    theirs_totals = [_log_sum(y) for _, y, _ in targets]
-    theirs_losses = [whole - y[token] for (_, y, token), whole in zip(targets, theirs_totals, strict=True)]
-    differences = [b - a for a, b in zip(losses, theirs_losses, strict=True)]
-    found["loss_surrogate"] = [sums(total(theirs_losses), length)]
+    differences = [other - mine for mine, other in losses]
+    found["loss_surrogate"] = [sums(total(other for _, other in losses), length)]
     found["loss_difference"] = [sums(total(differences), length, signed=True)]
     found["loss_within"] = [_within(differences, tolerances, threshold) for threshold in thresholds]
-    divergences = [_divergence(x, y, p, q) for (x, y, _), p, q in zip(targets, totals, theirs_totals, strict=True)]
+    divergences = [one.divergence for one in positions if one.losses is not None]
     found["kl_sum"] = [sums(total(divergences), length)]
     found["kl_max"] = [sums(largest_ball(divergences) if divergences else arb(0), length)]
     return found
-
-
-def _log_sum(logits: Sequence[Ball]) -> Ball:
-    """``log sum_v exp(x_v)``."""
-    return total(v.exp() for v in logits).log()
-
-
-def _divergence(x: Sequence[Ball], y: Sequence[Ball], total_x: Ball, total_y: Ball) -> Ball:
-    """``KL(softmax x, softmax y)``, which is not negative."""
-    mean = total((a - total_x).exp() * (a - b) for a, b in zip(x, y, strict=True))
-    return (mean - total_x + total_y).max(arb(0))
 
 
 def _within(differences: Sequence[Ball], tolerances: Sequence[Ball], threshold: Fraction) -> Enclosed:
@@ -91,31 +82,83 @@ def _within(differences: Sequence[Ball], tolerances: Sequence[Ball], threshold: 
     )
 
 
-def _position(x: Sequence[Ball], y: Sequence[Ball], same: bool) -> _Position:
-    size = largest_ball(abs(v) for v in x)
-    if not same:
-        size = size.max(largest_ball(abs(v) for v in y))
-    tolerance = ball(ABSOLUTE) * size
-    difference = arb(0) if same else largest_ball(abs(a - b) for a, b in zip(x, y, strict=True))
-    top_x, top_y = largest_ball(x), largest_ball(y)
-    gap = _margin(x, top_x) - 2 * difference
-    decided = (more_than(gap, 4 * tolerance), more_than(gap, arb(0)), more_than(gap, -4 * tolerance))
-    exact = _alike(_near_top(x, top_x, arb(0))[0], _near_top(y, top_y, arb(0))[0])
-    (near_x, sure_x), (near_y, sure_y) = _near_top(x, top_x, 2 * tolerance), _near_top(y, top_y, 2 * tolerance)
+class _Side:
+    """One side's logits at a position. Float64 says where to look, and balls what is there."""
+
+    def __init__(self, logits: Sequence[Ball]) -> None:
+        self.logits = logits
+        self.floats = np.array([float(v) for v in logits])
+        guess = int(np.argmax(self.floats))
+        # far enough below the largest to hold all that a tolerance may bring near it
+        self._level = logits[guess] - ball(_NEAR) * abs(logits[guess])
+        self._high = [v for v, one in enumerate(logits) if not one < self._level]
+        self.top = largest_ball(logits[v] for v in self._high)
+        least = logits[int(np.argmin(self.floats))]
+        lowest = largest_ball(-one for one in logits if not one > least)
+        self.size = abs(self.top).max(abs(lowest))
+
+    def near_top(self, distance: Ball) -> tuple[set[int], set[int]]:
+        """The tokens that may lie within a distance of the largest logit, and those that certainly do."""
+        level = self.top - distance
+        among = self._high if level >= self._level else range(len(self.logits))
+        near = {v for v in among if not self.logits[v] < level}
+        return near, {v for v in near if self.logits[v] >= level} if len(near) > 1 else near
+
+    def margin(self) -> Ball:
+        """The largest logit less the second largest; infinite in a vocabulary of one token."""
+        if len(self.logits) == 1:
+            return arb(float("inf"))
+        near = self.near_top(arb(0))[0]
+        if len(near) == 1:
+            (best,) = near
+            others = self.floats.copy()
+            others[best] = -np.inf
+            second = self.logits[int(np.argmax(others))]
+            return self.logits[best] - largest_ball(
+                one for token, one in enumerate(self.logits) if token != best and not one < second
+            )
+        ends = sorted((self.logits[v].lower() for v in near), reverse=True)
+        return hull(arb(0), self.top - ends[1])
+
+
+def _position(x: Sequence[Ball], y: Sequence[Ball] | None, target: int | None) -> _Position:
+    first = _Side(x)
+    second = first if y is None else _Side(y)
+    gap = [] if y is None else [a - b for a, b in zip(x, y, strict=True)]
+    tolerance = ball(ABSOLUTE) * first.size.max(second.size)
+    difference = _largest_difference(first, second, gap) if gap else arb(0)
+    room = first.margin() - 2 * difference
+    decided = (more_than(room, 4 * tolerance), more_than(room, arb(0)), more_than(room, -4 * tolerance))
+    exact = _alike(first.near_top(arb(0))[0], second.near_top(arb(0))[0])
+    (near_x, sure_x), (near_y, sure_y) = first.near_top(2 * tolerance), second.near_top(2 * tolerance)
     sure: Truth = None
     if len(near_x) == len(near_y) == 1:
         sure = near_x == near_y
     elif len(sure_x) > 1 or len(sure_y) > 1 or not near_x & near_y:
         sure = False
     maybe: Truth = True if sure_x & sure_y else None if near_x & near_y else False
-    return _Position(difference, tolerance, (sure, exact, maybe), decided)
+    losses, divergence = (None, arb(0)) if target is None else _losses(x, y, gap, target)
+    return _Position(difference, tolerance, (sure, exact, maybe), decided, losses, divergence)
 
 
-def _near_top(logits: Sequence[Ball], top: Ball, distance: Ball) -> tuple[set[int], set[int]]:
-    """The tokens that may lie within a distance of the largest logit, and those that certainly do."""
-    level = top - distance
-    near = {v for v, one in enumerate(logits) if not one < level}
-    return near, {v for v in near if logits[v] >= level} if len(near) > 1 else near
+def _largest_difference(first: _Side, second: _Side, gap: Sequence[Ball]) -> Ball:
+    high = abs(gap[int(np.argmax(np.abs(first.floats - second.floats)))])
+    low = -high
+    return largest_ball(abs(one) for one in gap if not low < one < high)
+
+
+def _losses(
+    x: Sequence[Ball], y: Sequence[Ball] | None, gap: Sequence[Ball], target: int
+) -> tuple[tuple[Ball, Ball], Ball]:
+    """Both losses and ``KL(softmax x, softmax y)``, which is not negative."""
+    raised = [v.exp() for v in x]
+    whole = total(raised)
+    log = whole.log()
+    if y is None:
+        return (log - x[target], log - x[target]), arb(0)
+    theirs = total(v.exp() for v in y).log()
+    mean = total(e * d for e, d in zip(raised, gap, strict=True)) / whole
+    return (log - x[target], theirs - y[target]), (mean - log + theirs).max(arb(0))
 
 
 def _alike(first: set[int], second: set[int]) -> Truth:
@@ -123,15 +166,3 @@ def _alike(first: set[int], second: set[int]) -> Truth:
     if not first & second:
         return False
     return True if len(first) == len(second) == 1 else None
-
-
-def _margin(logits: Sequence[Ball], top: Ball) -> Ball:
-    """The largest logit less the second largest; infinite in a vocabulary of one token."""
-    if len(logits) == 1:
-        return arb(float("inf"))
-    near = _near_top(logits, top, arb(0))[0]
-    if len(near) == 1:
-        (best,) = near
-        return logits[best] - largest_ball(v for token, v in enumerate(logits) if token != best)
-    ends = sorted((logits[v].lower() for v in near), reverse=True)
-    return hull(arb(0), top - ends[1])

@@ -75,9 +75,11 @@ class PointStage:
             case Rotary():
                 cos, sin, radius = rotary_table(step, self._loaded.length)
                 tables = (backend.array(one)[None, :, None, :] for one in (cos, sin))
-                return tuple(Ball(one, xp.full_like(one, radius)) for one in tables)
-            case Attention():
-                return (None if weights[0] is None else weights[0] == 0,)
+                made = tuple(Ball(one, xp.full_like(one, radius)) for one in tables)
+                largest = (
+                    max(float(xp.max(xp.abs(one.mid))) for one in made) + 2 * radius if made[0].mid.shape[-1] else 1.0
+                )
+                return (*made, largest)
             case _:
                 return ()
 
@@ -133,7 +135,7 @@ class PointStage:
                 x = x if weights[1] is None else m.weigh(x, weights[1], prepared[1])
                 return x if weights[2] is None else m.add(x, m.exactly(weights[2]))
             case Rotary():
-                return self._rotate(values[step.input], prepared[0], prepared[1], step.head_size)
+                return self._rotate(values[step.input], prepared, step.head_size)
             case Activation():
                 x = values[step.input]
                 return m.activate(x, activate(backend, x.mid, step.function), step.function)
@@ -141,7 +143,7 @@ class PointStage:
                 return self._capped(values[step.input], step.cap)
             case Attention():
                 sides = (values[step.query], values[step.key], values[step.value])
-                return self._attend(step, *sides, prepared[0], weights[1])
+                return self._attend(step, *sides, weights[0], weights[1])
             case Take():
                 indices = weights[0]
                 return m.select(values[step.input], lambda x: xp.take(x, indices, axis=-1))
@@ -158,14 +160,14 @@ class PointStage:
         m, xp = self.math, self.math.xp
         shape = x.mid.shape
         heads = m.select(x, lambda a: xp.reshape(a, (*shape[:2], -1, gain.mid.shape[0])))
-        root = m.sqrt(m.shift(self._mean(m.multiply(heads, heads)), eps))
+        root = m.sqrt(m.shift(self._mean(m.square(heads)), eps))
         normed = m.multiply(m.divide(heads, root), gain)
         return m.select(normed, lambda a: xp.reshape(a, shape))
 
     def _layer_norm(self, x: Ball, weights: tuple[Array | None, ...], eps: float) -> Ball:
         m = self.math
         centred = m.subtract(x, self._mean(x))
-        root = m.sqrt(m.shift(self._mean(m.multiply(centred, centred)), eps))
+        root = m.sqrt(m.shift(self._mean(m.square(centred)), eps))
         normed = m.multiply(m.divide(centred, root), m.exactly(weights[0]))
         return normed if weights[1] is None else m.add(normed, m.exactly(weights[1]))
 
@@ -173,21 +175,18 @@ class PointStage:
         m, value = self.math, float(cap)
         return m.scale(m.tanh(m.scale(x, 1 / value)), value)
 
-    def _rotate(self, x: Ball, cos: Ball, sin: Ball, head_size: int) -> Ball:
+    def _rotate(self, x: Ball, prepared: tuple[Any, ...], head_size: int) -> Ball:
         m, xp = self.math, self.math.xp
+        cos, sin, largest = prepared
         half, shape = cos.mid.shape[-1], x.mid.shape
         heads = m.select(x, lambda a: xp.reshape(a, (*shape[:2], -1, head_size)))
         first, second = m.select(heads, lambda a: a[..., :half]), m.select(heads, lambda a: a[..., half : 2 * half])
-        turned = (
-            m.subtract(m.multiply(first, cos), m.multiply(second, sin)),
-            m.add(m.multiply(second, cos), m.multiply(first, sin)),
-            m.select(heads, lambda a: a[..., 2 * half :]),
-        )
+        turned = (*m.turn(first, second, cos, sin, largest), m.select(heads, lambda a: a[..., 2 * half :]))
         mid = xp.concat([one.mid for one in turned], axis=-1)
         rad = xp.concat([m.radius(one) for one in turned], axis=-1)
         return Ball(xp.reshape(mid, shape), xp.reshape(rad, shape))
 
-    def _attend(self, step: Attention, q: Ball, k: Ball, v: Ball, allowed: Any, means: Any) -> Ball:
+    def _attend(self, step: Attention, q: Ball, k: Ball, v: Ball, mask: Any, means: Any) -> Ball:
         m, xp = self.math, self.math.xp
         prompts, length, _ = q.mid.shape
         groups, size = step.heads // step.key_value_heads, step.head_size
@@ -205,7 +204,7 @@ class PointStage:
         parts: dict[int, Ball] = {}
         if weighing:
             shared = [h // groups for h in weighing]
-            found = self._weighted(step, chosen(q, weighing), chosen(k, shared), chosen(v, shared), allowed)
+            found = self._weighted(step, chosen(q, weighing), chosen(k, shared), chosen(v, shared), mask)
             for i, h in enumerate(weighing):
                 parts[h] = Ball(found.mid[:, i], m.radius(found)[:, i])
         for h, pattern in enumerate(step.patterns):
@@ -222,19 +221,20 @@ class PointStage:
         heads = [parts[h] for h in range(step.heads)]
         return Ball(xp.concat([h.mid for h in heads], axis=-1), xp.concat([m.radius(h) for h in heads], axis=-1))
 
-    def _weighted(self, step: Attention, q: Ball, k: Ball, v: Ball, allowed: Any) -> Ball:
-        """Values averaged by the softmax of the scores; all B x heads x T x size, ``allowed`` heads x T x T."""
+    def _weighted(self, step: Attention, q: Ball, k: Ball, v: Ball, mask: Any) -> Ball:
+        """Values averaged by the softmax of the scores; all B x heads x T x size, ``mask`` heads x T x T, 0 or minus
+        infinity."""
         m, xp = self.math, self.math.xp
         root = _DIGITS.divide(Decimal(1), _DIGITS.sqrt(Decimal(step.denominator_squared)))
         scores = m.matmul(m.scale(q, float(root)), m.select(k, lambda a: xp.permute_dims(a, (0, 1, 3, 2))))
         if step.cap is not None:
             scores = self._capped(scores, step.cap)
-        nothing = xp.zeros_like(scores.mid)
-        largest = xp.max(xp.where(allowed, scores.mid, nothing - math.inf), axis=-1, keepdims=True)
-        # the same number from every score of a position, so that no exponent is above 0; elsewhere any will do
+        largest = xp.max(scores.mid + mask, axis=-1, keepdims=True)
+        # the same number from every score of a position, so that no exponent is above 0
         shifted = m.subtract(scores, m.exactly(largest))
-        raised = m.exp(Ball(xp.minimum(shifted.mid, nothing), shifted.rad))
-        raised = Ball(xp.where(allowed, raised.mid, nothing), xp.where(allowed, m.radius(raised), nothing))
+        hidden = shifted.mid
+        hidden += mask  # exactly 0 after exp, where a position does not look
+        raised = m.exp(shifted)
         return m.divide(m.matmul(raised, v), m.total(raised))
 
 
@@ -254,7 +254,7 @@ def distances(math_: BallMath, first: Ball, second: Ball) -> Norms:
     xp = math_.xp
     with np.errstate(all="ignore"):
         difference = math_.subtract(first, second)
-        norm = math_.sqrt(math_.total(math_.multiply(difference, difference)))
+        norm = math_.sqrt(math_.total(math_.square(difference)))
         mid, rad = norm.mid[..., 0], math_.radius(norm)[..., 0] * UPWARD
         known = xp.isfinite(mid) & xp.isfinite(rad)
         lower = (mid - rad) * (1 - 2.0**-50) - SLACK

@@ -44,9 +44,15 @@ class BallMath:
         return radius
 
     def summed(self, mid: Array, radius: Array, inner: int) -> Ball:
-        """The ball of a sum of ``inner`` numbers. One that overflowed on the way may be infinite of either sign or a
-        NaN, and its radius is made infinite or NaN too: no later operation shall take it for known."""
-        return Ball(mid, self.up(radius + U * self.xp.abs(mid), inner))
+        """The ball of a sum of ``inner`` numbers; the radius is changed in its place.
+
+        A sum that overflowed on the way may be infinite of either sign or a NaN, and its radius is made infinite or NaN
+        too: no later operation shall take it for known.
+        """
+        size = self.xp.abs(mid)
+        size *= U
+        radius += size
+        return Ball(mid, self.up(radius, inner))
 
     def radius(self, x: Ball) -> Array:
         """The radii as an array, zeros where they are none."""
@@ -56,44 +62,64 @@ class BallMath:
         """Numbers that are what they are."""
         return Ball(mid, None)
 
+    def rounded(self, mid: Array) -> Ball:
+        """Numbers rounded once to the nearest float64."""
+        return self._within(mid)
+
+    def _within(self, mid: Array, *radii: Array | None) -> Ball:
+        """Midpoints that were rounded once, and the radii that they have beside that. Large arrays are made once and
+        changed in their places: what a radius takes is the time of memory."""
+        rad = self.xp.abs(mid)
+        rad *= U
+        for one in radii:
+            if one is not None:
+                rad += one
+        return Ball(mid, self.up(rad))
+
     def add(self, a: Ball, b: Ball) -> Ball:
         """``a + b``."""
-        mid = a.mid + b.mid
-        return Ball(mid, self.up(self._sum(a, b) + U * self.xp.abs(mid)))
+        return self._within(a.mid + b.mid, a.rad, b.rad)
 
     def subtract(self, a: Ball, b: Ball) -> Ball:
         """``a - b``."""
-        mid = a.mid - b.mid
-        return Ball(mid, self.up(self._sum(a, b) + U * self.xp.abs(mid)))
-
-    def _sum(self, a: Ball, b: Ball) -> Array | float:
-        if a.rad is None:
-            return 0.0 if b.rad is None else b.rad
-        return a.rad if b.rad is None else a.rad + b.rad
+        return self._within(a.mid - b.mid, a.rad, b.rad)
 
     def multiply(self, a: Ball, b: Ball) -> Ball:
         """``a b``, elementwise."""
         xp = self.xp
-        mid = a.mid * b.mid
-        rad = U * xp.abs(mid)
-        if b.rad is not None:
-            rad = rad + xp.abs(a.mid) * b.rad
+        first = None if b.rad is None else xp.abs(a.mid) * b.rad
+        second = None
         if a.rad is not None:
-            rad = rad + a.rad * (xp.abs(b.mid) if b.rad is None else xp.abs(b.mid) + b.rad)
-        return Ball(mid, self.up(rad))
+            second = a.rad * (xp.abs(b.mid) if b.rad is None else xp.abs(b.mid) + b.rad)
+        return self._within(a.mid * b.mid, first, second)
+
+    def square(self, a: Ball) -> Ball:
+        """``a a``: that of a product, where both radii are one."""
+        if a.rad is None:
+            return self._within(a.mid * a.mid)
+        twice = self.xp.abs(a.mid)
+        twice *= 2
+        twice += a.rad
+        twice *= a.rad
+        return self._within(a.mid * a.mid, twice)
 
     def divide(self, a: Ball, b: Ball) -> Ball:
         """``a / b``; a radius is infinite where the divisor may be 0."""
         xp = self.xp
         mid = a.mid / b.mid
-        left = self.radius(b)
+        left = self.radius(b) * UPWARD
         # rounding down, as far as the inflation of the quotient reaches
-        room = xp.abs(b.mid) - left * UPWARD
+        room = xp.abs(b.mid) - left
         room = xp.where(room > 0, room * (1 - 2.0**-50), xp.zeros_like(room))
         # a quotient that was flushed is multiplied by all that the divisor's radius is
-        rad = (self.radius(a) + (xp.abs(mid) + SLACK) * left * UPWARD + SLACK) / room
-        rad = xp.where(room > 0, rad, xp.full_like(rad, float("inf")))
-        return Ball(mid, self.up(rad + U * xp.abs(mid)))
+        rad = xp.abs(mid)
+        rad += SLACK
+        rad *= left
+        if a.rad is not None:
+            rad += a.rad
+        rad += SLACK
+        rad /= room
+        return self._within(mid, rad)
 
     def sqrt(self, a: Ball) -> Ball:
         """The square root of what is not negative, whatever the ball says."""
@@ -106,10 +132,12 @@ class BallMath:
     def total(self, a: Ball) -> Ball:
         """Sums over the last axis, kept as one channel."""
         xp = self.xp
-        gamma = self._gamma(a.mid.shape[-1])
+        inner = a.mid.shape[-1]
         mid = xp.sum(a.mid, axis=-1, keepdims=True)
-        rad = xp.sum(self.radius(a) + gamma * xp.abs(a.mid), axis=-1, keepdims=True)
-        return self.summed(mid, rad, a.mid.shape[-1])
+        rad = self._gamma(inner) * xp.sum(xp.abs(a.mid), axis=-1, keepdims=True)
+        if a.rad is not None:
+            rad = rad + xp.sum(a.rad, axis=-1, keepdims=True)
+        return self.summed(mid, rad, inner)
 
     def _gamma(self, inner: int) -> float:
         """``gamma_(K+4)``, rounded up: room for weights that are products rounded once."""
@@ -119,9 +147,13 @@ class BallMath:
         """``a W`` for a matrix of weights, in x out, and its magnitudes (:meth:`magnitudes`); each is exact, or rounded
         once."""
         inner = weight.shape[0]
-        inward = self._gamma(inner) * self.xp.abs(a.mid) + SLACK
+        inward = self.xp.abs(a.mid)
+        inward *= self._gamma(inner)
         if a.rad is not None:
-            inward = inward + a.rad * UPWARD
+            inward += a.rad
+        # what rounding takes from a sum of three
+        inward *= UPWARD
+        inward += SLACK
         return self.summed(a.mid @ weight, inward @ absolute, inner)
 
     def magnitudes(self, weight: Array) -> Array:
@@ -131,7 +163,11 @@ class BallMath:
     def scale(self, a: Ball, value: float) -> Ball:
         """``a`` times a number of which ``value`` has a relative error of at most 3 u."""
         mid = a.mid * value
-        return Ball(mid, self.up(self.radius(a) * (abs(value) * UPWARD) + 5 * U * self.xp.abs(mid)))
+        rad = self.xp.abs(mid)
+        rad *= 5 * U
+        if a.rad is not None:
+            rad += a.rad * (abs(value) * UPWARD)
+        return Ball(mid, self.up(rad))
 
     def shift(self, a: Ball, value: float) -> Ball:
         """``a`` plus a number that ``value`` is the nearest float64 to."""
@@ -142,19 +178,45 @@ class BallMath:
         """``a b`` over the last two axes."""
         inner = a.mid.shape[-1]
         left, right = self.xp.abs(a.mid), self.xp.abs(b.mid)
-        first, second = self.radius(a), self.radius(b)
-        rad = (left + first) @ (second + SLACK) + (first + self._gamma(inner) * left + SLACK) @ right
+        inward = left * self._gamma(inner)
+        if a.rad is not None:
+            inward += a.rad
+            left += a.rad
+        inward += SLACK
+        rad = inward @ right
+        rad += left @ (self.radius(b) + SLACK)
         return self.summed(a.mid @ b.mid, rad, inner)
 
     def exp(self, a: Ball) -> Ball:
         """``exp a``; a radius is infinite where that of ``a`` exceeds 1, for ``expm1 r <= r + r^2`` up to there."""
         xp = self.xp
         mid, rad = xp.exp(a.mid), self.radius(a)
-        grown = rad * rad + rad
+        grown = rad * rad
+        grown += rad
         grown *= 1 + 2 * ULP16
         grown += 2 * ULP16
-        grown *= mid + SLACK
-        return Ball(mid, self.up(xp.where(rad <= 1, grown, xp.full_like(grown, float("inf")))))
+        # a midpoint that underflows is off by less than SLACK, which every radius has
+        grown *= mid
+        if not bool(xp.all(rad <= 1)):
+            grown = xp.where(rad <= 1, grown, xp.full_like(grown, float("inf")))
+        return Ball(mid, self.up(grown))
+
+    def turn(self, first: Ball, second: Ball, cos: Ball, sin: Ball, largest: float) -> tuple[Ball, Ball]:
+        """``first cos - second sin`` and ``second cos + first sin``; ``largest`` bounds both tables and their radii.
+
+        Both have one radius: products and sums are rounded three times, and the tables are known to within a radius of
+        their own, which is less than that.
+        """
+        size = self.xp.abs(first.mid) + self.xp.abs(second.mid)
+        size *= 3 * U * largest + (0.0 if cos.rad is None else float(self.xp.max(cos.rad)))
+        for one in (first.rad, second.rad):
+            if one is not None:
+                size += one * (largest * UPWARD)
+        rad = self.up(size)
+        return (
+            Ball(first.mid * cos.mid - second.mid * sin.mid, rad),
+            Ball(second.mid * cos.mid + first.mid * sin.mid, rad),
+        )
 
     def tanh(self, a: Ball) -> Ball:
         """``tanh a``; it moves no faster than its argument."""
@@ -163,14 +225,14 @@ class BallMath:
 
     def activate(self, a: Ball, mid: Array, function: str) -> Ball:
         """An activation whose midpoints were computed: slopes of at most 1.1 (silu) and 1.2 (gelus), and rounding."""
-        xp = self.xp
-        match function:
-            case "relu":
-                return Ball(mid, a.rad)
-            case "silu":
-                return Ball(mid, self.up(1.1 * self.radius(a) + 2 * ULP16 * xp.abs(mid)))
-            case _:
-                return Ball(mid, self.up(1.2 * self.radius(a) + 2 * ULP16 * xp.abs(a.mid)))
+        if function == "relu":
+            return Ball(mid, a.rad)
+        slope, size = (1.1, mid) if function == "silu" else (1.2, a.mid)
+        rad = self.xp.abs(size)
+        rad *= 2 * ULP16
+        if a.rad is not None:
+            rad += slope * a.rad
+        return Ball(mid, self.up(rad))
 
     def select(self, a: Ball, change: Callable[[Array], Array]) -> Ball:
         """Entries moved about: the same change of midpoints and radii."""

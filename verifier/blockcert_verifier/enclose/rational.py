@@ -8,7 +8,7 @@ from fractions import Fraction
 from blockcert_verifier.enclose.arithmetic import Ball, arb
 from blockcert_verifier.enclose.interval import Interval, Truth
 
-__all__ = ["at_most", "both", "either", "hull", "interval", "largest_ball", "more_than", "root"]
+__all__ = ["at_most", "both", "either", "exponent", "hull", "interval", "largest_ball", "more_than", "root"]
 
 _MOST_BITS = 4096
 """Beyond 2^4096 an end is not known to be finite; below 2^-4096 it is moved outward to 0 or 2^-4096."""
@@ -19,13 +19,13 @@ def interval(x: Ball) -> Interval:
     if not x.is_finite():
         return Interval(None, None)
     middle, radius = x.mid(), x.rad()
-    if _size(radius) > _MOST_BITS or _size(middle) > _MOST_BITS:
+    if exponent(radius) > _MOST_BITS or exponent(middle) > _MOST_BITS:
         return Interval(None, None)
     # an outer bound of what is too small to write stands in for it
     slack = Fraction(0)
     parts: list[Fraction] = []
     for part in (middle, radius):
-        if _size(part) < -_MOST_BITS:
+        if exponent(part) < -_MOST_BITS:
             slack += Fraction(1, 1 << _MOST_BITS)
             parts.append(Fraction(0))
         else:
@@ -33,7 +33,7 @@ def interval(x: Ball) -> Interval:
     return Interval(parts[0] - parts[1] - slack, parts[0] + parts[1] + slack)
 
 
-def _size(x: Ball) -> int:
+def exponent(x: Ball) -> int:
     """The ``e`` with ``2^(e-1) <= |x| < 2^e``; 0 for 0."""
     mantissa, exponent = x.man_exp()
     return int(mantissa).bit_length() + int(exponent) if mantissa else 0

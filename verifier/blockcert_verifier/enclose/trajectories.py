@@ -17,11 +17,16 @@ from blockcert_verifier.enclose.cells import ABSOLUTE, norms, ratio_counts, rati
 from blockcert_verifier.enclose.interval import Enclosed
 from blockcert_verifier.enclose.logits import logit_cells
 from blockcert_verifier.enclose.maps import Maps
-from blockcert_verifier.enclose.rational import root
+from blockcert_verifier.enclose.rational import exponent, largest_ball, root
 from blockcert_verifier.enclose.stage import run_stage
 from blockcert_verifier.measure.engine import Pair
 
 __all__ = ["Place", "Thresholds", "enclose_row", "first_bits"]
+
+
+_LEAST_BITS = 64
+_ROOM = 12
+"""Bits beyond those to which a value is known, at which it is worked on: what is rounded then widens it hardly."""
 
 
 class Place(Struct, frozen=True):
@@ -60,13 +65,23 @@ def enclose_row(
         Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights.
     """
     with ctx.workprec(bits):
-        row = _Row(pair, tokens, thresholds)
+        row = _Row(pair, tokens, thresholds, bits)
         for index in range(len(pair.same)):
-            row.advance(index)
+            with ctx.workprec(row.precision()):
+                row.advance(index)
             pair.store.release()
             if tick is not None:
                 tick(index + 1)
         return row.cells
+
+
+def _known_bits(x: Balls) -> int:
+    """Bits to which the entries of a value are known, beside the largest of them; without bound where all are exact."""
+    size = largest_ball(abs(v) for row in x for v in row).mid()
+    radius = largest_ball(v.rad() for row in x for v in row)
+    if radius.is_zero() or size.is_zero() or not radius.is_finite():
+        return 1 << 30
+    return max(0, exponent(size) - exponent(radius))
 
 
 def _norms(x: Balls) -> list[Ball]:
@@ -80,13 +95,20 @@ def _distances(x: Balls, y: Balls) -> list[Ball]:
 class _Row:
     """Both trajectories of one prompt as far as they have come, and the cells so far."""
 
-    def __init__(self, pair: Pair, tokens: Sequence[int], thresholds: Thresholds) -> None:
-        self._pair, self._tokens, self._thresholds = pair, tokens, thresholds
+    def __init__(self, pair: Pair, tokens: Sequence[int], thresholds: Thresholds, bits: int) -> None:
+        self._pair, self._tokens, self._thresholds, self._bits = pair, tokens, thresholds, bits
+        # what is not carried on is rounded once: the bits that the last block leaves are enough for it
+        self._least = min(bits, max(_LEAST_BITS, bits - 20 * pair.reference.blocks))
         self._last = len(pair.same) - 1
         self._x: Balls = []
         self._y: Balls | None = None  # None while every stage so far is one program
         self._scale: list[Ball] = [arb(0)] * len(tokens)
         self.cells: dict[Place, Enclosed] = {}
+
+    def precision(self) -> int:
+        """Bits for the next stage: what its inputs are known to, and some in which rounding is lost (BC-ENC-03)."""
+        known = [_known_bits(one) for one in (self._x, self._y) if one]
+        return max(self._least, min([self._bits, *(bits + _ROOM for bits in known)]))
 
     def advance(self, index: int) -> None:
         """Run stage ``index`` on both sides and enclose its cells."""
@@ -104,8 +126,13 @@ class _Row:
             self._y = theirs[0] if theirs else None
         else:
             (self._x,) = run(0, [before])
-            from_x, *theirs = run(1, [before, *stitched])
-            self._y = theirs[0] if theirs else from_x
+            if stitched and ctx.prec > self._least:
+                with ctx.workprec(self._least):
+                    (from_x,) = run(1, [before])
+                (self._y,) = run(1, stitched)
+            else:
+                from_x, *theirs = run(1, [before, *stitched])
+                self._y = theirs[0] if theirs else from_x
         size = _norms(self._x)
         self._scale = [s.max(n) for s, n in zip(self._scale, size, strict=True)]
         tau = [ball(ABSOLUTE) * s for s in self._scale]

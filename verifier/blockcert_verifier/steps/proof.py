@@ -5,7 +5,7 @@ Normative text: ``spec/15-enclosures.md``. python-flint is imported when rows ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -21,10 +21,11 @@ from blockcert.numbers import exact, parse_decimal, round_nearest, round_up
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims
 from blockcert_verifier.enclose.claimed import cell_index, claimed_ends, judge_end, proof_order
-from blockcert_verifier.enclose.interval import Enclosed, Interval, largest
+from blockcert_verifier.enclose.interval import Enclosed, Interval, ends, largest
 from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
 from blockcert_verifier.enclose.memory import row_bytes
-from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row, first_bits
+from blockcert_verifier.enclose.rows import Encloser, enclosed_here, enclosed_in_processes
+from blockcert_verifier.enclose.trajectories import Place, Thresholds, first_bits
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.measure import Pair
 from blockcert_verifier.proof_report import CellCounts, EnclosedClaim, Proof, ProofVerdict, ProvenEnds
@@ -37,7 +38,6 @@ __all__ = ["MOST_BITS", "prove"]
 MOST_BITS = 4096
 """The precision at which a cell that is still open is left inconclusive."""
 PLACE = "evidence.safetensors"
-_DIGITS = 12
 _Ending: TypeAlias = Literal["time-limit", "interrupted", "refuted"]
 
 
@@ -62,7 +62,8 @@ class _Row(Struct, frozen=True):
 def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof | None, list[Finding]]:
     """The enclosures of ``plan.asked`` rows, in the order of BC-ENC-02, and the findings.
 
-    Rows are taken one after another, until one is refuted or the time is up.
+    Rows are taken one after another, or as many at a time as the plan has processes, until one is refuted or the time
+    is up.
 
     Raises:
         Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights, ``limit.memory``
@@ -79,21 +80,34 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
         same_stages(inputs.reference, inputs.surrogate),
         WeightStore(dict(inputs.weights)),
     )
+    thresholds = _thresholds(inputs)
     done: list[_Row] = []
     ending: _Ending | None = None
 
-    def tick(stage: int) -> None:
+    def look(stage: int) -> None:
         progress(len(done) * stages + stage, len(order) * stages)
         if plan.deadline is not None and plan.clock() >= plan.deadline:
             raise Stopped("time-limit")
 
+    def job(encloser: Encloser, row: int) -> _Row:
+        return _enclose(inputs, pair, row, encloser, share)
+
+    # as many processes as there are rows for, each with its share of the memory
+    jobs = min(plan.jobs, len(order))
+    share = None if plan.memory is None else plan.memory // max(1, jobs)
+    made: Iterator[_Row] | None = None
     try:
-        for row in order:
-            if not done:
-                _evaluable(pair, inputs.tokens[row], plan)
-                _fits(pair, len(inputs.tokens[row]), first_bits(inputs.table.shape.blocks), plan.memory)
-            done.append(_enclose(inputs, pair, row, tick, plan.memory))
-            if any(one.verdict == "refuted" for one in done[-1].judged):
+        if order:
+            _evaluable(pair, inputs.tokens[order[0]], plan)
+            _fits(pair, len(inputs.tokens[order[0]]), first_bits(inputs.table.shape.blocks), share)
+            _announce(inputs, pair, plan, order)
+        if jobs > 1:
+            made = enclosed_in_processes(jobs, pair, inputs.weights, thresholds, order, job, look)
+        else:
+            made = enclosed_here(pair, thresholds, order, job, look)
+        for row in made:
+            done.append(row)
+            if any(one.verdict == "refuted" for one in row.judged):
                 ending = "refuted" if len(done) < len(order) else None
                 break
     except Stopped as stopped:
@@ -105,6 +119,12 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
         if not plan.catch:
             raise
         ending = "interrupted"
+    finally:
+        close = getattr(made, "close", None)
+        if close is not None:
+            close()  # ends the processes, if there are any
+    # several processes are done in whatever order
+    done.sort(key=lambda one: order.index(one.row))
     progress(1, 1)
     findings = capped(finding for row in done for finding in _findings(row, inputs))
     if ending in ("time-limit", "interrupted"):
@@ -133,23 +153,35 @@ def _fits(pair: Pair, length: int, bits: int, memory: int | None) -> None:
         raise Refusal("limit.memory", PLACE, sentence)
 
 
-def _enclose(inputs: ReplayInputs, pair: Pair, row: int, tick: Callable[[int], None], memory: int | None) -> _Row:
+def _announce(inputs: ReplayInputs, pair: Pair, plan: Plan, order: Sequence[int]) -> None:
+    """Say what the rows are estimated to take, before they are begun."""
+    if plan.announce is None:
+        return
+    from blockcert_verifier.enclose.estimate import estimate_rows
+
+    bits, length = first_bits(inputs.table.shape.blocks), len(inputs.tokens[order[0]])
+    plan.announce(estimate_rows(pair, length, bits, len(order), plan.jobs))
+
+
+def _thresholds(inputs: ReplayInputs) -> Thresholds:
+    stated = inputs.statement.predicate.thresholds
+    return Thresholds(tuple(map(parse_decimal, stated.relative)), tuple(map(parse_decimal, stated.loss)))
+
+
+def _enclose(inputs: ReplayInputs, pair: Pair, row: int, encloser: Encloser, memory: int | None) -> _Row:
     """One row, at a precision that is raised while a cell is open (BC-ENC-04) and the next is in the memory's limit."""
     predicate = inputs.statement.predicate
-    thresholds = Thresholds(
-        tuple(map(parse_decimal, predicate.thresholds.relative)), tuple(map(parse_decimal, predicate.thresholds.loss))
-    )
     bits = first_bits(inputs.table.shape.blocks)
     while True:
-        cells = enclose_row(pair, inputs.tokens[row], thresholds, bits, tick)
+        cells = encloser(inputs.tokens[row], bits)
         recorded = {place: _recorded(inputs, place, row) for place in cells}
         verdicts = {
             place: judge(cell, recorded[place], column=place.column, claim=_claim(predicate.claims, place))
             for place, cell in cells.items()
         }
-        ends = claimed_ends(inputs.table, row, cells)
-        proven = {place: judge_end(cells[place].value, end, place.column) for place, end in ends.items()}
-        found = _Row(row, bits, cells, recorded, verdicts, ends, proven)
+        stated = claimed_ends(inputs.table, row, cells)
+        proven = {place: judge_end(cells[place].value, end, place.column) for place, end in stated.items()}
+        found = _Row(row, bits, cells, recorded, verdicts, stated, proven)
         settled = any(one.verdict == "refuted" for one in found.judged)
         last = settled or 2 * bits > MOST_BITS or not any(one.open for one in found.judged)
         if last or (memory is not None and row_bytes(pair, len(inputs.tokens[row]), 2 * bits) > memory):
@@ -186,7 +218,7 @@ def _findings(row: _Row, inputs: ReplayInputs) -> list[Finding]:
     for place, verdict in row.verdicts.items():
         if verdict.verdict == "confirmed":
             continue
-        low, high = _ends(row.cells[place].value)
+        low, high = ends(row.cells[place].value)
         recorded = float(row.recorded[place])
         seen = f"the exact value lies between {low or 'minus infinity'} and {high or 'infinity'}"
         where = _name(place, row.row)
@@ -210,7 +242,7 @@ def _ends_beyond(row: _Row) -> list[Finding]:
     for place, verdict in row.proven.items():
         if verdict.verdict == "confirmed":
             continue
-        low, high = _ends(row.cells[place].value)
+        low, high = ends(row.cells[place].value)
         side = "at least" if place.column in COUNTS else "at most"
         sentence = (
             f"the certificate proves {side} {float(row.ends[place])!r} on row {row.row}, and the exact value lies "
@@ -223,25 +255,6 @@ def _ends_beyond(row: _Row) -> list[Finding]:
             sentence += f"; {row.bits} bits do not decide it"
             found.append(inconclusive("replay", "proof.cell.inconclusive", where, sentence))
     return found
-
-
-def _ends(value: Interval) -> tuple[str | None, str | None]:
-    """Both ends as decimals, moved outward to 12 digits; None for an end that no decimal string states."""
-    return _lower(value.lower), _upper(value.upper)
-
-
-def _upper(value: Fraction | None) -> str | None:
-    try:
-        return None if value is None else round_up(value, digits=_DIGITS, places=40)
-    except Refusal:
-        return None
-
-
-def _lower(value: Fraction | None) -> str | None:
-    negated = None if value is None else _upper(-value)
-    if negated is None or negated == "0":
-        return negated
-    return negated[1:] if negated.startswith("-") else f"-{negated}"
 
 
 _SUMS = ("loss_reference", "loss_surrogate", "loss_difference", "kl_sum")
@@ -300,7 +313,7 @@ def _claims(inputs: ReplayInputs, done: Sequence[_Row]) -> list[EnclosedClaim]:
         listed = predicate.thresholds.loss if place.column == "loss_within" else predicate.thresholds.relative
         seen: list[ProofVerdict] = [row.verdicts[place].verdict for row in done]
         order: tuple[ProofVerdict, ...] = ("refuted", "inconclusive", "confirmed")
-        low, high = _ends(whole)
+        low, high = ends(whole)
         found.append(
             EnclosedClaim(
                 column=place.column,

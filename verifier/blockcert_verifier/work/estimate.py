@@ -101,6 +101,7 @@ class Estimate(Struct, frozen=True):
     seconds: float
     row_seconds: float
     memory: int
+    what: str = "measuring"
 
 
 def evaluations(same: Sequence[bool], attributed: bool) -> Iterator[Evaluations]:

@@ -17,7 +17,7 @@ from blockcert_verifier.work.chunks import Chunk, ChunkResult, Engine, RowFailur
 from blockcert_verifier.work.local import LocalEngine
 from blockcert_verifier.work.wire import Advance, Begin, Done, decode_result, encode_chunk, receive, send
 
-__all__ = ["ProcessEngine", "open_engine"]
+__all__ = ["ProcessEngine", "environment", "open_engine"]
 
 _POLL = 0.1
 """Seconds between two looks at the clock while processes work."""
@@ -45,7 +45,7 @@ class _Lost(Exception):  # noqa: N818 - the caller decides what it means
     """The process ended without an answer."""
 
 
-def _environment(jobs: int) -> dict[str, str]:
+def environment(jobs: int) -> dict[str, str]:
     """This environment, where each process takes its share of the cores and imports what this one imports."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     found = {**os.environ, **dict.fromkeys(_THREADS, threads)}
@@ -142,7 +142,7 @@ class ProcessEngine:
     """Measures in ``jobs`` processes of the same installation."""
 
     def __init__(self, task: Task, jobs: int) -> None:
-        self._task, self._jobs, self._environment = task, jobs, _environment(jobs)
+        self._task, self._jobs, self._environment = task, jobs, environment(jobs)
         self._prepared: list[_Worker] = []
 
     def prepare(self, rows: int) -> None:

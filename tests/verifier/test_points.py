@@ -1,0 +1,153 @@
+"""Every stage at stated points, inside a verification: what it says, what it does not, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry
+
+from blockcert.findings import Finding
+from blockcert_verifier import Report, render, to_json, verify
+from blockcert_verifier.enclose import point_balls
+from blockcert_verifier.steps import points as step
+from blockcert_verifier.work import Estimate
+from tests.support.bundles import CERTIFICATION, NOW, Made, make_bundle
+from tests.support.lies import lower_rows
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "report.schema.json"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+def run(made: Made, **options: Any) -> Report:
+    given = {"reference": made.model, "at": NOW, "replay": 3, "prove_stages": 2, **options}
+    return verify(made.bundle, made.policy, **given)
+
+
+def of(report: Report, code: str) -> list[Finding]:
+    return [finding for finding in report.findings if finding.code == code]
+
+
+def test_every_stage_is_enclosed_at_the_first_rows_that_were_drawn(made: Made) -> None:
+    """BC-ENC-18."""
+    report = run(made)
+    points, audit = report.points, report.audit
+    assert report.verdict == "accepted"
+    assert report.proof is None
+    assert points is not None
+    assert audit is not None
+    assert (points.drawn, points.seed, points.ending) == (audit.drawn[:2], audit.seed, None)
+    assert (points.scope, points.basis, points.device) == ("stated-points", "enclosure", "cpu")
+    assert [one.stage for one in points.stages] == list(range(len(points.stages)))
+    assert all(one.verdict != "exceeded" for one in points.stages)
+
+
+def test_its_largest_errors_are_what_was_measured_of_all_rows(made: Made) -> None:
+    """The bound of each stage is its largest error, which the enclosures of all rows then hold, but for their width."""
+    points = run(made, replay="all", prove_stages=CERTIFICATION).points
+    assert points is not None
+    replaced = [one for one in points.stages if one.stated != "0"]
+    assert replaced
+    for one in replaced:
+        assert one.at_most is not None
+        low, high = float(one.at_least or 0), float(one.at_most)
+        assert low <= high <= low * (1 + 1e-6) + 1e-12
+        assert float(one.stated) * (1 - 2e-5) <= high <= float(one.stated) * (1 + 1e-6)
+
+
+def test_no_more_rows_at_once_than_fit(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = bytes(range(32))
+    whole = run(made, seed=seed, prove_stages=CERTIFICATION).points
+    monkeypatch.setattr(step, "_MOST_VALUES", 1)
+    one = run(made, seed=seed, prove_stages=CERTIFICATION).points
+    assert whole is not None
+    assert one is not None
+    for first, second in zip(whole.stages, one.stages, strict=True):
+        assert float(first.at_least or 0) == pytest.approx(float(second.at_least or 0), rel=1e-6, abs=1e-12)
+
+
+def test_a_lie_is_exceeded_and_leaves_the_verdict_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a point beside the trajectory: no refutation, which is the replay's, here switched off."""
+    made = make_bundle(tmp_path)
+    lower_rows(made, slice(None), factor=0.9)
+    audit = run(make_bundle(tmp_path / "honest"), prove_stages=0).audit
+
+    def agree(*_: Any) -> tuple[Any, list[Finding]]:
+        return audit, [Finding("replay", "replay.rows", "passed", "here", "nothing was looked at")]
+
+    monkeypatch.setattr("blockcert_verifier.steps.replay.replay", agree)
+    report = run(made, prove_stages=CERTIFICATION)
+    assert report.verdict == "indeterminate"
+    assert report.points is not None
+    assert "exceeded" in {one.verdict for one in report.points.stages}
+    assert of(report, "proof.cell.inconclusive")
+
+
+def test_radii_too_wide_decide_nothing_and_refuse_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(point_balls, "UPWARD", float("inf"))
+    report = run(made)
+    assert report.verdict == "accepted"
+    assert report.points is not None
+    assert {one.at_most for one in report.points.stages if one.stated != "0"} == {None}
+
+
+def test_the_report_fits_its_schema_and_says_what_it_does_not_say(made: Made) -> None:
+    report = run(made)
+    schema = json.loads(SCHEMA.read_bytes())
+    errors = Draft202012Validator(schema, registry=Registry()).iter_errors(json.loads(to_json(report)))
+    assert [error.message for error in errors] == []
+    text = render(report)
+    assert "Proof at stated points" in text
+    assert "It says nothing of the exact trajectory" in " ".join(text.split())
+    assert "errors of stages     stated-points   enclosure" in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_it_says_beforehand_what_it_is_estimated_to_take(made: Made) -> None:
+    seen: list[Estimate] = []
+    run(made, announce=seen.append)
+    (found,) = [one for one in seen if one.what != "measuring"]
+    assert found.rows == 2
+    assert found.seconds > 0
+    assert found.memory > 1 << 20
+
+
+def test_without_a_model_nothing_is_proven(made: Made) -> None:
+    report = verify(made.bundle, made.without_replay, at=NOW, prove_stages=1)
+    assert of(report, "proof.not_run")
+    assert report.verdict == "indeterminate"
+
+
+def test_it_ends_at_the_time_limit_and_at_an_interruption(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def announce(found: Estimate) -> None:
+        now[0] = 0.0 if found.what == "measuring" else 1e6
+
+    report = run(made, time_limit=100, clock=lambda: now[0], announce=announce)
+    assert report.points is not None
+    assert report.points.ending == "time-limit"
+    assert report.points.stages == ()
+    assert of(report, "proof.partial")
+    assert report.verdict == "indeterminate"
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(step, "distances", stop)
+    assert of(run(made, catch_interrupt=True), "proof.partial")
+
+
+def test_the_limit_of_memory_holds(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def much(*_: Any) -> int:
+        return 1 << 60
+
+    monkeypatch.setattr(step._Walk, "_memory", much)
+    assert of(run(made), "limit.memory")
