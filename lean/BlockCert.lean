@@ -19,4 +19,7 @@ public import BlockCert.Judge
 public import BlockCert.Soundness
 public import BlockCert.Bases
 public import BlockCert.Audit
+public import BlockCert.Strata
 public import BlockCert.Examples
+public import BlockCert.ExampleCertificate
+public import BlockCert.ExampleCounts

