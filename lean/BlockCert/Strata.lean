@@ -195,7 +195,7 @@ theorem strata_bound_all (strata goods : List (α → Bool)) (windows : List α)
 /-- One entry of `strata` with the windows of its file: the numbers are what the evidence gives, and every
 `at_least` is the bound of `stratum_bound`. -/
 def StratumStated (alpha : Rat) (parts h : Nat) (ofRow : List Nat) (s : Stratum) : Prop :=
-  s.trials = countEqual h ofRow ∧ ∀ j k, s.atLeast[j]? = some k → ∃ successes,
+  s.trials = countEqual h ofRow ∧ ∀ (j k : Nat), s.atLeast[j]? = some k → ∃ successes,
     s.successes[j]? = some successes ∧
       k = statedBound s.windows s.trials alpha.num.toNat (alpha.den * parts) successes
 
