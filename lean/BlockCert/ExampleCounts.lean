@@ -3,8 +3,8 @@ The hypotheses of the theorems about counting can be met.  Lean core only.
 -/
 module
 
-public import BlockCert.Audit
 public import BlockCert.ExampleCertificate
+public import BlockCert.Stopping
 public import BlockCert.Strata
 
 @[expose] public section
@@ -44,6 +44,39 @@ theorem counts_lose_instance :
 theorem maximum_holds_instance : rows.length - (6 - 1) ≤ rows.countP (fun r => !r) :=
   maximum_holds id (fun r => !r) rows 6 (by decide +kernel) (by decide +kernel)
 
+/-- Three of five rows are false. -/
+def fiveRows : List Bool := [true, false, true, false, true]
+
+theorem clean_first_confidence_instance :
+    2 * (orders 2 fiveRows).countP (cleanFirst id 1) ≤ 1 * (orders 2 fiveRows).length :=
+  clean_first_confidence id 1 2 3 1 2 fiveRows (by decide) (by decide +kernel) (by decide +kernel)
+
+/-- What may be stated after 1 and after 2 of five rows at a confidence of one half. -/
+def leastFalse : Nat → Nat
+  | 0 => 6
+  | 1 => 3
+  | _ => 2
+
+theorem stopping_confidence_instance :
+    2 * (orders 2 fiveRows).countP (fun order => wrongSomewhere id leastFalse (fiveRows.countP id) order 2) ≤
+      1 * (orders 2 fiveRows).length :=
+  stopping_confidence id 2 1 2 leastFalse fiveRows fun m h1 h2 => by
+    have h : m = 1 ∨ m = 2 := by omega
+    rcases h with rfl | rfl <;> decide +kernel
+
+/-- It would be wrong for 8 of the 20 orders. -/
+theorem stopping_is_sometimes_wrong :
+    (orders 2 fiveRows).countP (fun order => wrongSomewhere id leastFalse (fiveRows.countP id) order 2) = 8 ∧
+      (orders 2 fiveRows).length = 20 := by
+  decide +kernel
+
+theorem clean_prefix_of_stopping_instance : ∀ r ∈ [false, false, true].take 1, id r = false :=
+  clean_prefix_of_stopping id leastFalse 3 1 2
+    (fun i h => match i with
+      | 0 => absurd h (by decide)
+      | i + 1 => Nat.le_add_left 1 i)
+    [false, false, true] (by decide) (by decide)
+
 /-! ## A population of 10 windows, of which 4 are drawn -/
 
 theorem hypTail_small_of_lt_statedBound_instance : 20 * hypTail 5 (10 - 5) 4 4 ≤ 1 * binom 10 4 :=
@@ -62,8 +95,8 @@ theorem hypTail_mono_instance : hypTail 5 (10 - 5) 4 4 ≤ hypTail 7 (10 - 7) 4 
 /-- The values of `spec/08-claims.md`. -/
 theorem stated_bounds : statedBound 10 4 1 20 4 = 6 ∧ statedBound 10 4 1 20 3 = 4 := by decide +kernel
 
-/-- Three of ten windows are drawn from two files, and of one file's the bound is sometimes false: not for
-more than half of the draws. -/
+/-- Three of ten windows are drawn, and at a level of one half a bound that is stated is sometimes false: the
+theorems bound something that happens. -/
 theorem bounds_are_sometimes_false :
     0 < (samples 3 rows).countP (stratumFalse rows 1 2 id fun _ => false) ∨
       0 < (samples 3 rows).countP (stratumFalse rows 1 2 (fun _ => true) id) := by
