@@ -150,7 +150,7 @@ def _rows(document: str) -> list[list[str]]:
 
 
 def _names(cell: str) -> list[str]:
-    return re.findall(r"`(\w+)`", cell)
+    return re.findall(r"`([a-z]\w*)`", cell)
 
 
 def test_every_theorem_that_is_named_exists(checks: Any, texts: dict[str, str]) -> None:
