@@ -69,7 +69,7 @@ lean: $(READY)
 	@rm -f build/lean/checked.json build/lean/parity.json
 	sh lean/check.sh --record build/lean/checked.json
 	BLOCKCERT_LEAN_PARITY=build/lean/parity.json $(BIN)/pytest -q tests/lean/test_parity.py
-	$(BIN)/python lean/checks/record.py build/lean/checked.json build/lean/parity.json
+	$(BIN)/python -B lean/checks/record.py build/lean/checked.json build/lean/parity.json
 	$(BIN)/pytest -q tests/lean/test_library.py
 
 lean-mutants:

