@@ -21,4 +21,8 @@ public import BlockCert.Soundness
 public import BlockCert.ProvenEnds
 public import BlockCert.Bases
 public import BlockCert.Audit
+public import BlockCert.Strata
+public import BlockCert.Stopping
 public import BlockCert.Examples
+public import BlockCert.ExampleCertificate
+public import BlockCert.ExampleCounts

@@ -12,4 +12,4 @@ if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
   echo "lean/check.sh: python3 is older than 3.11" >&2
   exit 2
 fi
-exec python3 "$here/checks/check.py" "$@"
+exec python3 -B "$here/checks/check.py" "$@"

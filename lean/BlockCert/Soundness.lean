@@ -257,79 +257,112 @@ theorem negativeConstants_dropFirst (ls : List (Option Lipschitz)) (h : negative
   | some l :: ls => simp only [negativeConstants, joined_eq_nil] at h; exact h.2
   | none :: ls => exact h
 
-variable {α : Type v} {R : Type u} [CommRing R] [LE R]
+variable {State : Nat → Type v} {R : Type u} [CommRing R] [LE R]
 
 /-- **The hypotheses on the blocks of one listed prompt.**  `row` holds its cells of the column `error`,
-`cs` the printed errors and constants of the blocks from block `i` on, `x` is the reference's input of
-block `i` and `e` the radius composed so far.  At every block
+`steps` the printed errors and constants of the blocks, `tokens` is the prompt and `e` the printed error of
+the embedding.  At every block `i + 1`, with the reference's state `X = runReference p tokens (i + 1)`
+before it,
 
-* the cell is at least the distance of the two outputs at the reference's own input (what replay and
-  enclosures establish, BC-EVD-01);
-* the constant holds for every point within the radius composed so far (what a stated constant claims,
-  BC-CLM-03). -/
-def CellsHold (φ : Rat → R) (dist : α → α → R) (row : List Rat) :
-    List (Block α) → List (Step Rat) → Nat → α → Rat → Prop
-  | [], [], _, _, _ => True
-  | b :: bs, c :: cs, i, x, e =>
-    dist (b.reference x) (b.surrogate x) ≤ φ (nthRat row i) ∧
-    (∀ y, dist x y ≤ φ e → dist (b.surrogate x) (b.surrogate y) ≤ φ c.lipschitz * dist x y) ∧
-    CellsHold φ dist row bs cs (i + 1) (b.reference x) (c.lipschitz * e + c.error)
-  | _, _, _, _, _ => False
+* the cell is at least the distance of the two outputs at `X` (what replay and enclosures establish,
+  BC-EVD-01);
+* the constant holds for every point within the radius composed so far of `X` (what a stated constant
+  claims, BC-CLM-03). -/
+def CellsHold (φ : Rat → R) (dist : (i : Nat) → State i → State i → R) (p : Programs State)
+    (row : List Rat) (steps : List (Step Rat)) (tokens : State 0) (e : Rat) : Prop :=
+  ∀ i, i < steps.length →
+    dist (i + 2) ((p (i + 1)).reference (runReference p tokens (i + 1)))
+        ((p (i + 1)).surrogate (runReference p tokens (i + 1))) ≤ φ (nthRat row (i + 1)) ∧
+    ∀ y, dist (i + 1) (runReference p tokens (i + 1)) y ≤ φ (radius (stepAt steps) e i) →
+      dist (i + 2) ((p (i + 1)).surrogate (runReference p tokens (i + 1))) ((p (i + 1)).surrogate y) ≤
+        φ (stepAt steps i).lipschitz * dist (i + 1) (runReference p tokens (i + 1)) y
 
-/-- The printed errors are at least a row's cells, and the constants are not negative. -/
-def Cover (row : List Rat) : List (Step Rat) → Nat → Prop
-  | [], _ => True
-  | c :: cs, i => nthRat row i ≤ c.error ∧ 0 ≤ c.lipschitz ∧ Cover row cs (i + 1)
+/-- The printed errors of the stages from `k` on are at least a row's cells, and the constants are not
+negative. -/
+def Cover (row : List Rat) (steps : List (Step Rat)) (k : Nat) : Prop :=
+  ∀ i, i < steps.length →
+    nthRat row (i + k) ≤ (stepAt steps i).error ∧ 0 ≤ (stepAt steps i).lipschitz
 
-theorem cover_stepsOf (row : List Rat) (hr : row ∈ ev.error) (m i : Nat) (ls : List Lipschitz)
-    (nonneg : ∀ l ∈ ls, 0 ≤ l.constant) : Cover row (stepsOf (stagesFrom st ev m i) ls) i := by
-  induction m generalizing i ls with
-  | zero => exact trivial
+theorem cover_stepsOf (row : List Rat) (hr : row ∈ ev.error) (m k : Nat) (ls : List Lipschitz)
+    (nonneg : ∀ l ∈ ls, 0 ≤ l.constant) : Cover row (stepsOf (stagesFrom st ev m k) ls) k := by
+  induction m generalizing k ls with
+  | zero => exact fun i hi => nomatch hi
   | succ m ih =>
     cases ls with
-    | nil => exact trivial
+    | nil => exact fun i hi => nomatch hi
     | cons l ls =>
-      exact ⟨le_boundAt _ _ _ _ hr, nonneg l (by simp), ih (i + 1) ls fun k hk => nonneg k (by simp [hk])⟩
+      intro i hi
+      cases i with
+      | zero =>
+        rw [Nat.zero_add]
+        exact ⟨le_boundAt _ _ _ _ hr, nonneg l (by simp)⟩
+      | succ i =>
+        have h := ih (k + 1) ls (fun j hj => nonneg j (by simp [hj])) i (Nat.lt_of_succ_lt_succ hi)
+        rwa [show i + (k + 1) = i + 1 + k by omega] at h
+
+theorem length_stepsOf (stages : List StageClaim) (ls : List Lipschitz) (h : ls.length ≤ stages.length) :
+    (stepsOf stages ls).length = ls.length := by
+  induction stages generalizing ls with
+  | nil =>
+    cases ls with
+    | nil => rfl
+    | cons l ls => exact absurd h (Nat.not_succ_le_zero _)
+  | cons s stages ih =>
+    cases ls with
+    | nil => rfl
+    | cons l ls => exact congrArg (· + 1) (ih ls (Nat.le_of_succ_le_succ h))
+
+theorem length_stagesFrom (m k : Nat) : (stagesFrom st ev m k).length = m := by
+  induction m generalizing k with
+  | zero => rfl
+  | succ m ih => exact congrArg (· + 1) (ih (k + 1))
+
+theorem length_constantsOf (n : Nat) (ls : List (Option Lipschitz)) (cs : List Lipschitz)
+    (h : constantsOf n ls = some cs) : cs.length = n := by
+  induction n generalizing ls cs with
+  | zero => cases ls <;> simp [constantsOf] at h <;> subst h <;> rfl
+  | succ n ih =>
+    match ls, h with
+    | some l :: ls, h =>
+      simp only [constantsOf] at h
+      split at h
+      · rename_i r hr
+        cases h
+        exact congrArg (· + 1) (ih ls r hr)
+      · exact nomatch h
+
+theorem holdsAlong_of_cellsHold (φ : Rat → R) (hφ : OrdHom φ) [Std.IsPartialOrder R]
+    (dist : (i : Nat) → State i → State i → R) (p : Programs State) (row : List Rat)
+    (steps : List (Step Rat)) (tokens : State 0) (e : Rat)
+    (holds : CellsHold φ dist p row steps tokens e) (cover : Cover row steps 1) :
+    HoldsAlong (fun i => dist (i + 1)) (afterEmbedding p) (fun i => (stepAt steps i).cast φ)
+      ((p 0).reference tokens) (φ e) steps.length := by
+  intro i hi
+  obtain ⟨h1, h2⟩ := holds i hi
+  obtain ⟨c1, c2⟩ := cover i hi
+  have c2 := hφ.mono _ _ c2
+  rw [hφ.zero] at c2
+  rw [runReference_afterEmbedding, hφ.radius]
+  exact ⟨c2, Std.le_trans h1 (hφ.mono _ _ c1), h2⟩
 
 variable [LT R] [Std.IsPartialOrder R] [Std.LawfulOrderLT R] [OrderedRing R]
 
-omit [LT R] [Std.LawfulOrderLT R] [OrderedRing R] in
-theorem holdsAlong_of_cellsHold (φ : Rat → R) (hφ : OrdHom φ) (dist : α → α → R) (row : List Rat)
-    (bs : List (Block α)) (cs : List (Step Rat)) (i : Nat) (x : α) (e : Rat)
-    (holds : CellsHold φ dist row bs cs i x e) (cover : Cover row cs i) :
-    HoldsAlong dist bs (cs.map (Step.cast φ)) x (φ e) := by
-  induction bs generalizing cs i x e with
-  | nil =>
-    cases cs with
-    | nil => exact trivial
-    | cons c cs => exact holds.elim
-  | cons b bs ih =>
-    cases cs with
-    | nil => exact holds.elim
-    | cons c cs =>
-      obtain ⟨h1, h2, h3⟩ := holds
-      obtain ⟨c1, c2, c3⟩ := cover
-      refine ⟨?_, Std.le_trans h1 (hφ.mono _ _ c1), h2, ?_⟩
-      · have := hφ.mono _ _ c2
-        rwa [hφ.zero] at this
-      · have := ih cs (i + 1) (b.reference x) _ h3 c3
-        rw [hφ.add, hφ.mul] at this
-        exact this
-
 /-- **Soundness of the `lipschitz` composition** (BC-CLM-03, 04).  Let a certificate be accepted and state
-a composition of constants.  Take a listed prompt whose row of the column `error` is `row`, the outputs
-`x` and `y` of the two embeddings on it, and the blocks of both programs.  If the embeddings differ by at
-most the row's first cell, and the cells and constants hold along the reference's trajectory, then the two
+a composition of constants.  Take a listed prompt, its row of the column `error`, and both programs: stage
+0 is the embedding, stages `1 … n` are the blocks.  If the embeddings' outputs differ by at most the row's
+first cell, and the cells and constants of the blocks hold along the reference's trajectory, then the two
 programs differ after the last block by at most the claimed bound. -/
 theorem accepted_lipschitz_sound (φ : Rat → R) (hφ : OrdHom φ) (accepted : refusals st ev = [])
     (c : CompositionClaim) (hc : c ∈ st.composition) (method : c.lipschitz = true)
-    (dist : α → α → R) (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c)
-    (row : List Rat) (listed : row ∈ ev.error) (bs : List (Block α)) (x y : α)
-    (start : dist x y ≤ φ (nthRat row 0))
+    (dist : (i : Nat) → State i → State i → R)
+    (triangle : ∀ i a b c, dist i a c ≤ dist i a b + dist i b c)
+    (row : List Rat) (listed : row ∈ ev.error) (p : Programs State) (tokens : State 0)
+    (embedding : dist 1 ((p 0).reference tokens) ((p 0).surrogate tokens) ≤ φ (nthRat row 0))
     (holds : ∀ constants, constantsOf st.blocks (dropFirstConstant st.lipschitz) = some constants →
-      CellsHold φ dist row bs (stepsOf (dropFirstStage st.stages) constants) 1 x
+      CellsHold φ dist p row (stepsOf (dropFirstStage st.stages) constants) tokens
         (firstError st.stages)) :
-    dist (runReference bs x) (runSurrogate bs y) ≤ φ c.bound := by
+    dist (st.blocks + 1) (runReference p tokens (st.blocks + 1))
+      (runSurrogate p tokens (st.blocks + 1)) ≤ φ c.bound := by
   obtain ⟨lipschitz, telescoping, held, h1, h2, _, hstages, _, hcomposition, _⟩ :=
     accepted_claims st ev accepted
   rw [hcomposition, List.mem_append] at hc
@@ -353,12 +386,18 @@ theorem accepted_lipschitz_sound (φ : Rat → R) (hφ : OrdHom φ) (accepted : 
             have hneg := negativeConstants_dropFirst _ (claimRefusals_of_accepted st ev accepted).1
             have nonneg := errors_nonneg_of_negativeConstants _ hneg _ _ hconstants
             have cover := cover_stepsOf st ev row listed (st.blocks + 1) 1 constants nonneg
-            have along := holdsAlong_of_cellsHold φ hφ dist row bs _ 1 x _
+            have length := length_constantsOf _ _ _ hconstants
+            have length : (stepsOf (stagesFrom st ev (st.blocks + 1) 1) constants).length = st.blocks := by
+              rw [length_stepsOf _ _ (by rw [length_stagesFrom, length]; omega), length]
+            have along := holdsAlong_of_cellsHold φ hφ dist p row _ tokens _
               (holds constants hconstants) cover
-            have start' : dist x y ≤ φ (firstError (stagesOf st ev)) :=
-              Std.le_trans start (hφ.mono _ _ (le_boundAt _ _ _ _ listed))
-            have drift := drift_le_recurrence dist triangle bs _ x y _ start' along
-            rw [hφ.recurrence, ← recurrenceRat_eq] at drift
+            have start : dist 1 ((p 0).reference tokens) ((p 0).surrogate tokens) ≤
+                φ (firstError (stagesOf st ev)) :=
+              Std.le_trans embedding (hφ.mono _ _ (le_boundAt _ _ _ _ listed))
+            have drift := drift_le_from_tokens dist triangle p _ tokens _ _ start along
+            rw [hφ.radius, radius_stepAt, ← recurrenceRat_eq] at drift
+            change (stepsOf (dropFirstStage (stagesOf st ev)) constants).length = st.blocks at length
+            rw [length] at drift
             exact Std.le_trans drift (hφ.mono _ _ (le_roundBound _ _))
   · unfold telescopingOf at h2
     split at h2
@@ -390,7 +429,7 @@ theorem sumTo_length (l : List Rat) : sumTo l l.length = l.sum := by
   | cons a l ih => rw [List.length_cons, sumTo_cons, ih, List.sum_cons]
 
 omit [Std.LawfulOrderLT R] in
-theorem sumOfSteps_le (φ : Rat → R) (hφ : OrdHom φ) (dist : α → α → R) (h : Nat → α)
+theorem sumOfSteps_le {α : Type v} (φ : Rat → R) (hφ : OrdHom φ) (dist : α → α → R) (h : Nat → α)
     (row : List Rat) (n : Nat)
     (holds : ∀ i, i < n → dist (h (i + 1)) (h i) ≤ φ (nthRat row i)) :
     sumOfSteps dist h n ≤ φ (sumTo row n) := by
@@ -403,16 +442,19 @@ theorem sumOfSteps_le (φ : Rat → R) (hφ : OrdHom φ) (dist : α → α → R
 omit [Std.LawfulOrderLT R] in
 /-- **Soundness of the `telescoping` composition** (BC-CLM-04).  Let a certificate be accepted and state
 one.  Take a prompt whose row of the column `attribution.hybrid_step` is `row`.  If each of its cells is at
-least the distance of the two neighbouring hybrids, the two programs differ after the last block by at
-most the claimed bound. -/
+least the distance of the two neighbouring hybrids after the last block, the two programs differ there by
+at most the claimed bound. -/
 theorem accepted_telescoping_sound (φ : Rat → R) (hφ : OrdHom φ) (accepted : refusals st ev = [])
     (c : CompositionClaim) (hc : c ∈ st.composition) (method : c.lipschitz = false)
-    (dist : α → α → R) (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c)
-    (self : ∀ a, dist a a ≤ 0) (row : List Rat) (listed : row ∈ ev.hybridStep)
-    (bs : List (Block α)) (x y : α) (width : row.length = bs.length + 1)
-    (holds : ∀ i, i < bs.length + 1 →
-      dist (hybrid bs x y (i + 1)) (hybrid bs x y i) ≤ φ (nthRat row i)) :
-    dist (runReference bs x) (runSurrogate bs y) ≤ φ c.bound := by
+    (p : Programs State) (tokens : State 0)
+    (dist : State (st.blocks + 1) → State (st.blocks + 1) → R)
+    (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c) (self : ∀ a, dist a a ≤ 0)
+    (row : List Rat) (listed : row ∈ ev.hybridStep) (width : row.length = st.blocks + 1)
+    (holds : ∀ i, i < st.blocks + 1 →
+      dist (hybrid p tokens (i + 1) (st.blocks + 1)) (hybrid p tokens i (st.blocks + 1)) ≤
+        φ (nthRat row i)) :
+    dist (runReference p tokens (st.blocks + 1)) (runSurrogate p tokens (st.blocks + 1)) ≤
+      φ c.bound := by
   obtain ⟨lipschitz, telescoping, held, h1, h2, _, _, _, hcomposition, _⟩ :=
     accepted_claims st ev accepted
   rw [hcomposition, List.mem_append] at hc
@@ -442,9 +484,9 @@ theorem accepted_telescoping_sound (φ : Rat → R) (hφ : OrdHom φ) (accepted 
       · cases h2
         simp only [List.mem_singleton] at hc
         subst hc
-        have h3 := drift_le_sum_of_hybrid_steps dist triangle self bs x y
-        have h4 := sumOfSteps_le φ hφ dist (hybrid bs x y) row _ holds
-        have h5 : sumTo row (bs.length + 1) ≤ largest (rowSums ev.hybridStep) := by
+        have h3 := drift_le_sum_of_hybrid_steps p tokens _ dist triangle self
+        have h4 := sumOfSteps_le φ hφ dist (fun k => hybrid p tokens k (st.blocks + 1)) row _ holds
+        have h5 : sumTo row (st.blocks + 1) ≤ largest (rowSums ev.hybridStep) := by
           rw [← width, sumTo_length]
           exact le_largest _ _ (mem_rowSums _ _ listed)
         exact Std.le_trans h3 (Std.le_trans h4 (hφ.mono _ _ (Rat.le_trans h5 (le_roundBound _ _))))

@@ -13,7 +13,7 @@ open Lean.Grind
 # Telescoping
 
 A hybrid runs the reference up to some stage and the surrogate from there on.  Neighbouring hybrids
-differ in one stage, so the drift at the end is at most the sum of the distances of neighbours:
+differ in one stage (`hybrid_agree`), so the drift at the end is at most the sum of the distances of neighbours:
 `drift_le_sum_of_hybrid_steps`.  The distances are measured, so the bound attributes the drift to the
 stages; it needs nothing but the triangle inequality.  This is the `telescoping` composition of
 BC-CLM-04, over the column `attribution.hybrid_step` of BC-EVD-01.
@@ -21,24 +21,38 @@ BC-CLM-04, over the column `attribution.hybrid_step` of BC-EVD-01.
 
 namespace BlockCert
 
-variable {α : Type v} {R : Type u} [CommRing R] [LE R]
+variable {State : Nat → Type v}
 
-/-- The hybrids of blocks `1 … n`, where the reference enters block 1 with `x` and the surrogate with
-`y`.  `hybrid 0` is the surrogate throughout (the standard's `H_{-1}`); `hybrid (i + 1)` runs the
-reference through block `i` and the surrogate from block `i + 1` on (the standard's `H_i`). -/
-def hybrid (bs : List (Block α)) (x y : α) : Nat → α
-  | 0 => runSurrogate bs y
-  | i + 1 => runSurrogate (bs.drop i) (runReference (bs.take i) x)
+/-- The state after `n` stages of the hybrid that runs the first `k` stages by the reference and the others
+by the surrogate, both from the tokens `x`.  `hybrid p x 0` is the surrogate throughout (the standard's
+`H_{-1}`); `hybrid p x (i + 1)` runs the reference through stage `i` and the surrogate from stage `i + 1` on
+(the standard's `H_i`). -/
+def hybrid (p : Programs State) (x : State 0) (k : Nat) : (n : Nat) → State n
+  | 0 => x
+  | n + 1 =>
+    if n < k then (p n).reference (hybrid p x k n) else (p n).surrogate (hybrid p x k n)
 
-omit [CommRing R] [LE R] in
 /-- The first hybrid is the surrogate. -/
-theorem hybrid_first (bs : List (Block α)) (x y : α) : hybrid bs x y 0 = runSurrogate bs y := rfl
+theorem hybrid_first (p : Programs State) (x : State 0) (n : Nat) :
+    hybrid p x 0 n = runSurrogate p x n := by
+  induction n with
+  | zero => rfl
+  | succ n ih => rw [hybrid, if_neg (Nat.not_lt_zero n), ih, runSurrogate]
 
-omit [CommRing R] [LE R] in
 /-- The last hybrid is the reference. -/
-theorem hybrid_last (bs : List (Block α)) (x y : α) :
-    hybrid bs x y (bs.length + 1) = runReference bs x := by
-  simp [hybrid, runSurrogate]
+theorem hybrid_last (p : Programs State) (x : State 0) (k n : Nat) (h : n ≤ k) :
+    hybrid p x k n = runReference p x n := by
+  induction n with
+  | zero => rfl
+  | succ n ih => rw [hybrid, if_pos (show n < k from h), ih (by omega), runReference]
+
+/-- Two neighbouring hybrids agree up to the one stage in which they differ. -/
+theorem hybrid_agree (p : Programs State) (x : State 0) (k : Nat) :
+    hybrid p x (k + 1) k = hybrid p x k k := by
+  rw [hybrid_last p x (k + 1) k (by omega), hybrid_last p x k k (Nat.le_refl k)]
+
+section Steps
+variable {α : Type v} {R : Type u} [CommRing R] [LE R]
 
 /-- `Σ_{i < n} dist (h (i + 1)) (h i)`. -/
 def sumOfSteps (dist : α → α → R) (h : Nat → α) : Nat → R
@@ -61,24 +75,26 @@ theorem dist_ends_le_sumOfSteps (dist : α → α → R)
     exact Std.le_trans h1 h2
 
 omit [Std.LawfulOrderLT R] in
-/-- **Telescoping.**  The drift after block `n` is at most the sum over the stages `i = 0 … n` of the
-hybrid steps `D_i = dist (H_i) (H_{i-1})`. -/
-theorem drift_le_sum_of_hybrid_steps (dist : α → α → R)
-    (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c) (self : ∀ a, dist a a ≤ 0)
-    (bs : List (Block α)) (x y : α) :
-    dist (runReference bs x) (runSurrogate bs y) ≤
-      sumOfSteps dist (hybrid bs x y) (bs.length + 1) := by
-  have h := dist_ends_le_sumOfSteps dist triangle self (hybrid bs x y) (bs.length + 1)
-  rwa [hybrid_last, hybrid_first] at h
+/-- **Telescoping.**  The distance of the two programs after `n` stages is at most the sum over the stages
+`i = 0 … n - 1` of the hybrid steps `D_i = dist (H_i) (H_{i-1})`. -/
+theorem drift_le_sum_of_hybrid_steps (p : Programs State) (x : State 0) (n : Nat)
+    (dist : State n → State n → R) (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c)
+    (self : ∀ a, dist a a ≤ 0) :
+    dist (runReference p x n) (runSurrogate p x n) ≤
+      sumOfSteps dist (fun k => hybrid p x k n) n := by
+  have h := dist_ends_le_sumOfSteps dist triangle self (fun k => hybrid p x k n) n
+  rwa [hybrid_last p x n n (Nat.le_refl n), hybrid_first] at h
 
 omit [Std.LawfulOrderLT R] in
 /-- Over listed prompts: a number that is at least every prompt's sum of hybrid steps is at least
 every prompt's drift. -/
-theorem drift_le_of_hybrid_steps_le {P : Type w} (dist : α → α → R)
-    (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c) (self : ∀ a, dist a a ≤ 0)
-    (bs : List (Block α)) (prompts : List P) (x y : P → α) (bound : R)
-    (le : ∀ p ∈ prompts, sumOfSteps dist (hybrid bs (x p) (y p)) (bs.length + 1) ≤ bound) :
-    ∀ p ∈ prompts, dist (runReference bs (x p)) (runSurrogate bs (y p)) ≤ bound := fun p hp =>
-  Std.le_trans (drift_le_sum_of_hybrid_steps dist triangle self bs (x p) (y p)) (le p hp)
+theorem drift_le_of_hybrid_steps_le (p : Programs State) (prompts : List (State 0)) (n : Nat)
+    (dist : State n → State n → R) (triangle : ∀ a b c, dist a c ≤ dist a b + dist b c)
+    (self : ∀ a, dist a a ≤ 0) (bound : R)
+    (le : ∀ x ∈ prompts, sumOfSteps dist (fun k => hybrid p x k n) n ≤ bound) :
+    ∀ x ∈ prompts, dist (runReference p x n) (runSurrogate p x n) ≤ bound := fun x hx =>
+  Std.le_trans (drift_le_sum_of_hybrid_steps p x n dist triangle self) (le x hx)
+
+end Steps
 
 end BlockCert

