@@ -56,6 +56,7 @@ CASES: dict[str, tuple[Sequence[str], str, int, str]] = {
         2,
         "sch\\xf6n: There is no such folder or file",
     ),
+    "a seed that is not UTF-8": ((*VERIFY, "--seed"), '"$@" $(printf "a\\377")', 2, "[usage.text]"),
     "no home, no terminal, no width": (VERIFY, 'env -u HOME -u TERM COLUMNS=x "$@"', 0, ""),
     "no room for temporary files": (
         ("conformance", "run", "--only", "number::nan"),
