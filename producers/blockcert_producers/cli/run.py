@@ -66,9 +66,15 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.E
 """What a machine lacks: no fault of ours, and nothing that a bundle can bring about."""
 
 
+_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM})
+"""What is wrong with a path that somebody gave; the folders and files of our own are made where we may."""
+
+
 def _machine(fault: OSError) -> Refusal | None:
-    """The refusal that a full or broken disk is, wherever it was met; None for what is a fault of ours."""
-    place = "temporary folder" if fault.filename is None else str(fault.filename)
+    """The refusal that a disk or a path is, wherever it was met; None for what is a fault of ours."""
+    place = "temporary folder" if fault.filename is None else str(fault.filename)[:200]
+    if fault.errno in _PATH:
+        return Refusal("file.unreadable", place, f"this path cannot be used: {fault.strerror}")
     if fault.errno in _FULL:
         return Refusal("output.unwritable", place, f"it cannot be written: {fault.strerror}; make room and try again")
     if isinstance(fault, shutil.Error):  # of copies: a list of what failed, without a number
