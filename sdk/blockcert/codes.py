@@ -309,6 +309,7 @@ CODES: dict[str, str] = {
     "usage.revoke": "The command revoke was given neither a list to write nor one to sign, or both.",
     "usage.show": "The command show was given neither one bundle nor, with --diff, two.",
     "usage.signer": "The options do not name one signer.",
+    "usage.text": "A word of the command that must be text is not UTF-8.",
     "usage.time_limit": "The option --time-limit is no positive number of seconds.",
     "usage.timeout": "The option --timeout is no positive number of seconds.",
     "usage.until": "The option --until is no positive number of rows.",

@@ -56,6 +56,13 @@ CASES: dict[str, tuple[Sequence[str], str, int, str]] = {
         2,
         "sch\\xf6n: There is no such folder or file",
     ),
+    "a seed that is not UTF-8": ((*VERIFY, "--seed"), '"$@" $(printf "a\\377")', 2, "[usage.text]"),
+    "a path of five thousand letters": (
+        ("verify", "bundle", "--trust", "trust.json", "--reference", "a" * 5000),
+        '"$@"',
+        2,
+        "File name too long [file.unreadable]",
+    ),
     "no home, no terminal, no width": (VERIFY, 'env -u HOME -u TERM COLUMNS=x "$@"', 0, ""),
     "no room for temporary files": (
         ("conformance", "run", "--only", "number::nan"),

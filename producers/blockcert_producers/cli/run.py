@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shutil
 import sys
 from typing import Annotated, Any
 
 import typer
 
 from blockcert.errors import Refusal
+from blockcert.names import shown
 from blockcert.printable import plain
 from blockcert_producers.cli.lazy import group
 from blockcert_producers.cli.table import COMMANDS
@@ -23,6 +26,7 @@ __all__ = ["FAULT", "INTERRUPTED", "REFUSED", "run"]
 REFUSED = 2
 FAULT = 70
 INTERRUPTED = 130
+_SURROGATE = re.compile("[\ud800-\udfff]")
 PRODUCE = ("torch", "transformers", "tokenizers", "safetensors")
 
 
@@ -62,15 +66,33 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.E
 """What a machine lacks: no fault of ours, and nothing that a bundle can bring about."""
 
 
+_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM})
+"""What is wrong with a path that somebody gave; the folders and files of our own are made where we may."""
+
+
 def _machine(fault: OSError) -> Refusal | None:
-    """The refusal that a full or broken disk is, wherever it was met; None for what is a fault of ours."""
-    place = "temporary folder" if fault.filename is None else str(fault.filename)
+    """The refusal that a disk or a path is, wherever it was met; None for what is a fault of ours."""
+    place = "temporary folder" if fault.filename is None else str(fault.filename)[:200]
+    if fault.errno in _PATH:
+        return Refusal("file.unreadable", place, f"this path cannot be used: {fault.strerror}")
     if fault.errno in _FULL:
         return Refusal("output.unwritable", place, f"it cannot be written: {fault.strerror}; make room and try again")
+    if isinstance(fault, shutil.Error):  # of copies: a list of what failed, without a number
+        return Refusal("output.unwritable", place, f"a copy cannot be made: {str(fault.args[0])[:200]}")
     if fault.errno == errno.ENOENT and "temporary directory" in str(fault.strerror):
         sentence = "there is no folder for temporary files that can be written; make room, or name one as TMPDIR"
         return Refusal("output.unwritable", place, sentence)
     return None
+
+
+def _not_text(fault: Exception, arguments: list[str]) -> Refusal | None:
+    """The refusal of a word that is not UTF-8, where it had to be text; file names may be any bytes."""
+    if not isinstance(fault, UnicodeEncodeError):
+        return None
+    word = next((word for word in arguments if _SURROGATE.search(word)), None)
+    if word is None:
+        return None
+    return Refusal("usage.text", shown(word, 80), "this word of the command is not UTF-8 text; write it in UTF-8")
 
 
 def _report_to() -> str:
@@ -109,7 +131,8 @@ def run(arguments: list[str]) -> int:
         if isinstance(fault, ImportError) and (hint := _missing(fault)):
             _say(f"blockcert: {hint}")
             return REFUSED
-        if isinstance(fault, OSError) and (refused := _machine(fault)) is not None:
+        refused = _machine(fault) if isinstance(fault, OSError) else _not_text(fault, arguments)
+        if refused is not None:
             _say(f"blockcert: {refused}")
             return REFUSED
         if os.environ.get("BLOCKCERT_DEBUG"):

@@ -68,6 +68,7 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
         "usage.revoke",
         "usage.show",
         "usage.signer",
+        "usage.text",
         "usage.time_limit",
         "usage.until",
     ),

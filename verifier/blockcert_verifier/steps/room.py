@@ -19,9 +19,10 @@ def rows_that_fit(work: RowWork, plan: Plan) -> int:
     """
     if plan.memory is None:
         return sys.maxsize
-    room = plan.memory // plan.jobs - work.memory
+    jobs = max(1, min(plan.jobs, plan.asked))  # no more processes are started than there are rows
+    room = plan.memory // jobs - work.memory
     if room < 0:
-        needed = work.memory * plan.jobs
+        needed = work.memory * jobs
         sentence = f"measuring one row is estimated to take {needed} bytes of memory, and the limit is {plan.memory}"
         raise Refusal("limit.memory", "evidence.safetensors", sentence)
     return 1 + room // max(1, work.memory_per_row)
