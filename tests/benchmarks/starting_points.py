@@ -35,7 +35,7 @@ from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import WeightStore
 from tests.support.certificates import NOW, SHARED
 
-__all__ = ["MODELS", "Model", "StartingPoint", "report"]
+__all__ = ["MODELS", "Model", "StartingPoint", "adds_kept", "bits_a_weight", "covered", "report", "share", "told"]
 
 LENGTH, CALIBRATION, SEED = 64, 60, 0
 
@@ -114,10 +114,8 @@ def _counted(reference: Program, store: WeightStore, points: Sequence[StartingPo
     return found
 
 
-def _text(model: Path, folder: Path) -> Path:
-    """Text that the model speaks: its corpus, or, of the model whose corpus is not at hand, what it tells itself."""
-    if model.name != "stories260K":
-        return SHARED / "text" / "tinyshakespeare.txt"
+def told(model: Path, folder: Path) -> Path:
+    """Text that a model of stories tells itself, where its corpus is not at hand: a file in ``folder``."""
     import tokenizers
     import torch
     import transformers
@@ -125,16 +123,16 @@ def _text(model: Path, folder: Path) -> Path:
     torch.manual_seed(SEED)
     network: Any = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     start = torch.full((256, 1), network.config.bos_token_id)
-    told: Any = network.generate(
+    spoken: Any = network.generate(
         start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0, max_new_tokens=320, pad_token_id=0
     )
     tokenizer: Any = tokenizers.Tokenizer.from_file(str(model / "tokenizer.json"))
     path = folder / "stories.txt"
-    path.write_text("\n\n".join(tokenizer.decode(row) for row in told.tolist()), encoding="utf-8")
+    path.write_text("\n\n".join(tokenizer.decode(row) for row in spoken.tolist()), encoding="utf-8")
     return path
 
 
-def _covered(statement: Statement, threshold: str) -> float:
+def covered(statement: Statement, threshold: str) -> float:
     """Of the worst block, as certified."""
     p = statement.predicate
     at = p.thresholds.relative.index(threshold)
@@ -146,7 +144,7 @@ def _rows(model: Model, folder: Path) -> tuple[list[str], float]:
     reference = lift(source)
     store = WeightStore({file.name: source / file.name.removeprefix("reference/") for file in reference.files})
     points = _counted(reference, store, model.points)
-    text = _text(source, folder)
+    text = told(source, folder) if model.name == "stories260K" else SHARED / "text" / "tinyshakespeare.txt"
     statements: dict[str, list[Statement]] = {}
     begin = process_time()
     for aim in AIMS:
@@ -162,30 +160,32 @@ def _rows(model: Model, folder: Path) -> tuple[list[str], float]:
         sparse = "whole" if least.multiply_adds == 1 else least.point.name
         cells = (
             f"{grade} ({threshold})",
-            f"{fewest.point.name} ({_share(fewest.point.covered[threshold])})",
+            f"{fewest.point.name} ({share(fewest.point.covered[threshold])})",
             f"{fewest.bits:.2f}",
-            f"**{_bits(bits):.2f}** ({_share(_covered(bits, threshold))})",
-            f"{sparse} ({_share(least.point.covered[threshold])})",
+            f"**{bits_a_weight(bits):.2f}** ({share(covered(bits, threshold))})",
+            f"{sparse} ({share(least.point.covered[threshold])})",
             f"{100 * least.multiply_adds:.1f} %",
-            f"**{_adds(adds)}** ({_share(_covered(adds, threshold))})",
-            f"{_bits(adds):.2f}",
-            _adds(bits),
+            f"**{adds_kept(adds)}** ({share(covered(adds, threshold))})",
+            f"{bits_a_weight(adds):.2f}",
+            adds_kept(bits),
         )
         rows.append(f"| {model.name} | " + " | ".join(cells) + " |")
     return rows, seconds
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
+    """A share with three decimals, rounded down."""
     return f"{np.floor(value * 1000) / 1000:.3f}"
 
 
-def _bits(statement: Statement) -> float:
+def bits_a_weight(statement: Statement) -> float:
     """Bits over the reference's parameters."""
     kept = statement.predicate.surrogate.kept
     return _blocks(kept.surrogate).bits / _blocks(kept.reference).parameters
 
 
-def _adds(statement: Statement) -> str:
+def adds_kept(statement: Statement) -> str:
+    """Multiply-adds over the reference's, in per cent."""
     kept = statement.predicate.surrogate.kept
     return f"{100 * _blocks(kept.surrogate).multiply_adds / _blocks(kept.reference).multiply_adds:.1f} %"
 
