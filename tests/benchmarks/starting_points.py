@@ -35,7 +35,7 @@ from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import WeightStore
 from tests.support.certificates import NOW, SHARED
 
-__all__ = ["MODELS", "Model", "StartingPoint", "adds_kept", "bits_a_weight", "covered", "report", "share", "told"]
+__all__ = ["MODELS", "Model", "StartingPoint", "report", "told"]
 
 LENGTH, CALIBRATION, SEED = 64, 60, 0
 
@@ -115,7 +115,7 @@ def _counted(reference: Program, store: WeightStore, points: Sequence[StartingPo
 
 
 def told(model: Path, folder: Path) -> Path:
-    """Text that a model of stories tells itself, where its corpus is not at hand: a file in ``folder``."""
+    """What a model of stories tells itself, where its corpus is not at hand: a file in ``folder``."""
     import tokenizers
     import torch
     import transformers
@@ -132,7 +132,7 @@ def told(model: Path, folder: Path) -> Path:
     return path
 
 
-def covered(statement: Statement, threshold: str) -> float:
+def _covered(statement: Statement, threshold: str) -> float:
     """Of the worst block, as certified."""
     p = statement.predicate
     at = p.thresholds.relative.index(threshold)
@@ -160,32 +160,30 @@ def _rows(model: Model, folder: Path) -> tuple[list[str], float]:
         sparse = "whole" if least.multiply_adds == 1 else least.point.name
         cells = (
             f"{grade} ({threshold})",
-            f"{fewest.point.name} ({share(fewest.point.covered[threshold])})",
+            f"{fewest.point.name} ({_share(fewest.point.covered[threshold])})",
             f"{fewest.bits:.2f}",
-            f"**{bits_a_weight(bits):.2f}** ({share(covered(bits, threshold))})",
-            f"{sparse} ({share(least.point.covered[threshold])})",
+            f"**{_bits(bits):.2f}** ({_share(_covered(bits, threshold))})",
+            f"{sparse} ({_share(least.point.covered[threshold])})",
             f"{100 * least.multiply_adds:.1f} %",
-            f"**{adds_kept(adds)}** ({share(covered(adds, threshold))})",
-            f"{bits_a_weight(adds):.2f}",
-            adds_kept(bits),
+            f"**{_adds(adds)}** ({_share(_covered(adds, threshold))})",
+            f"{_bits(adds):.2f}",
+            _adds(bits),
         )
         rows.append(f"| {model.name} | " + " | ".join(cells) + " |")
     return rows, seconds
 
 
-def share(value: float) -> str:
-    """A share with three decimals, rounded down."""
+def _share(value: float) -> str:
     return f"{np.floor(value * 1000) / 1000:.3f}"
 
 
-def bits_a_weight(statement: Statement) -> float:
+def _bits(statement: Statement) -> float:
     """Bits over the reference's parameters."""
     kept = statement.predicate.surrogate.kept
     return _blocks(kept.surrogate).bits / _blocks(kept.reference).parameters
 
 
-def adds_kept(statement: Statement) -> str:
-    """Multiply-adds over the reference's, in per cent."""
+def _adds(statement: Statement) -> str:
     kept = statement.predicate.surrogate.kept
     return f"{100 * _blocks(kept.surrogate).multiply_adds / _blocks(kept.reference).multiply_adds:.1f} %"
 
