@@ -281,7 +281,13 @@ def front(
     Raises:
         Refusal: ``extract.calibration`` where the prompts are no table of tokens, and what the evaluator refuses.
     """
-    if calibration.ndim != 2 or not calibration.size or calibration.dtype.kind not in "iu":
+    if calibration.ndim == 2 and not calibration.size:
+        raise Refusal(
+            "extract.calibration",
+            "--calibration",
+            "there are no calibration prompts, and a surrogate is fitted to them; some hundred are usual",
+        )
+    if calibration.ndim != 2 or calibration.dtype.kind not in "iu":
         raise Refusal(
             "extract.calibration",
             "calibration",
