@@ -24,6 +24,7 @@ from blockcert_producers.bundling import Job, Made, Opened, Produced, open_model
 from blockcert_producers.certify.pipeline import SURROGATE_PROGRAM
 from blockcert_producers.extract.budget import Aim, Budget
 from blockcert_producers.extract.front import Extraction, front
+from blockcert_producers.extract.polish import Polish
 from blockcert_producers.extract.tensors import SURROGATE_FILE
 from blockcert_producers.fronts import shift as shifts
 from blockcert_producers.fronts.controls import measure_controls
@@ -34,6 +35,7 @@ from blockcert_producers.fronts.table import encode as encode_table
 from blockcert_producers.progress import Progress
 from blockcert_producers.work_folder import WorkFolder, check_new
 from blockcert_verifier.corpus import Population
+from blockcert_verifier.evaluate import Backend
 from blockcert_verifier.steps import structure
 
 __all__ = ["FRONT", "PLOT", "Extracting", "FrontProduced"]
@@ -53,7 +55,9 @@ class FrontProduced(Struct, frozen=True):
 class Extracting:
     """One request: what ``extract_bundle`` and ``extract_front`` are given, opened."""
 
-    def __init__(self, model: Path, job: Job, budgets: Sequence[Budget], aim: Aim, shift: Sequence[Path]) -> None:
+    def __init__(
+        self, model: Path, job: Job, budgets: Sequence[Budget], aim: Aim, shift: Sequence[Path], polish: int = 0
+    ) -> None:
         """Opens the model and the texts, and finds or makes the work folder.
 
         Raises:
@@ -61,6 +65,9 @@ class Extracting:
         """
         self._job, self._budgets = job, tuple(budgets)
         self._aim: Aim = aim
+        self._polish = Polish(polish, job.seed) if polish else None
+        if self._polish is not None:
+            Backend("torch" if job.device == "cpu" else job.device, "float32")  # torch is missed before any work
         self._opened: Opened = open_model(model, job)
         self._texts: Population | None = None
         if shift:
@@ -135,13 +142,20 @@ class Extracting:
             sample.frame,
             [(budget.name, str(budget.limit)) for budget in self._budgets],
             (self._aim, job.device, job.attribution, job.prove),
+            () if self._polish is None else (self._polish.steps, version("torch")),
             texts,
         )
         return msgspec.json.encode(parts)
 
     def _extract(self, progress: Progress) -> tuple[Extraction, ...]:
         opened = self._opened
-        found = front(opened.reference, opened.files, opened.calibration(), backend_device=self._job.device)
+        found = front(
+            opened.reference,
+            opened.files,
+            opened.calibration(),
+            backend_device=self._job.device,
+            polish=self._polish,
+        )
         return found.choose_all(self._budgets, self._aim, shelf=self._work, progress=progress)
 
     def _bundle(self, index: int, extraction: Extraction, now: datetime, progress: Progress) -> Produced:
@@ -165,6 +179,8 @@ class Extracting:
                 f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
                 f"with a margin of two standard errors; fewest {_FIRST[self._aim]}"
             )
+            if self._polish is not None:
+                note += f"; blocks polished by {self._polish.steps} steps of Adam where that helped"
             made = Made(extraction.program(file), files, note, words)
             # one surrogate draws one list of prompts: its program's digest tells the rows of several bundles apart
             shelf = self._work.rows(blake3_bytes(strict_json.encode(made.program)))

@@ -27,6 +27,7 @@ def extract_bundle(
     budget: str,
     aim: str = "structure",
     shift: Sequence[Path] = (),
+    polish: int = 0,
     now: datetime,
     progress: Progress = silent,
 ) -> Produced:
@@ -38,6 +39,7 @@ def extract_bundle(
         budget: the relative error that 95 % of the tokens must meet in every block, or a grade's name.
         aim: ``structure`` or ``bits``: what cheapest means.
         shift: texts of another population, measured too; what is found stands beside the bundle, unsigned.
+        polish: steps of Adam by which chosen blocks are tuned on the calibration prompts; 0 for none.
         now: the time of issue.
         progress: called as work is done.
 
@@ -46,7 +48,7 @@ def extract_bundle(
     Raises:
         Refusal: whatever of the input is refused; nothing is left at ``job.out`` then.
     """
-    extracting = Extracting(model, job, (parse_budget(budget),), parse_aim(aim), shift)
+    extracting = Extracting(model, job, (parse_budget(budget),), parse_aim(aim), shift, polish)
     return extracting.single(now=now, progress=progress)
 
 
@@ -57,6 +59,7 @@ def extract_front(
     budgets: str,
     aim: str = "structure",
     shift: Sequence[Path] = (),
+    polish: int = 0,
     now: datetime,
     progress: Progress = silent,
 ) -> FrontProduced:
@@ -69,7 +72,7 @@ def extract_front(
     Raises:
         Refusal: whatever of the input is refused; nothing is left at ``job.out`` then.
     """
-    extracting = Extracting(model, job, parse_budgets(budgets), parse_aim(aim), shift)
+    extracting = Extracting(model, job, parse_budgets(budgets), parse_aim(aim), shift, polish)
     return extracting.front(now=now, progress=progress)
 
 

@@ -35,7 +35,7 @@ from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import WeightStore
 from tests.support.certificates import NOW, SHARED
 
-__all__ = ["MODELS", "Model", "StartingPoint", "report"]
+__all__ = ["MODELS", "Model", "StartingPoint", "report", "told"]
 
 LENGTH, CALIBRATION, SEED = 64, 60, 0
 
@@ -114,10 +114,8 @@ def _counted(reference: Program, store: WeightStore, points: Sequence[StartingPo
     return found
 
 
-def _text(model: Path, folder: Path) -> Path:
-    """Text that the model speaks: its corpus, or, of the model whose corpus is not at hand, what it tells itself."""
-    if model.name != "stories260K":
-        return SHARED / "text" / "tinyshakespeare.txt"
+def told(model: Path, folder: Path) -> Path:
+    """What a model of stories tells itself, where its corpus is not at hand: a file in ``folder``."""
     import tokenizers
     import torch
     import transformers
@@ -125,12 +123,12 @@ def _text(model: Path, folder: Path) -> Path:
     torch.manual_seed(SEED)
     network: Any = transformers.AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     start = torch.full((256, 1), network.config.bos_token_id)
-    told: Any = network.generate(
+    spoken: Any = network.generate(
         start, attention_mask=torch.ones_like(start), do_sample=True, top_k=0, max_new_tokens=320, pad_token_id=0
     )
     tokenizer: Any = tokenizers.Tokenizer.from_file(str(model / "tokenizer.json"))
     path = folder / "stories.txt"
-    path.write_text("\n\n".join(tokenizer.decode(row) for row in told.tolist()), encoding="utf-8")
+    path.write_text("\n\n".join(tokenizer.decode(row) for row in spoken.tolist()), encoding="utf-8")
     return path
 
 
@@ -146,7 +144,7 @@ def _rows(model: Model, folder: Path) -> tuple[list[str], float]:
     reference = lift(source)
     store = WeightStore({file.name: source / file.name.removeprefix("reference/") for file in reference.files})
     points = _counted(reference, store, model.points)
-    text = _text(source, folder)
+    text = told(source, folder) if model.name == "stories260K" else SHARED / "text" / "tinyshakespeare.txt"
     statements: dict[str, list[Statement]] = {}
     begin = process_time()
     for aim in AIMS:

@@ -89,6 +89,16 @@ def test_killed_after_a_block_it_gives_the_same_bundle(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["killed", "other.txt", "text.txt", "undisturbed"]
 
 
+def test_killed_in_the_middle_of_a_polish_it_gives_the_same_bundle(folder: Path) -> None:
+    more = ("--polish", "12", "--budget", "0.1", "--calibration", "8", "--length", "16", "--attribution", "0")
+    finish(folder, "undisturbed", *more)
+    kill_once_there(folder, "killed", "blocks/2", *more)
+    (work,) = folder.glob(".killed.work/*")
+    assert any(b"polished" in (work / "blocks" / number / "chosen.json").read_bytes() for number in ("1", "2"))
+    finish(folder, "killed", *more)
+    assert content(folder / "killed") == content(folder / "undisturbed")
+
+
 def test_killed_between_bundles_it_gives_the_same_front(folder: Path) -> None:
     more = ("--budgets", "lossless,0.05", "--shift", str(folder / "other.txt"))
     finish(folder, "undisturbed", *more)

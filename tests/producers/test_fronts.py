@@ -289,6 +289,21 @@ def test_zeros_and_strange_names_are_drawn() -> None:
     assert "<a&b>" not in plot(FrontTable("", "x", 1, "structure", ("0.01",), points, ()))
 
 
+def test_every_label_ends_within_the_picture() -> None:
+    points = tuple(made_up(f"a name of some length {share}", share=share) for share in (1, 52, 98, 100))
+    root = ElementTree.fromstring(plot(FrontTable("", "x", 1, "bits", ("0.01",), points, ())))  # noqa: S314 - our own
+    width, namespace = float(root.attrib["width"]), "{http://www.w3.org/2000/svg}"
+    labels = 0
+    for panel in root.iter(f"{namespace}g"):
+        left = float(panel.attrib["transform"].removeprefix("translate(").split()[0])
+        for text in panel.iter(f"{namespace}text"):
+            if text.get("text-anchor", "start") == "start":
+                labels += 1
+                # 6.1 a letter is what the widest of usual fonts takes
+                assert left + float(text.attrib["x"]) + 6.1 * len(text.text or "") <= width
+    assert labels
+
+
 def test_a_bounds_least_unit_is_drawn_as_nothing() -> None:
     points = (made_up("a", error="0." + "0" * 29 + "1"), made_up("b", error="0.1"))
     text = plot(FrontTable("", "x", 1, "structure", ("0.01",), points, ()))

@@ -124,6 +124,21 @@ def test_heads_that_do_the_same_are_named_together() -> None:
     ]
 
 
+def test_the_names_of_maps_are_explained_once(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(shown(made, capsys).split())
+    assert (
+        "The maps: q says what a head looks for; k says by what a token is found; v says what a token hands on; "
+        in text
+    )
+    assert "attended adds up what the heads bring; gate and up drive the MLP's neurons; mlp adds up" in text
+    roles = {one["step"]: one["role"] for one in json.loads(shown(made, capsys, "--json", "-"))["blocks"][0]["maps"]}
+    assert roles["up"] == roles["gate"] == "drives the MLP's neurons"
+    # maps of a block that is built otherwise are not explained
+    assert "The maps" not in render_mechanisms(
+        [BlockMechanism(1, False, maps=(MapMechanism("x", "int", *[None] * 4, ""),))]
+    )
+
+
 def test_attention_that_became_a_constant_is_said(tmp_path: Path) -> None:
     reference, _, _ = tiny_pair(tmp_path, 1, 2)
 

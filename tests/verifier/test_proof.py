@@ -26,7 +26,8 @@ from tests.support.lies import EVIDENCE, lower_rows
 
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
 
-from blockcert_verifier.steps.proof import _ends, _total
+from blockcert_verifier.enclose.interval import ends
+from blockcert_verifier.steps.proof import _total
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "report.schema.json"
 
@@ -179,12 +180,12 @@ ENDS = [
 @pytest.mark.parametrize("value", [*ENDS, *(-value for value in ENDS)], ids=str)
 def test_ends_are_printed_outward(value: Fraction) -> None:
     """BC-ENC-07."""
-    low, high = _ends(Interval(value, value))
+    low, high = ends(Interval(value, value))
     assert low is not None
     assert high is not None
     assert parse_decimal(low) <= value <= parse_decimal(high)
     assert parse_decimal(high) - parse_decimal(low) <= max(abs(value) / 10**11, Fraction(1, 10**40) * 2)
-    assert _ends(Interval(None, Fraction(10**41))) == (None, None)
+    assert ends(Interval(None, Fraction(10**41))) == (None, None)
 
 
 def test_a_sum_with_an_open_part_is_open() -> None:

@@ -42,6 +42,11 @@ Headers: TypeAlias = Mapping[str, Mapping[str, TensorInfo]]
 _FORMATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
+_QUERY, _KEY, _VALUE = "says what a head looks for", "says by what a token is found", "says what a token hands on"
+_HEADS = "adds up what the heads bring"
+_NEURON_INPUT, _NEURON_OUTPUT = "drives the MLP's neurons", "adds up what the neurons say"
+
+
 class HeadMechanism(Struct, frozen=True):
     """One attention head: its number from 0, what it attends to, and that in words."""
 
@@ -52,7 +57,8 @@ class HeadMechanism(Struct, frozen=True):
 
 class MapMechanism(Struct, frozen=True):
     """One linear map. ``rows`` and ``columns`` are its outputs and inputs, ``stored`` the entries of its tensors of
-    weights; null where only a file that is not at hand knows them."""
+    weights; null where only a file that is not at hand knows them. ``role`` says what the map is for, as the end of a
+    sentence that begins with its name; empty where the block's steps do not tell."""
 
     step: str
     kind: str
@@ -61,6 +67,7 @@ class MapMechanism(Struct, frozen=True):
     columns: int | None
     stored: int | None
     words: str
+    role: str = ""
 
 
 class BlockMechanism(Struct, frozen=True):
@@ -114,11 +121,27 @@ def mechanisms(reference: Program, surrogate: Program, headers: Headers) -> tupl
         steps = [step for step in stage.steps if isinstance(step, Attention)]
         attends = bool(steps) or not any(isinstance(step, Attention) for step in reference.stages[i].steps)
         heads = tuple(HeadMechanism(h, p, pattern_words(p)) for s in steps for h, p in enumerate(s.patterns))
-        maps = tuple(_map(step, headers) for step in stage.steps if isinstance(step, Linear))
+        roles = _roles(stage)
+        maps = tuple(
+            _map(step, headers, roles.get(at, "")) for at, step in enumerate(stage.steps) if isinstance(step, Linear)
+        )
         of = _neurons(reference.stages[i], headers)
         constants = tuple(step.out for step in stage.steps if isinstance(step, Constant))
         found.append(BlockMechanism(i, False, heads, _neurons(stage, headers), of, maps, constants, attends))
     return tuple(found)
+
+
+def _roles(stage: Stage) -> dict[int, str]:
+    """What the linear maps of a block are for, by the position of their steps."""
+    anatomy = dissect(stage)
+    found: dict[int, str] = {}
+    if anatomy.heads is not None:
+        heads = anatomy.heads
+        found |= {heads.query: _QUERY, heads.key: _KEY, heads.value: _VALUE, heads.output: _HEADS}
+    if anatomy.neurons is not None:
+        found |= dict.fromkeys(anatomy.neurons.inputs, _NEURON_INPUT)
+        found[anatomy.neurons.output] = _NEURON_OUTPUT
+    return found
 
 
 def _neurons(stage: Stage, headers: Headers) -> int | None:
@@ -172,7 +195,7 @@ def _product(left: int | None, right: int | None) -> int | None:
     return None if left is None or right is None else left * right
 
 
-def _map(step: Linear, headers: Headers) -> MapMechanism:
+def _map(step: Linear, headers: Headers, role: str) -> MapMechanism:
     linear = step.map
     rows, columns = _widths(linear, headers)
     stored: int | None
@@ -195,7 +218,7 @@ def _map(step: Linear, headers: Headers) -> MapMechanism:
             per = "row" if linear.group is None else f"{linear.group} weights of a row"
             form, stored, kind, how = f"int{linear.bits}, a scale per {per}", _product(rows, columns), "int", ""
     words = ", ".join(part for part in (form or "in a file that is not at hand", how) if part)
-    return MapMechanism(step.out, kind, form, rows, columns, stored, words)
+    return MapMechanism(step.out, kind, form, rows, columns, stored, words, role)
 
 
 def _share(stored: int, shape: tuple[int, int]) -> str:

@@ -11,11 +11,13 @@ from blockcert_verifier.mechanisms import BlockMechanism
 __all__ = ["render_mechanisms"]
 
 _INDENT = " " * 6
+_PLURAL = {"says": "say", "adds": "add", "drives": "drive"}
 _PACKED = ("int4", "int6")
 
 
 def render_mechanisms(blocks: Sequence[BlockMechanism]) -> str:
-    """What each block became, in words; the first sentence says that nothing was checked."""
+    """What each block became, in words; the first sentence says that nothing was checked, and after the blocks the
+    names of maps are explained."""
     paragraphs = [wrap("UNVERIFIED: this is what the bundle's programs say; nothing was checked.")]
     for same, run in groupby(blocks, key=lambda block: block.same_program):
         found = list(run)
@@ -24,9 +26,32 @@ def render_mechanisms(blocks: Sequence[BlockMechanism]) -> str:
             paragraphs.append([f"{name.capitalize()}: the reference's own program"])
         else:
             paragraphs += [_block(block) for block in found]
+    glossary = _glossary(blocks)
+    if glossary:
+        paragraphs.append(wrap(glossary))
     if any((linear.format or "").startswith(_PACKED) for block in blocks for linear in block.maps):
         paragraphs.append(wrap("An int4 or int6 is counted as 4 or 6 bits; the file holds each in a byte."))
     return joined(paragraphs)
+
+
+def _glossary(blocks: Sequence[BlockMechanism]) -> str:
+    """What the maps are for, each name once; empty where no map's role is known."""
+    by_role: dict[str, list[str]] = {}
+    for block in blocks:
+        for linear in block.maps:
+            names = by_role.setdefault(linear.role, [])
+            if linear.role and linear.step not in names:
+                names.append(linear.step)
+    said: list[str] = []
+    for role, names in by_role.items():
+        verb, _, rest = role.partition(" ")
+        if names:
+            said.append(f"{_listed(names)} {verb if len(names) == 1 else _PLURAL[verb]} {rest}")
+    return f"The maps: {'; '.join(said)}." if said else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _block(block: BlockMechanism) -> list[str]:

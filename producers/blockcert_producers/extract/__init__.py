@@ -3,8 +3,8 @@
 Cheapest is the fewest multiply-adds on one prompt, then the fewest stored bits, or the other way round. Candidates:
 number formats (``formats``, ``allocation``), unstructured sparsity with least-squares refit, subsets of neurons, maps
 of low rank (``low_rank``), and heads that attend to a window or to one token, or give their mean (``plan``,
-``patterns``, ``realise``). ``front`` explains the walk, ``choice`` the search, ``budget`` when a candidate is within a
-budget.
+``patterns``, ``realise``); what is chosen may be tuned by descent (``polish``). ``front`` explains the walk, ``choice``
+the search, ``budget`` when a candidate is within a budget.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import numpy as np
 from blockcert.program import Program
 from blockcert_producers.extract.budget import Aim, Budget, parse_budget
 from blockcert_producers.extract.front import BlockSummary, Extraction, Front, Progress, front
+from blockcert_producers.extract.polish import Polish
 
-__all__ = ["BlockSummary", "Extraction", "Front", "extract", "front"]
+__all__ = ["BlockSummary", "Extraction", "Front", "Polish", "extract", "front"]
 
 
 def extract(
@@ -31,6 +32,7 @@ def extract(
     aim: Aim = "structure",
     *,
     backend_device: str = "cpu",
+    polish: Polish | None = None,
     progress: Progress | None = None,
 ) -> Extraction:
     """The cheapest surrogate of ``reference`` within ``budget``: ``front(...)`` and its ``choose(budget, aim)``.
@@ -42,4 +44,5 @@ def extract(
         Refusal: as ``front`` and ``Front.choose``; a bad budget is refused before any work.
     """
     limit = budget if isinstance(budget, Budget) else parse_budget(budget)
-    return front(reference, files, calibration, backend_device=backend_device).choose(limit, aim, progress=progress)
+    found = front(reference, files, calibration, backend_device=backend_device, polish=polish)
+    return found.choose(limit, aim, progress=progress)

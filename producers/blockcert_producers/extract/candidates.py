@@ -45,13 +45,16 @@ def quantile(errors: Host) -> float:
 
 class Candidate(Struct, frozen=True):
     """A block that could be chosen. ``structure`` is None where nothing was dropped or refitted, ``forms`` where
-    nothing was changed; ``held_out`` are the relative errors of the prompts that its fit had not seen, prompts x T."""
+    nothing was changed; ``held_out`` are the relative errors of the prompts that its fit had not seen, prompts x T.
+    ``level`` is that of the structure; ``polished`` whether its numbers were tuned (``polish``)."""
 
     realised: Realised
     cost: Cost
     structure: Structure | None
     forms: Forms | None
     held_out: Host
+    level: int | None = None
+    polished: bool = False
 
     def within(self, limit: float) -> bool:
         """Whether it meets a budget; see the module."""
@@ -94,7 +97,7 @@ class Candidates:
         self._done = 0
         nothing = Realised(study.stage, {}, np.zeros(study.output.shape[0]))
         cost = stage_cost(study.stage, study.store, study.length)
-        self.reference = Candidate(nothing, cost, None, None, self._unseen(nothing))
+        self.reference = Candidate(nothing, cost, None, None, self.study.held_out(nothing.errors))
 
     def all_in(self, form: Format) -> Forms:
         """One format for every linear map."""
@@ -153,13 +156,13 @@ class Candidates:
         as_cheap = found.cost.multiply_adds == before.cost.multiply_adds and found.cost.bits <= before.cost.bits
         return found if as_cheap and quantile(found.realised.errors) <= limit else before
 
-    def _unseen(self, realised: Realised) -> Host:
-        rows = realised.errors.reshape(self.study.prompts, self.study.length)
-        return rows[self.study.fitted.reshape(rows.shape)[:, 0] == 0]
+    def unfinished(self, found: Candidate) -> Candidate:
+        """What ``get`` gives where ``finished`` gave ``found``; the reference for itself."""
+        return found if found.forms is None else self.get(found.level, found.forms)
 
     def _realise(self, level: int | None, forms: Forms, tokens: dict[int, Host]) -> Candidate:
         study = self.study
         structure = None if level is None else self._plan.at(level, study)
         realised = realise(study, structure, forms, self._prefix, tokens)
         cost = stage_cost(realised.stage, MemoryStore(study.store, realised.tensors), study.length)
-        return Candidate(realised, cost, structure, forms, self._unseen(realised))
+        return Candidate(realised, cost, structure, forms, study.held_out(realised.errors), level)

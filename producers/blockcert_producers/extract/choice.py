@@ -9,6 +9,10 @@ For ``bits`` the chain is searched so for the whole block, refitted, and from wh
 alone, which needs no biases. Then single maps of the best found so far, those with the most weights first, are tried in
 the format that comes next in the chain. Last, structure is dropped under the formats that leave it half of the error,
 from the level on where what goes takes bits along.
+
+With a polish the search goes further: the choice is polished, and by as much as that lowered its error the limit is
+widened for a second search. What that finds is polished too, and taken where it is then within the budget after all;
+if not, a limit half as far is tried.
 """
 
 from __future__ import annotations
@@ -19,11 +23,17 @@ from blockcert_producers.extract.budget import Aim, cheapness
 from blockcert_producers.extract.candidates import Candidate, Candidates, Forms, quantile
 from blockcert_producers.extract.formats import Format
 from blockcert_producers.extract.plan import LEVELS
+from blockcert_producers.extract.polish import Polisher
 
-__all__ = ["PROBES", "cheapest"]
+__all__ = ["MOST_GAIN", "POLISHES", "PROBES", "cheapest", "cheapest_polished"]
 
 PROBES = {"structure": 3 * LEVELS.bit_length(), "bits": 5 * LEVELS.bit_length()}
 """About how many candidates a search realises; progress counts with it."""
+
+POLISHES = 3
+"""How many candidates ``cheapest_polished`` polishes at most."""
+MOST_GAIN = 1.5
+"""By how much at most it widens a limit."""
 
 _HALVES: tuple[Format, ...] = ("float16", "bfloat16")
 _LEFT_TO_STRUCTURE = 0.5
@@ -38,6 +48,28 @@ def cheapest(candidates: Candidates, limit: float, aim: Aim, earlier: Sequence[C
     search = _Search(candidates, limit, aim)
     found = search.structure() if aim == "structure" else search.bits()
     return min((*earlier, *found), key=search.key)
+
+
+def cheapest_polished(
+    candidates: Candidates, polisher: Polisher, limit: float, aim: Aim, earlier: Sequence[Candidate] = ()
+) -> Candidate:
+    """As ``cheapest``, of candidates that may be polished; see the module."""
+    key = _Search(candidates, limit, aim).key
+    plain = cheapest(candidates, limit, aim, earlier)
+    tuned = polisher.polished(plain)
+    if tuned is None:
+        return plain
+    found = [plain, *([tuned] if tuned.within(limit) else [])]
+    gain = quantile(candidates.unfinished(plain).held_out) / max(quantile(tuned.held_out), limit / MOST_GAIN)
+    for share in (1.0, 0.5):
+        wider = cheapest(candidates, limit * min(max(gain, 1.0), MOST_GAIN) ** share, aim)
+        if key(wider)[:2] >= key(plain)[:2]:
+            break
+        further = polisher.polished(wider)
+        if further is not None and further.within(limit):
+            found.append(further)
+            break
+    return min(found, key=key)
 
 
 class _Search:

@@ -5,7 +5,7 @@ same candidates, so that several budgets cost little more than one. *Cheapest* i
 one prompt, then the fewest stored bits, or the other way round (``blockcert_verifier.costs``), then the least error.
 
 ``budget`` says when a candidate is within a budget, ``candidates`` what there is to choose from, ``choice`` how it is
-searched.
+searched, ``polish`` how a choice is tuned where that is asked for.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from blockcert.safetensors_file import DTYPE_SIZES
 from blockcert.statement import Cost
 from blockcert_producers.extract.budget import Aim, Budget, parse_budget
 from blockcert_producers.extract.candidates import Candidate, Candidates, quantile
-from blockcert_producers.extract.choice import PROBES, cheapest
+from blockcert_producers.extract.choice import MOST_GAIN, POLISHES, PROBES, cheapest, cheapest_polished
 from blockcert_producers.extract.formats import form_words
 from blockcert_producers.extract.plan import make_plan
+from blockcert_producers.extract.polish import Polish, Polisher
 from blockcert_producers.extract.sensitivity import measure_sensitivity
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import Host
@@ -40,7 +41,7 @@ __all__ = ["BlockSummary", "Chosen", "Extraction", "Front", "Progress", "Shelf",
 Progress: TypeAlias = Callable[[str, int, int], None]
 StoredTensors: TypeAlias = dict[str, tuple[str, tuple[int, ...], bytes]]
 """Tensors as ``blockcert.safetensors_file.write`` takes them."""
-_CHOOSING = "choosing within the budget"
+_CHOOSING, _POLISHING = "choosing within the budget", "polishing"
 
 
 class BlockSummary(Struct, frozen=True):
@@ -100,8 +101,9 @@ class Extraction(Struct, frozen=True):
 class Front:
     """The choices of every block of a model, for any budgets; made by ``front``."""
 
-    def __init__(self, model: _Model) -> None:
+    def __init__(self, model: _Model, polish: Polish | None = None) -> None:
         self._model = model
+        self._polish = polish if polish is not None and polish.steps else None
 
     def choose(
         self, budget: Budget | Fraction | str, aim: Aim = "structure", *, progress: Progress | None = None
@@ -130,33 +132,42 @@ class Front:
             Refusal: ``extract.not_finite``, and what the evaluator refuses.
         """
         blocks: list[tuple[Chosen, ...]] = []
-        total = self._model.reference.blocks * PROBES[aim]
+        steps = 0 if self._polish is None else self._polish.steps
+        works = {_CHOOSING: PROBES[aim], _POLISHING: POLISHES * len(budgets) * steps}
         for index, hidden in self._model.blocks():
             chosen = None if shelf is None else shelf.load(index)
             if chosen is None:
-
-                def tick(step: int, at: int = index) -> None:
-                    if progress is not None:
-                        progress(_CHOOSING, (at - 1) * PROBES[aim] + min(step, PROBES[aim]), total)
-
-                chosen = self._block(index, hidden(), budgets, aim, tick)
+                counter = _Counter(works, index, self._model.reference.blocks, progress)
+                chosen = self._block(index, hidden(), budgets, aim, counter)
                 if shelf is not None:
                     shelf.keep(index, chosen)
-                tick(PROBES[aim])
+                counter.finish()
             blocks.append(chosen)
         return tuple(self._extraction([chosen[i] for chosen in blocks]) for i in range(len(budgets)))
 
     def _block(
-        self, index: int, study: Study, budgets: Sequence[Budget], aim: Aim, tick: Callable[[int], None]
+        self, index: int, study: Study, budgets: Sequence[Budget], aim: Aim, counter: _Counter
     ) -> tuple[Chosen, ...]:
         with np.errstate(all="ignore"):
             sensitivities, amplification = measure_sensitivity(study)
             plan = make_plan(study, sensitivities, amplification)
             widest = max(float(budget.limit) for budget in budgets)
-            candidates = Candidates(study, plan, sensitivities, f"block{index}", widest, tick)
+            if self._polish is not None:
+                widest *= MOST_GAIN
+            prefix = f"block{index}"
+            candidates = Candidates(
+                study, plan, sensitivities, prefix, widest, lambda done: counter.reach(_CHOOSING, done)
+            )
             found: list[Candidate] = []
+            polisher = None
+            if self._polish is not None:
+                polisher = Polisher(candidates, self._polish, prefix, lambda: counter.step(_POLISHING))
             for budget in budgets:
-                found.append(cheapest(candidates, float(budget.limit), aim, found))
+                limit = float(budget.limit)
+                if polisher is None:
+                    found.append(cheapest(candidates, limit, aim, found))
+                else:
+                    found.append(cheapest_polished(candidates, polisher, limit, aim, found))
         before = candidates.reference.cost
         return tuple(
             Chosen(
@@ -164,7 +175,7 @@ class Front:
                 {name: held.stored() for name, held in one.realised.tensors.items()},
                 BlockSummary(
                     index,
-                    describe(study, one.structure, _forms(one), before, one.cost),
+                    describe(study, one.structure, _forms(one), before, one.cost, polished=one.polished),
                     quantile(one.realised.errors),
                     quantile(one.held_out),
                     before,
@@ -192,6 +203,31 @@ def _forms(candidate: Candidate) -> str | None:
     counts = Counter(form_words(form) for form in candidate.forms)
     *most, last = sorted(counts, key=lambda form: (-counts[form], form))
     return f"{', '.join(most)} and {last}" if most else last
+
+
+class _Counter:
+    """What of several kinds of work is done in one block, as progress over all blocks; ``works`` says how much of each
+    a block takes at most."""
+
+    def __init__(self, works: Mapping[str, int], block: int, blocks: int, progress: Progress | None) -> None:
+        self._works, self._block, self._blocks, self._progress = works, block, blocks, progress
+        self._done = dict.fromkeys(works, 0)
+
+    def reach(self, work: str, done: int) -> None:
+        """So much of a work is done."""
+        most = self._works[work]
+        self._done[work] = min(done, most)
+        if self._progress is not None and most:
+            self._progress(work, (self._block - 1) * most + self._done[work], self._blocks * most)
+
+    def step(self, work: str) -> None:
+        """One more of a work is done."""
+        self.reach(work, self._done[work] + 1)
+
+    def finish(self) -> None:
+        """The block is done."""
+        for work, most in self._works.items():
+            self.reach(work, most)
 
 
 class _Model:
@@ -225,22 +261,36 @@ class _Model:
                 hidden = LoadedStage(stages[index], self._store, self._backend, length)(hidden)
 
 
-def front(reference: Program, files: Mapping[str, Path], calibration: Host, *, backend_device: str = "cpu") -> Front:
+def front(
+    reference: Program,
+    files: Mapping[str, Path],
+    calibration: Host,
+    *,
+    backend_device: str = "cpu",
+    polish: Polish | None = None,
+) -> Front:
     """The front of a model on calibration prompts; nothing is computed before it is asked to choose.
 
     Args:
         reference: a lifted program.
         files: the path of each of its weight files, by name.
         calibration: token ids, prompts x T.
-        backend_device: as ``Backend``'s device; always in float64.
+        backend_device: as ``Backend``'s device; always in float64, but for a polish.
+        polish: how chosen blocks are polished; None for not at all.
 
     Raises:
         Refusal: ``extract.calibration`` where the prompts are no table of tokens, and what the evaluator refuses.
     """
-    if calibration.ndim != 2 or not calibration.size or calibration.dtype.kind not in "iu":
+    if calibration.ndim == 2 and not calibration.size:
+        raise Refusal(
+            "extract.calibration",
+            "--calibration",
+            "there are no calibration prompts, and a surrogate is fitted to them; some hundred are usual",
+        )
+    if calibration.ndim != 2 or calibration.dtype.kind not in "iu":
         raise Refusal(
             "extract.calibration",
             "calibration",
             f"calibration prompts are a table of token ids, not {calibration.dtype} of shape {calibration.shape}",
         )
-    return Front(_Model(reference, WeightStore(files), calibration, Backend(backend_device)))
+    return Front(_Model(reference, WeightStore(files), calibration, Backend(backend_device)), polish)

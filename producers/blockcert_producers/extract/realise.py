@@ -33,12 +33,10 @@ from blockcert_producers.extract.moments import Fits, Inputs, Moments, inputs, m
 from blockcert_producers.extract.patterns import mean_outputs
 from blockcert_producers.extract.plan import RIDGE, Structure
 from blockcert_producers.extract.study import Study, relative_errors
-from blockcert_producers.extract.tensors import Host, MemoryStore, Tensor, ref, tensor
+from blockcert_producers.extract.tensors import Host, MemoryStore, Tensor, ref, short, tensor
 from blockcert_verifier.evaluate import Array
 
 __all__ = ["Realised", "realise", "reference_inputs"]
-
-_LARGEST_HALF = 65504.0
 
 
 class Realised(Struct, frozen=True):
@@ -92,11 +90,6 @@ def reference_inputs(study: Study, index: int, tokens: Host) -> Inputs:
     if key not in study.fits:
         study.fits[key] = (inputs(study.flat(study.values[name]), tokens, RIDGE), tokens)
     return study.fits[key][0]
-
-
-def _short(values: Host) -> Host:
-    """A bias or a factor in float16, or float32 where it overflows: what float16 loses is far below any budget."""
-    return values.astype(np.float16 if np.abs(values).max(initial=0) <= _LARGEST_HALF else np.float32)
 
 
 class _Walk:
@@ -188,7 +181,7 @@ class _Walk:
         kept = None if self.whole else support
         linear, tensors, rounded = store(name, fitted, kept, self.forms[index], fit.inputs.gram)
         self.tensors.update(tensors)
-        self.tensors[f"{name}.bias"] = tensor(_short(fit.bias(rounded)))
+        self.tensors[f"{name}.bias"] = tensor(short(fit.bias(rounded)))
         return msgspec.structs.replace(step, map=linear, bias=ref(f"{name}.bias"))
 
     def _of_low_rank(self, index: int, fit: Moments, fitted: Host, structure: Structure) -> Step:
@@ -196,9 +189,9 @@ class _Walk:
         neurons, rows, out = self.study.anatomy.neurons, structure.rows[index], self.study.linear(index).out
         if neurons is not None and index in neurons.inputs and structure.neurons is not None:
             rows = rows[structure.neurons]
-        left, right = map(_short, factors(fitted, fit.inputs.gram, rows, structure.ranks[index]))
+        left, right = map(short, factors(fitted, fit.inputs.gram, rows, structure.ranks[index]))
         name = f"{self.prefix}.{out}"
-        bias = _short(fit.bias(left.astype(np.float64) @ right.astype(np.float64)))
+        bias = short(fit.bias(left.astype(np.float64) @ right.astype(np.float64)))
         named = {f"{name}.left": left, f"{name}.right": right, f"{name}.bias": bias}
         self.tensors.update({each: tensor(values) for each, values in named.items()})
         linear = LowRank(ref(f"{name}.left"), ref(f"{name}.right"))

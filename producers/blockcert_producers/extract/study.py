@@ -78,6 +78,11 @@ class Study:
         held = np.asarray(self.backend.numpy(value), dtype=np.float64)
         return held.reshape(-1, held.shape[-1])
 
+    def held_out(self, errors: Host) -> Host:
+        """Of one figure for each token (n) those of the prompts held out, prompts x T."""
+        rows = errors.reshape(self.prompts, self.length)
+        return rows[self.fitted.reshape(rows.shape)[:, 0] == 0]
+
     def linear(self, index: int) -> Linear:
         """The linear step at a position."""
         step = self.stage.steps[index]

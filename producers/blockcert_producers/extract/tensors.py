@@ -11,7 +11,7 @@ from blockcert.program import TensorRef
 from blockcert.safetensors_file import TensorInfo
 from blockcert_verifier.evaluate import WeightStore
 
-__all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "half", "ref", "tensor"]
+__all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "half", "ref", "short", "tensor"]
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
@@ -46,6 +46,12 @@ def half(values: Host) -> Host:
     size = np.abs(values)
     fits = bool(((size == 0) | ((size >= _LEAST_NORMAL) & (size <= _LARGEST))).all())
     return values.astype(np.float16 if fits else np.float32)
+
+
+def short(values: Host) -> Host:
+    """A bias, a factor or a norm's scale in float16, or in float32 where it overflows: what float16 loses is far below
+    any budget."""
+    return values.astype(np.float16 if np.abs(values).max(initial=0) <= _LARGEST else np.float32)
 
 
 def bfloat16(values: Host) -> tuple[Tensor, Host]:

@@ -13,12 +13,14 @@ from blockcert_verifier.mechanisms import pattern_words
 __all__ = ["describe"]
 
 
-def describe(study: Study, structure: Structure | None, form: str | None, before: Cost, after: Cost) -> str:
+def describe(
+    study: Study, structure: Structure | None, form: str | None, before: Cost, after: Cost, *, polished: bool = False
+) -> str:
     """One line for a person: what was kept, of what kind, in which number format or formats (None: as it was)."""
     if form is None:
         return "unchanged: nothing cheaper is within the budget"
     if structure is None:
-        return f"every weight kept, in {form}"
+        return f"every weight kept,{' polished,' if polished else ''} in {form}"
     share = 100 * after.multiply_adds / before.multiply_adds
     size = sum(support.size for support in structure.supports.values())
     kept = sum(
@@ -26,7 +28,7 @@ def describe(study: Study, structure: Structure | None, form: str | None, before
         for i, support in structure.supports.items()
     )
     weights = "every weight" if kept == size else f"{100 * kept / size:.1f} % of the weights"
-    parts = [f"{weights} kept, refitted, in {form}"]
+    parts = [f"{weights} kept, refitted,{' polished,' if polished else ''} in {form}"]
     parts.extend(f"{study.linear(i).out} of rank {rank}" for i, rank in structure.ranks.items())
     if structure.patterns is not None:
         parts.extend(_heads(structure.patterns))

@@ -19,8 +19,8 @@ from blockcert_producers.fronts.table import FrontTable, Point
 __all__ = ["plot"]
 
 _PANEL_WIDTH, _PANEL_HEIGHT = 372, 224
-_LEFT, _TOP, _GAP_X, _GAP_Y = 62, 88, 84, 84
-_WIDTH = 2 * _PANEL_WIDTH + _GAP_X + _LEFT + 24
+_LEFT, _TOP, _RIGHT, _GAP_X, _GAP_Y = 62, 88, 48, 84, 84
+_WIDTH = 2 * _PANEL_WIDTH + _GAP_X + _LEFT + _RIGHT
 _HEIGHT = 2 * _PANEL_HEIGHT + _GAP_Y + _TOP + 48
 _LABEL_HEIGHT, _CHARACTER, _MARK = 13, 6.1, 4
 _LEAST = 1e-12
@@ -85,7 +85,7 @@ def plot(table: FrontTable) -> str:
     prompts = sum(point.prompts for point in table.points)
     title = f"What is kept and how far it drifts: {table.architecture}, {table.blocks} blocks"
     under = (
-        f"surrogates on {prompts} certification prompts in all, each on those of its own bundle; "
+        f"Surrogates on {prompts} certification prompts in all, each on those of its own bundle; "
         "identity and plain rounding on all of them. Measured, not signed."
     )
     return "\n".join(
@@ -291,7 +291,7 @@ def _places(label: _Label) -> Iterator[_Box]:
                 continue
             over = (label.x - width / 2,) if aside == _ASIDE[0] else ()
             for left in (label.x + aside, label.x - aside - width, *over):
-                if left >= 2 and left + width <= _PANEL_WIDTH + 44:
+                if left >= 2 and left + width <= _PANEL_WIDTH + _RIGHT - 4:
                     yield left, top, left + width, top + _LABEL_HEIGHT
     yield label.x + 8, label.y - _LABEL_HEIGHT / 2, label.x + 8 + width, label.y + _LABEL_HEIGHT / 2
 
