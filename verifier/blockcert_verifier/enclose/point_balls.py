@@ -212,11 +212,11 @@ class BallMath:
         for one in (first.rad, second.rad):
             if one is not None:
                 size += one * (largest * UPWARD)
+        turned = first.mid * cos.mid - second.mid * sin.mid, second.mid * cos.mid + first.mid * sin.mid
+        # one that overflowed is not known, and neither is the other
+        size += U * (self.xp.abs(turned[0]) + self.xp.abs(turned[1]))
         rad = self.up(size)
-        return (
-            Ball(first.mid * cos.mid - second.mid * sin.mid, rad),
-            Ball(second.mid * cos.mid + first.mid * sin.mid, rad),
-        )
+        return Ball(turned[0], rad), Ball(turned[1], rad)
 
     def tanh(self, a: Ball) -> Ball:
         """``tanh a``; it moves no faster than its argument."""
