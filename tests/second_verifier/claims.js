@@ -316,4 +316,4 @@ function reportConstants(predicate, report) {
   }
 }
 
-module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, satisfies, BASES, Recomputation };
+module.exports = { checkThresholds, checkTerms, checkClaims, reportConstants, satisfies, BASES };

@@ -78,7 +78,7 @@ function compileStep(step, widths, program, weights, length) {
 
 /** The stages of a program, each a list of `{step, read}` and its output's name. `files` gives a file's bytes by name. */
 function compile(program, files, length) {
-  const weights = new Weights(program, files);
+  const weights = new Weights(files);
   return program.stages.map((stage) => {
     const widths = new Map([['hidden', program.hidden_size]]);
     const maps = stage.steps.filter((step) => step.op === 'linear').map((step) => step.map);

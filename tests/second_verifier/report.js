@@ -3,8 +3,6 @@
 
 const { Refusal } = require('./refusal');
 
-const STEPS = ['structure', 'authenticity', 'integrity', 'recompute', 'replay', 'fresh', 'policy'];
-
 class Report {
   constructor() {
     this.findings = [];
@@ -48,4 +46,4 @@ class Report {
   }
 }
 
-module.exports = { Report, STEPS };
+module.exports = { Report };

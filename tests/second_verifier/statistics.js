@@ -92,15 +92,6 @@ function atLeast(M, N, s, level) {
   return low;
 }
 
-/** BC-VER-13: the least `q` with `C(N-q, m) / C(N, m) <= beta`. */
-function falseRows(N, m, beta) {
-  let ratio = new Rational(1n);
-  for (let q = 0; ; q += 1) {
-    if (ratio.le(beta)) return q;
-    ratio = ratio.mul(new Rational(BigInt(Math.max(0, N - q - m)), BigInt(N - q)));
-  }
-}
-
 /** P[Hyp(M, K, N) <= f] as a rational. */
 function lowerTail(M, K, N, f) {
   let total = 0n;
@@ -110,4 +101,4 @@ function lowerTail(M, K, N, f) {
   return new Rational(total, choose(BigInt(M), BigInt(N)));
 }
 
-module.exports = { atLeast, falseRows, lowerTail, choose };
+module.exports = { atLeast, lowerTail, choose };

@@ -10,7 +10,7 @@ const BITS = { F64: 64, I64: 64, F32: 32, I32: 32, U32: 32, F16: 16, BF16: 16, I
 
 /** Reads tensors by reference: `{shape, data, bits}`, data exact and row-major. */
 class Weights {
-  constructor(program, files) {
+  constructor(files) {
     this.files = files;
     this.headers = new Map();
     this.cache = new Map();
