@@ -304,7 +304,7 @@ CODES: dict[str, str] = {
     "usage.jobs": "The option --jobs is below 1, or several processes would share one GPU.",
     "usage.limit": "The option --limit names no limit, or gives it no positive number.",
     "usage.only": "The option --only fits no case of the corpus.",
-    "usage.prove": "The option --prove is no positive number of rows.",
+    "usage.prove": "The option --prove or --prove-stages is no positive number of rows.",
     "usage.replay": "The option --replay is neither a number nor the word all.",
     "usage.revoke": "The command revoke was given neither a list to write nor one to sign, or both.",
     "usage.show": "The command show was given neither one bundle nor, with --diff, two.",
