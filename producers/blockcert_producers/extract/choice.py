@@ -60,9 +60,10 @@ def cheapest_polished(
     if tuned is None:
         return plain
     found = [plain, *([tuned] if tuned.within(limit) else [])]
-    gain = quantile(candidates.unfinished(plain).held_out) / max(quantile(tuned.held_out), limit / MOST_GAIN)
+    before = quantile(candidates.unfinished(plain).held_out)
+    gain = before / max(quantile(tuned.held_out), before / MOST_GAIN)
     for share in (1.0, 0.5):
-        wider = cheapest(candidates, limit * min(max(gain, 1.0), MOST_GAIN) ** share, aim)
+        wider = cheapest(candidates, limit * gain**share, aim)
         if key(wider)[:2] >= key(plain)[:2]:
             break
         further = polisher.polished(wider)
