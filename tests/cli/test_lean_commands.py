@@ -124,7 +124,7 @@ def test_both_verdicts_stand_side_by_side(
 
 def test_a_relative_cache_is_the_callers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checker runs in another folder than the command."""
-    (tmp_path / "cache" / "lean-0").mkdir(parents=True)
+    (tmp_path / "cache" / toolchain._build_folder(toolchain.library())).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert str(tmp_path / "cache") in toolchain.find_tool(Path("cache"), install=False).command

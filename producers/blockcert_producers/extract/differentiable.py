@@ -1,8 +1,8 @@
-"""A stage that torch can differentiate: the evaluator's own steps, with attention and silu written so that gradients
-exist and are finite everywhere.
+"""A stage that torch can differentiate: the evaluator's steps, written so that gradients exist and are finite
+everywhere.
 
-The evaluator's attention works in place, which autograd refuses, and its silu overflows inside, which only its
-gradient notices. What is trained here is measured by the evaluator afterwards.
+The evaluator works in place, which autograd refuses, and its silu overflows inside, which only its gradient notices.
+What is trained here is measured by the evaluator afterwards.
 """
 
 from __future__ import annotations
@@ -12,7 +12,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from blockcert.program import Activation, Attention, MeanPattern, OffsetPattern, SinkPattern, Stage, WindowPattern
+from blockcert.program import (
+    Activation,
+    Attention,
+    LayerNorm,
+    Linear,
+    MeanPattern,
+    OffsetPattern,
+    RmsNorm,
+    Rotary,
+    SinkPattern,
+    Stage,
+    WindowPattern,
+)
 from blockcert_producers.extract.tensors import Host
 from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
 
@@ -35,16 +47,51 @@ class Differentiable(LoadedStage):
         """The stage's output (B x T x width) from a hidden state (B x T x d), with these weights of its steps."""
         values: dict[str, Array] = {"hidden": hidden}
         for i, (step, loaded) in enumerate(zip(self.stage.steps, weights, strict=True)):
-            match step:
-                case Attention():
-                    values[step.out] = self._attended(i, step, loaded[1], values)
-                case Activation(function="silu"):
-                    import torch
-
-                    values[step.out] = torch.nn.functional.silu(values[step.input])
-                case _:
-                    values[step.out] = self._run(step, loaded, values, int(hidden.shape[0]))
+            if isinstance(step, Attention):
+                values[step.out] = self._attended(i, step, loaded[1], values)
+            elif isinstance(step, RmsNorm | LayerNorm | Linear | Rotary | Activation):
+                values[step.out] = self._applied(step, loaded, values[step.input])
+            else:
+                values[step.out] = self._run(step, loaded, values, int(hidden.shape[0]))
         return values[self.stage.output]
+
+    def _applied(self, step: RmsNorm | LayerNorm | Linear | Rotary | Activation, loaded: Any, x: Any) -> Array:
+        """A step of one input, B x T x width."""
+        import torch
+
+        match step:
+            case RmsNorm():
+                size = x.shape[-1] if step.head_size is None else step.head_size
+                heads = x.unflatten(-1, (-1, size))
+                mean_square = (heads * heads).mean(-1, keepdim=True)
+                return (heads / torch.sqrt(mean_square + float(step.eps)) * loaded[0]).reshape(x.shape)
+            case LayerNorm():
+                centred = x - x.mean(-1, keepdim=True)
+                variance = (centred * centred).mean(-1, keepdim=True)
+                normed = centred / torch.sqrt(variance + float(step.eps)) * loaded[0]
+                return normed if loaded[1] is None else normed + loaded[1]
+            case Linear():
+                first, second, bias = loaded
+                y = x @ first if second is None else x @ first @ second
+                return y if bias is None else y + bias
+            case Rotary():
+                cos, sin = loaded[0][:, None, :], loaded[1][:, None, :]  # T x 1 x half
+                heads = x.unflatten(-1, (-1, step.head_size))
+                half = cos.shape[-1]
+                first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
+                turned = (first * cos - second * sin, second * cos + first * sin, rest)
+                return torch.cat(turned, dim=-1).reshape(x.shape)
+            case Activation():
+                gelu = torch.nn.functional.gelu
+                match step.function:
+                    case "gelu":
+                        return gelu(x)
+                    case "gelu_tanh":
+                        return gelu(x, approximate="tanh")
+                    case "silu":
+                        return torch.nn.functional.silu(x)
+                    case "relu":
+                        return torch.relu(x)
 
     def _attended(self, index: int, step: Attention, means: Any, values: dict[str, Array]) -> Array:
         import torch
