@@ -29,19 +29,29 @@ function snapshots(root, names) {
   return homes.filter((home) => exists(path.join(home, 'snapshots'))).flatMap((home) => folders(path.join(home, 'snapshots')));
 }
 
-/** A function from a file of the model to its path, which may lead to nothing. */
+/** A function from a file of the model to the places where it may be. */
 function locate(root, files) {
   const nameOf = (file) => file.name.slice(REFERENCE.length);
   const found = snapshots(root, files.map(nameOf));
-  if (found.length === 0) return (file) => path.join(root, nameOf(file));
-  return (file) => {
-    const places = [
-      ...found.map((one) => path.join(one, nameOf(file))),
-      ...found.map((one) => path.join(one, '..', '..', 'blobs', file.digest.sha256)),
-    ];
-    const right = (place) => isFile(place, file.size) && blake3(fs.readFileSync(place)).toString('hex') === file.digest.blake3;
-    return places.find(right) ?? places.find((place) => isFile(place, file.size)) ?? places[0];
-  };
+  if (found.length === 0) return (file) => [path.join(root, nameOf(file))];
+  return (file) => [
+    ...found.map((one) => path.join(one, nameOf(file))),
+    ...found.map((one) => path.join(one, '..', '..', 'blobs', file.digest.sha256)),
+  ];
+}
+
+/** The one of several places that has the file, or that is closest to having it. */
+function choose(places, file) {
+  if (places.length === 1) return places[0];
+  const right = (place) => isFile(place, file.size) && blake3(fs.readFileSync(place)).toString('hex') === file.digest.blake3;
+  return places.find(right) ?? places.find((place) => isFile(place, file.size)) ?? places[0];
+}
+
+// A mistake of the caller: no verdict.
+function refuseCaller(code, place) {
+  const refusal = new Refusal(code, place);
+  refusal.outside = true;
+  throw refusal;
 }
 
 /** The bytes of each file of the reference model, by subject name, or null where the model is not at hand. */
@@ -50,18 +60,15 @@ function checkReferenceFiles(root, document, all, report) {
     report.add('integrity', 'integrity.reference', 'skipped');
     return null;
   }
-  if (!fs.statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
-    const refusal = new Refusal('reference.not_found', root);
-    refusal.outside = true;
-    throw refusal;
-  }
+  if (!fs.statSync(root, { throwIfNoEntry: false })?.isDirectory()) refuseCaller('reference.not_found', root);
   const files = expectedFiles(document).filter((one) => one.name.startsWith(REFERENCE));
-  const placeOf = locate(root, files);
+  const placesOf = locate(root, files);
+  if (!files.some((file) => placesOf(file).some(exists))) refuseCaller('reference.not_found', root);
   const model = new Map();
   const pointers = new Map();
   for (const file of files) {
     report.attempt('integrity', () => {
-      const place = placeOf(file);
+      const place = choose(placesOf(file), file);
       const stat = fs.statSync(place, { throwIfNoEntry: false });
       if (stat === undefined) refuse('file.missing', file.name);
       if (!stat.isFile()) refuse('file.not_regular', file.name);
