@@ -1,7 +1,6 @@
 'use strict';
 // The cells of one row and their brackets: spec/07-evidence.md and BC-VER-09.
 
-
 const D = 1e-6;
 const TAU = 1e-9;
 

@@ -37,7 +37,7 @@ function parseList(payload) {
 function isState(value) {
   const hex = (text) => typeof text === 'string' && /^[0-9a-f]{64}$/.test(text);
   return value !== null && typeof value === 'object' && value.type === 'blockcert-revocation-state' && value.version === 1
-    && Number.isInteger(value.number) && hex(value.digest) && Array.isArray(value.revokers) && value.revokers.every(hex)
+    && Number.isInteger(value.number) && value.number >= 1 && hex(value.digest) && Array.isArray(value.revokers) && value.revokers.every(hex)
     && value.revokers.length >= 1 && value.revokers.length <= 256 && Object.keys(value).length === 5;
 }
 
@@ -51,22 +51,18 @@ function readState(place, given, policy) {
   return state;
 }
 
-/** Reads the list that was given and what is remembered; adds what it finds, and returns the public keys that are revoked. */
-function checkRevocations(request, policy, now, certificate, report) {
-  const waiting = (code) => report.add('authenticity', code, 'inconclusive');
-  const outside = (action) => {
-    try {
-      return action();
-    } catch (error) {
-      error.outside = true;
-      throw error;
-    }
-  };
+/** The list that the caller gave, and what is remembered; each null where it is not there. */
+function readRevocations(request, policy) {
   const given = request.revocations !== null;
-  const envelope = given ? outside(() => parseEnvelope(readFile(request.revocations), 'revocations')) : null;
-  const list = given ? outside(() => parseList(envelope.payload)) : null;
-  const state = outside(() => readState(request.revocation_state, given, policy));
-  if (!given) {
+  const envelope = given ? parseEnvelope(readFile(request.revocations), 'revocations') : null;
+  const list = given ? parseList(envelope.payload) : null;
+  return { envelope, list, state: readState(request.revocation_state, given, policy) };
+}
+
+/** Judges what `readRevocations` gave; adds what it finds, and returns the public keys that are revoked. */
+function checkRevocations({ envelope, list, state }, policy, now, certificate, report) {
+  const waiting = (code) => report.add('authenticity', code, 'inconclusive');
+  if (list === null) {
     if (policy.revocation !== null || state !== null) waiting('revocation.missing');
     return new Set();
   }
@@ -88,4 +84,4 @@ function checkRevocations(request, policy, now, certificate, report) {
   return new Set(list.keys.map((entry) => entry.public_key));
 }
 
-module.exports = { checkRevocations };
+module.exports = { readRevocations, checkRevocations };
