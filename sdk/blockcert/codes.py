@@ -202,7 +202,7 @@ CODES: dict[str, str] = {
     "recompute.draw": "The listed windows are those that the draws give.",
     "recompute.draw.mismatch": "A listed window is not the one that the draw gives.",
     "recompute.population.mismatch": "A bound over the population is not the one that the evidence gives.",
-    "reference.not_found": "There is no folder at the reference model's path.",
+    "reference.not_found": "There is no folder at the reference model's path, or one with none of its files.",
     "replay.cell.inconclusive": "A measured cell is outside its tolerance and could not be decided.",
     "replay.cell.refuted": "A cell was measured again and is not what the evidence says.",
     "replay.kept.mismatch": "What a program costs is not what the certificate says.",

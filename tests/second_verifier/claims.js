@@ -110,7 +110,7 @@ class Recomputation {
   greatest(name, ...indices) {
     const column = this.evidence.get(name);
     let most = 0;
-    for (let p = 0; p < this.N; p += 1) most = Math.max(most, column.at(p, ...indices));
+    for (let p = 0; p < column.shape[0]; p += 1) most = Math.max(most, column.at(p, ...indices));
     return Rational.fromFloat(most);
   }
 
@@ -215,6 +215,37 @@ class Recomputation {
     };
   }
 
+  /** BC-CLM-18, where the certificate has enclosures. */
+  enclosures() {
+    const { rows: E } = this.predicate.claims.enclosures;
+    const all = this.same.every(Boolean);
+    const blocks = this.upTo(this.n);
+    const bounded = (name, same, ...indices) => this.bound(this.greatest(`enclosure.${name}`, ...indices), same);
+    const counted = (name, ...indices) => this.count(`enclosure.${name}`, E, ...indices);
+    return {
+      rows: E,
+      bits: Math.max(...this.evidence.get('enclosure.bits').cells),
+      stages: this.same.map((same, i) => ({
+        index: i,
+        error: bounded('error', same, i),
+        relative_error: bounded('relative_error', same, i),
+        relative_update_error: i > 0 && i <= this.n ? bounded('relative_update_error', same, i - 1) : null,
+        covered: this.predicate.thresholds.relative.map((_, r) => counted('covered', i, r)),
+      })),
+      drift: bounded('drift', blocks, this.n),
+      relative_drift: bounded('relative_drift', blocks, this.n),
+      logit_difference: bounded('logit_difference', all),
+      tokens: E * this.T,
+      top1_agree: counted('top1_agree'),
+      decided: counted('decided'),
+      loss_tokens: E * (this.T - 1),
+      loss_within: this.predicate.thresholds.loss.map((_, q) => counted('loss_within', q)),
+      kl_max: bounded('kl_max', all),
+      scope: 'listed-prompts',
+      basis: 'enclosure',
+    };
+  }
+
   satisfied(one, p) {
     return satisfies(one, this.predicate, (name, ...indices) => this.evidence.get(name).at(p, ...indices));
   }
@@ -307,6 +338,7 @@ function checkClaims(predicate, evidence, same, windows, report) {
   if (stages) compare('recompute.composition.mismatch', claims.composition, () => recomputation.composition(stages));
   compare('recompute.population.mismatch', claims.population, () => recomputation.population());
   compare('recompute.control.mismatch', claims.control, () => recomputation.control());
+  if (claims.enclosures !== null) compare('recompute.claim.mismatch', claims.enclosures, () => recomputation.enclosures());
 }
 
 /** BC-VER-05: constants that no verifier confirms. */

@@ -1,9 +1,20 @@
 'use strict';
-// The evidence: spec/07-evidence.md, BC-EVD-01 to 05.
+// The evidence: spec/07-evidence.md, BC-EVD-01 to 05 and 10.
 
 const { refuse } = require('./refusal');
 const { SIZES } = require('./safetensors');
 const { readColumns, checkSize } = require('./prompts');
+
+const ENCLOSED = [
+  'error', 'relative_error', 'relative_update_error', 'covered', 'drift', 'relative_drift', 'logit_difference', 'top1_agree',
+  'decided', 'loss_within', 'kl_max',
+];
+
+// The columns of proven ends, each like the one that it is of, for the first `E` rows.
+function provenEnds(table, E) {
+  const ends = table.filter(([name]) => ENCLOSED.includes(name));
+  return [...ends.map(([name, dtype, shape]) => [`enclosure.${name}`, dtype, [E, ...shape.slice(1)]]), ['enclosure.bits', 'I64', [E]]];
+}
 
 /** Name, dtype and shape of every column. */
 function columnsOf(predicate) {
@@ -24,6 +35,7 @@ function columnsOf(predicate) {
     ['float32.relative_error', 'F64', [N, S]],
   ];
   if (A > 0) table.push(['attribution.loss_within', 'I64', [A, S, Q]], ['attribution.hybrid_step', 'F64', [A, n + 1]]);
+  if (predicate.claims.enclosures !== null) table.push(...provenEnds(table, predicate.claims.enclosures.rows));
   return table.map(([name, dtype, shape]) => ({ name, dtype, shape }));
 }
 
@@ -63,9 +75,40 @@ function checkCells(column, length) {
     if (column.dtype === 'F64' && !Number.isFinite(cell)) refuse('evidence.not_finite', name);
     if (cell < 0 && name !== 'loss_difference') refuse('evidence.negative', name);
   }
-  if (column.dtype !== 'I64') return;
+  if (column.dtype !== 'I64' || name === 'enclosure.bits') return;
   const most = /loss_within$/.test(name) ? length - 1 : length;
   if (cells.some((cell) => cell > most)) refuse('evidence.count', name);
+}
+
+/** BC-EVD-04: cells whose value is fixed by which stages are the same program, in the columns that begin with `prefix`. */
+function checkSame(evidence, prefix, rows, length, same, need) {
+  const blocks = same.length - 2;
+  const all = same.every(Boolean);
+  // Not every column has its proven ends.
+  const fixed = (p, name, value, i = null) => {
+    const column = evidence.get(prefix + name);
+    if (column !== undefined) need(prefix + name, i === null ? column.row(p) : column.part(p, i), value);
+  };
+  for (let p = 0; p < rows; p += 1) {
+    let begins = true;
+    same.forEach((one, i) => {
+      begins &&= one;
+      if (one) {
+        fixed(p, 'error', 0, i);
+        fixed(p, 'relative_error', 0, i);
+        fixed(p, 'covered', length, i);
+        if (i > 0 && i <= blocks) fixed(p, 'relative_update_error', 0, i - 1);
+      }
+      if (begins) {
+        fixed(p, 'drift', 0, i);
+        fixed(p, 'relative_drift', 0, i);
+      }
+    });
+    if (!all) continue;
+    for (const name of ['logit_difference', 'loss_difference', 'kl_sum', 'kl_max']) fixed(p, name, 0);
+    fixed(p, 'top1_agree', length);
+    fixed(p, 'loss_within', length - 1);
+  }
 }
 
 /** BC-EVD-04, 05: cells whose value is fixed by which stages are the same program. */
@@ -76,26 +119,15 @@ function checkDefinitions(evidence, predicate, same) {
     if (cells.some((cell) => cell !== value)) refuse('evidence.definition', name);
   };
   const column = (name) => evidence.get(name);
-  const A = predicate.evidence.attribution_rows;
-  const all = same.every(Boolean);
-  for (let p = 0; p < predicate.evidence.rows; p += 1) {
-    let prefix = true;
+  const { rows, attribution_rows: A } = predicate.evidence;
+  checkSame(evidence, '', rows, length, same, need);
+  checkSame(evidence, 'enclosure.', predicate.claims.enclosures?.rows ?? 0, length, same, need);
+  for (let p = 0; p < rows; p += 1) {
     for (let i = 0; i < stages; i += 1) {
       const at = (name, value) => need(name, column(name).part(p, i), value);
-      prefix &&= same[i];
-      if (same[i]) {
-        at('error', 0);
-        at('relative_error', 0);
-        at('covered', length);
-        if (i > 0 && i < stages - 1) need('relative_update_error', column('relative_update_error').part(p, i - 1), 0);
-        if (p < A) {
-          at('attribution.loss_within', length - 1);
-          if (i < stages - 1) at('attribution.hybrid_step', 0);
-        }
-      }
-      if (prefix) {
-        at('drift', 0);
-        at('relative_drift', 0);
+      if (same[i] && p < A) {
+        at('attribution.loss_within', length - 1);
+        if (i < stages - 1) at('attribution.hybrid_step', 0);
       }
       if (i === 0 || i === stages - 1) {
         at('identity.error', 0);
@@ -106,11 +138,6 @@ function checkDefinitions(evidence, predicate, same) {
         at('identity.drift', 0);
         at('identity.relative_drift', 0);
       }
-    }
-    if (all) {
-      for (const name of ['logit_difference', 'loss_difference', 'kl_sum', 'kl_max']) need(name, column(name).row(p), 0);
-      need('top1_agree', column('top1_agree').row(p), length);
-      need('loss_within', column('loss_within').row(p), length - 1);
     }
   }
 }

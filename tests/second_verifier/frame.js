@@ -30,14 +30,17 @@ function readTokenizer(bytes) {
   });
 }
 
-function readGiven(place) {
-  try {
-    return fs.readFileSync(place);
-  } catch {
-    const refusal = new Refusal('corpus.not_found', place);
-    refusal.outside = true;
-    throw refusal;
-  }
+/** `{texts, tokenizer}`: the bytes of the corpus and of the tokenizer that the caller gave; own texts are only looked for. */
+function readCorpus(request) {
+  const read = (place) => {
+    try {
+      return fs.readFileSync(place);
+    } catch {
+      return refuse('corpus.not_found', place);
+    }
+  };
+  request.own.forEach(read);
+  return { texts: request.corpus.map(read), tokenizer: request.tokenizer === null ? null : read(request.tokenizer) };
 }
 
 function decodeText(bytes) {
@@ -68,19 +71,16 @@ function deriveWindows(predicate, texts, tokenizer) {
 }
 
 /** Adds what the corpus says of the listed prompts; returns all windows where they agree, else null. */
-function checkFrame(request, predicate, model, windows, prompts, report) {
-  const given = request.corpus.map(readGiven);
-  request.own.forEach(readGiven);
-  const tokenizers = request.tokenizer === null ? [] : [readGiven(request.tokenizer)];
-  if (given.length === 0) {
+function checkFrame(corpus, predicate, model, windows, prompts, report) {
+  if (corpus.texts.length === 0) {
     report.add('recompute', 'frame.unverified', 'skipped');
     return null;
   }
-  if (request.tokenizer === null && model?.has('reference/tokenizer.json')) tokenizers.push(model.get('reference/tokenizer.json'));
   const { frame } = predicate.prompts;
   const digest = (bytes) => blake3(bytes).toString('hex');
-  const tokenizer = tokenizers.find((bytes) => digest(bytes) === frame.tokenizer.blake3);
-  const texts = frame.corpus.map((file) => given.find((bytes) => bytes.length === file.size && digest(bytes) === file.blake3));
+  const atHand = corpus.tokenizer ?? model?.get('reference/tokenizer.json');
+  const tokenizer = atHand !== undefined && digest(atHand) === frame.tokenizer.blake3 ? atHand : undefined;
+  const texts = frame.corpus.map((file) => corpus.texts.find((bytes) => bytes.length === file.size && digest(bytes) === file.blake3));
   if (tokenizer === undefined || texts.includes(undefined)) {
     report.add('recompute', 'frame.corpus_missing', 'inconclusive');
     return null;
@@ -100,4 +100,4 @@ function checkFrame(request, predicate, model, windows, prompts, report) {
   }
 }
 
-module.exports = { checkFrame };
+module.exports = { readCorpus, checkFrame };

@@ -47,6 +47,7 @@ function checkLimits(document, policy, now, audited, report) {
   for (const limit of limits.population ?? []) if (!metPopulation(limit, claims.population)) failed('policy.population');
   if (limits.least_basis !== null) {
     const parts = [...claims.stages, ...claims.composition, end, claims.population];
+    if (claims.enclosures !== null) parts.push(claims.enclosures);
     const weaker = parts.some((part) => BASES.indexOf(part.basis) > BASES.indexOf(limits.least_basis));
     if (weaker) failed('policy.basis');
   }

@@ -1,7 +1,6 @@
 'use strict';
 // The cells of one row and their brackets: spec/07-evidence.md and BC-VER-09.
 
-
 const D = 1e-6;
 const TAU = 1e-9;
 
@@ -44,13 +43,16 @@ class Tools {
   }
 }
 
-// A cell has its value, whether a recorded value lies in its bracket, and the lower end of the bracket.
+// A cell has its value, whether a recorded value lies in its bracket, the lower end of the bracket, and whether a proven end
+// lies in the bracket that goes on without an end on its side.
 function close(v, slack) {
-  return { v, low: v * (1 - D) - slack, holds: (r) => Math.abs(r - v) <= D * Math.max(Math.abs(r), Math.abs(v)) + slack };
+  const holds = (r) => Math.abs(r - v) <= D * Math.max(Math.abs(r), Math.abs(v)) + slack;
+  return { v, low: v * (1 - D) - slack, holds, allows: (r) => r >= v || holds(r) };
 }
 
 function exactly(v) {
-  return { v, low: v, holds: (r) => r === v };
+  const holds = (r) => r === v;
+  return { v, low: v, holds, allows: holds };
 }
 
 function ratioAt(a, b, tau) {
@@ -67,14 +69,16 @@ function ratio(a, b, tau) {
     low = Math.max(low, Math.max(0, a[t] - tau[t]) / (b[t] + tau[t]));
     high = Math.max(high, b[t] <= tau[t] ? Infinity : (a[t] + tau[t]) / (b[t] - tau[t]));
   }
-  return { v, low: (1 - D) * low, holds: (r) => (1 - D) * low <= r && r <= (1 + D) * high };
+  const allows = (r) => (1 - D) * low <= r;
+  return { v, low: (1 - D) * low, holds: (r) => allows(r) && r <= (1 + D) * high, allows };
 }
 
 /** A count, from what holds at each position: `[is, certainly, possibly]`. */
 function count(positions) {
   const number = (k) => positions.filter((one) => one[k]).length;
   const [v, certain, possible] = [number(0), number(1), number(2)];
-  return { v, holds: (r) => Math.min(v, certain) <= r && r <= Math.max(v, possible) };
+  const allows = (r) => r <= Math.max(v, possible);
+  return { v, holds: (r) => Math.min(v, certain) <= r && allows(r), allows };
 }
 
 function covered(a, b, tau, h) {

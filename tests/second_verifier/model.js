@@ -4,13 +4,17 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { blake3 } = require('./blake3');
-const { Refusal, refuse } = require('./refusal');
+const { refuse, ofTheCaller } = require('./refusal');
 const { REFERENCE, expectedFiles, checkDigests } = require('./integrity');
 const { readPointer, compare } = require('./published');
 
+function isFolder(place) {
+  return fs.statSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
 function folders(place) {
   const found = fs.readdirSync(place).sort().map((name) => path.join(place, name));
-  return found.filter((one) => fs.statSync(one, { throwIfNoEntry: false })?.isDirectory());
+  return found.filter(isFolder);
 }
 
 function exists(place) {
@@ -25,23 +29,32 @@ function isFile(place, size) {
 // The snapshots of a cache, or none where `root` is the model's own folder or no cache.
 function snapshots(root, names) {
   if (names.some((name) => exists(path.join(root, name)))) return [];
-  const homes = exists(path.join(root, 'snapshots')) ? [root] : folders(root).filter((one) => path.basename(one).startsWith('models--'));
-  return homes.filter((home) => exists(path.join(home, 'snapshots'))).flatMap((home) => folders(path.join(home, 'snapshots')));
+  const kept = (home) => path.join(home, 'snapshots');
+  const homes = isFolder(kept(root)) ? [root] : folders(root).filter((one) => path.basename(one).startsWith('models--'));
+  return homes.filter((home) => isFolder(kept(home))).flatMap((home) => folders(kept(home)));
 }
 
-/** A function from a file of the model to its path, which may lead to nothing. */
+/** A function from a file of the model to the places where it may be. */
 function locate(root, files) {
   const nameOf = (file) => file.name.slice(REFERENCE.length);
   const found = snapshots(root, files.map(nameOf));
-  if (found.length === 0) return (file) => path.join(root, nameOf(file));
-  return (file) => {
-    const places = [
-      ...found.map((one) => path.join(one, nameOf(file))),
-      ...found.map((one) => path.join(one, '..', '..', 'blobs', file.digest.sha256)),
-    ];
-    const right = (place) => isFile(place, file.size) && blake3(fs.readFileSync(place)).toString('hex') === file.digest.blake3;
-    return places.find(right) ?? places.find((place) => isFile(place, file.size)) ?? places[0];
-  };
+  if (found.length === 0) return (file) => [path.join(root, nameOf(file))];
+  return (file) => [
+    ...found.map((one) => path.join(one, nameOf(file))),
+    ...found.map((one) => path.join(one, '..', '..', 'blobs', file.digest.sha256)),
+  ];
+}
+
+/** The one of several places that has the file, or that is closest to having it. */
+function choose(places, file) {
+  if (places.length === 1) return places[0];
+  const right = (place) => isFile(place, file.size) && blake3(fs.readFileSync(place)).toString('hex') === file.digest.blake3;
+  return places.find(right) ?? places.find((place) => isFile(place, file.size)) ?? places[0];
+}
+
+/** Refuses a place where no model can be. */
+function checkReferencePlace(root) {
+  if (root !== null && !isFolder(root)) refuse('reference.not_found', root);
 }
 
 /** The bytes of each file of the reference model, by subject name, or null where the model is not at hand. */
@@ -50,18 +63,14 @@ function checkReferenceFiles(root, document, all, report) {
     report.add('integrity', 'integrity.reference', 'skipped');
     return null;
   }
-  if (!fs.statSync(root, { throwIfNoEntry: false })?.isDirectory()) {
-    const refusal = new Refusal('reference.not_found', root);
-    refusal.outside = true;
-    throw refusal;
-  }
   const files = expectedFiles(document).filter((one) => one.name.startsWith(REFERENCE));
-  const placeOf = locate(root, files);
+  const placesOf = locate(root, files);
+  if (!files.some((file) => placesOf(file).some(exists))) ofTheCaller(() => refuse('reference.not_found', root));
   const model = new Map();
   const pointers = new Map();
   for (const file of files) {
     report.attempt('integrity', () => {
-      const place = placeOf(file);
+      const place = choose(placesOf(file), file);
       const stat = fs.statSync(place, { throwIfNoEntry: false });
       if (stat === undefined) refuse('file.missing', file.name);
       if (!stat.isFile()) refuse('file.not_regular', file.name);
@@ -93,4 +102,4 @@ function checkTokenizer(root, document) {
   }
 }
 
-module.exports = { checkReferenceFiles };
+module.exports = { checkReferencePlace, checkReferenceFiles };

@@ -2,7 +2,7 @@
 // What is published of the reference model's files: spec/02-bundle.md, BC-BND-21.
 
 const fs = require('node:fs');
-const { Refusal, refuse } = require('./refusal');
+const { refuse } = require('./refusal');
 const { REFERENCE, expectedFiles } = require('./integrity');
 
 const MOST_POINTER = 1024;
@@ -50,6 +50,7 @@ function parseHub(text) {
   });
 }
 
+/** What the published list at `place` says of each path. */
 function readList(place) {
   let bytes;
   try {
@@ -85,16 +86,4 @@ function compare(said, document, report) {
   if (!differs) report.add('integrity', 'integrity.published', compared > 0 ? 'passed' : 'skipped');
 }
 
-/** Compares a published list that the caller gave. */
-function checkPublished(place, document, report) {
-  let said;
-  try {
-    said = readList(place);
-  } catch (error) {
-    if (error instanceof Refusal) error.outside = true;
-    throw error;
-  }
-  compare(said, document, report);
-}
-
-module.exports = { readPointer, compare, checkPublished };
+module.exports = { readPointer, readList, compare };

@@ -1,6 +1,6 @@
 'use strict';
 
-/** An input that is refused: a stable code (spec/09) and one sentence. */
+/** An input that is refused: a stable code (spec/09) and one sentence; `outside` where it is no finding of a bundle. */
 class Refusal extends Error {
   constructor(code, message) {
     super(message ?? code);
@@ -15,4 +15,14 @@ function refuse(code, message) {
   throw new Refusal(code, message);
 }
 
-module.exports = { Refusal, OutOfScope, refuse };
+/** Runs `action`, whose refusals are mistakes in what the caller gave: no verdict (BC-RES-06), and no findings. */
+function ofTheCaller(action) {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof Refusal) error.outside = true;
+    throw error;
+  }
+}
+
+module.exports = { Refusal, OutOfScope, refuse, ofTheCaller };

@@ -64,15 +64,16 @@ function judgeRow(context, p) {
   const attribution = p < predicate.evidence.attribution_rows;
   const { cells, verdict } = measureRow(programs, same, tokens, thresholds, attribution);
   if (verdict !== 'confirmed') return verdict;
-  let again;
+  let precise;
+  const again = () => (precise ??= cellsOf(programs, same, tokens, thresholds, attribution, pairs, null).cells);
+  const enclosed = p < (predicate.claims.enclosures?.rows ?? 0);
   for (const [name, list] of cells) {
-    const recorded = evidence.get(name).row(p);
-    for (let k = 0; k < list.length; k += 1) {
-      if (list[k].holds(recorded[k])) continue;
-      again ??= cellsOf(programs, same, tokens, thresholds, attribution, pairs, null).cells;
-      // The float32 floor has no higher precision.
-      if (!again.get(name)?.[k].holds(recorded[k])) return 'refuted';
-    }
+    // The float32 floor has no higher precision.
+    const inside = (column, bracket) => evidence.get(column).row(p).every(
+      (r, k) => list[k][bracket](r) || again().get(name)?.[k][bracket](r) === true,
+    );
+    if (!inside(name, 'holds')) return 'refuted';
+    if (enclosed && evidence.has(`enclosure.${name}`) && !inside(`enclosure.${name}`, 'allows')) return 'refuted';
   }
   return 'confirmed';
 }

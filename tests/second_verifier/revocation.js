@@ -34,33 +34,38 @@ function parseList(payload) {
   return list;
 }
 
-function readState(place) {
-  if (place === null || !fs.existsSync(place)) return null;
+function isState(value) {
+  const hex = (text) => typeof text === 'string' && /^[0-9a-f]{64}$/.test(text);
+  return value !== null && typeof value === 'object' && value.type === 'blockcert-revocation-state' && value.version === 1
+    && Number.isInteger(value.number) && value.number >= 1 && hex(value.digest) && Array.isArray(value.revokers) && value.revokers.every(hex)
+    && value.revokers.length >= 1 && value.revokers.length <= 256 && Object.keys(value).length === 5;
+}
+
+/** BC-TRU-17: what is remembered at `place`, or null where nothing is yet, which `given`, a list, allows. */
+function readState(place, given, policy) {
+  if (place === null || (given && !fs.existsSync(place))) return null;
   const state = parseJson(readFile(place), 'policy');
-  const known = state !== null && typeof state === 'object' && state.type === 'blockcert-revocation-state' && state.version === 1
-    && Number.isInteger(state.number) && /^[0-9a-f]{64}$/.test(state.digest) && Object.keys(state).length === 4;
-  if (!known) refuse('json.type', place);
+  if (!isState(state)) refuse('json.type', place);
+  const known = (bytes) => policy.keys.some((key) => key.public_key === bytes && key.roles.includes('revoker'));
+  if (!state.revokers.some(known)) refuse('revocation.other_state', place);
   return state;
 }
 
-/** Reads the list that was given; adds what it finds, and returns the public keys that are revoked. */
-function checkRevocations(request, policy, now, certificate, report) {
+/** The list that the caller gave, and what is remembered; each null where it is not there. */
+function readRevocations(request, policy) {
+  const given = request.revocations !== null;
+  const envelope = given ? parseEnvelope(readFile(request.revocations), 'revocations') : null;
+  const list = given ? parseList(envelope.payload) : null;
+  return { envelope, list, state: readState(request.revocation_state, given, policy) };
+}
+
+/** Judges what `readRevocations` gave; adds what it finds, and returns the public keys that are revoked. */
+function checkRevocations({ envelope, list, state }, policy, now, certificate, report) {
   const waiting = (code) => report.add('authenticity', code, 'inconclusive');
-  if (request.revocations === null) {
-    if (policy.revocation !== null) waiting('revocation.missing');
+  if (list === null) {
+    if (policy.revocation !== null || state !== null) waiting('revocation.missing');
     return new Set();
   }
-  const outside = (action) => {
-    try {
-      return action();
-    } catch (error) {
-      error.outside = true;
-      throw error;
-    }
-  };
-  const envelope = outside(() => parseEnvelope(readFile(request.revocations), 'revocations'));
-  const list = outside(() => parseList(envelope.payload));
-  const state = outside(() => readState(request.revocation_state));
   const revokers = policy.keys.filter((key) => key.roles.includes('revoker') && validAt(key, now) && validAt(key, list.from));
   const made = new Set(signers(envelope, revokers).filter((key) => key !== null));
   if (made.size < policy.thresholds.revoker) {
@@ -79,4 +84,4 @@ function checkRevocations(request, policy, now, certificate, report) {
   return new Set(list.keys.map((entry) => entry.public_key));
 }
 
-module.exports = { checkRevocations };
+module.exports = { readRevocations, checkRevocations };

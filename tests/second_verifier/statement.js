@@ -76,6 +76,8 @@ function checkFrame(document) {
 function checkRows(predicate) {
   const { evidence, prompts } = predicate;
   if (evidence.rows !== prompts.frame.certification || evidence.attribution_rows > evidence.rows) refuse('statement.rows');
+  const { enclosures } = predicate.claims;
+  if (enclosures !== null && enclosures.rows > evidence.rows) refuse('statement.rows');
   const { fidelity } = predicate.reference;
   if (fidelity !== null) {
     const negative = Rational.parse(fidelity.max_logit_difference).n < 0n;
@@ -99,6 +101,14 @@ function checkLengths(predicate) {
     if (stage.loss_covered !== null) need(stage.loss_covered, loss);
   });
   need(claims.end_to_end.loss_within, loss);
+  if (claims.enclosures !== null) {
+    need(claims.enclosures.stages, stages);
+    claims.enclosures.stages.forEach((stage, i) => {
+      if (stage.index !== i) refuse('statement.lengths');
+      need(stage.covered, relative);
+    });
+    need(claims.enclosures.loss_within, loss);
+  }
   const { identity, float32_floor: floor } = claims.control;
   for (const list of [identity.error, identity.relative_error, identity.covered, floor.relative_error]) need(list, stages);
   identity.covered.forEach((counts) => need(counts, relative));
@@ -119,6 +129,7 @@ function checkLengths(predicate) {
 function fillDefaults(predicate) {
   predicate.surrogate.note ??= '';
   predicate.supersedes ??= null;
+  predicate.claims.enclosures ??= null;
   predicate.extensions ??= Object.create(null);
   predicate.critical ??= [];
   predicate.claims.control.float32_floor.basis ??= 'estimate';

@@ -2,17 +2,17 @@
 // The procedure of spec/10-verification.md.
 
 const { Report } = require('./report');
-const { Refusal, OutOfScope } = require('./refusal');
+const { Refusal, OutOfScope, ofTheCaller } = require('./refusal');
 const { readPolicy } = require('./policy');
 const { openBundle } = require('./container');
 const { parseEnvelope } = require('./dsse');
-const { checkRevocations } = require('./revocation');
+const { readRevocations, checkRevocations } = require('./revocation');
 const { checkSignatures, checkTimes } = require('./signatures');
 const { checkReviews } = require('./reviews');
 const { readStatement } = require('./statement');
 const { checkMembers, checkBundleFiles } = require('./integrity');
-const { checkReferenceFiles } = require('./model');
-const { checkPublished } = require('./published');
+const { checkReferencePlace, checkReferenceFiles } = require('./model');
+const { readList, compare } = require('./published');
 const { readProgram, checkAgainstStatement, sameProgram } = require('./programs');
 const { drawWindows } = require('./draw');
 const { readPrompts } = require('./prompts');
@@ -20,13 +20,21 @@ const { readEvidence } = require('./evidence');
 const { checkThresholds, checkTerms, checkClaims, reportConstants } = require('./claims');
 const { checkLimits } = require('./limits');
 const { replay } = require('./replay');
-const { checkFrame } = require('./frame');
+const { readCorpus, checkFrame } = require('./frame');
 const { checkFresh } = require('./fresh');
 const { parseTime } = require('./times');
 const { blake3 } = require('./blake3');
 
+/** What the caller gave beside the bundle, read before anything in the bundle is judged (BC-RES-06). */
+function readGiven(request, policy) {
+  const revocations = ofTheCaller(() => readRevocations(request, policy));
+  ofTheCaller(() => checkReferencePlace(request.reference));
+  const published = request.published === null ? null : ofTheCaller(() => readList(request.published));
+  return { revocations, published, corpus: ofTheCaller(() => readCorpus(request)) };
+}
+
 /** Steps 1 and 2: the envelope, and who signed it. */
-function openCertificate(request, policy, now, report) {
+function openCertificate(request, given, policy, now, report) {
   const bundle = report.attempt('structure', () => openBundle(request.bundle));
   if (bundle) for (const problem of bundle.problems) report.add('structure', problem.code, 'failed', problem.message);
   if (report.failed()) return null;
@@ -34,7 +42,7 @@ function openCertificate(request, policy, now, report) {
   if (report.failed()) return null;
   report.add('structure', 'structure.bundle', 'passed');
   const certificate = blake3(envelope.payload).toString('hex');
-  const revoked = checkRevocations(request, policy, now, certificate, report);
+  const revoked = checkRevocations(given.revocations, policy, now, certificate, report);
   const counted = checkSignatures(envelope, policy, now, revoked, report);
   checkReviews(bundle, envelope.payload, policy, now, revoked, report);
   return { bundle, envelope, certificate, counted };
@@ -73,8 +81,8 @@ function recompute(bundle, document, programs, report) {
   return { prompts, same, evidence, windows };
 }
 
-function run(request, policy, now, report) {
-  const opened = openCertificate(request, policy, now, report);
+function run(request, given, policy, now, report) {
+  const opened = openCertificate(request, given, policy, now, report);
   if (report.failed()) return;
   const { bundle, envelope, certificate, counted } = opened;
   const document = report.attempt('structure', () => readStatement(envelope.payload, report));
@@ -85,20 +93,21 @@ function run(request, policy, now, report) {
   checkMembers(bundle, document, report);
   if (report.failed()) return;
   checkBundleFiles(bundle, document, request.all_digests, report);
+  if (report.failed()) return;
   const model = checkReferenceFiles(request.reference, document, request.all_digests, report);
-  if (request.published !== null) checkPublished(request.published, document, report);
+  if (given.published !== null) compare(given.published, document, report);
   if (report.failed()) return;
   const programs = readPrograms(bundle, document, report);
   if (report.failed()) return;
   const recomputed = recompute(bundle, document, programs, report);
   if (report.failed()) return;
-  const all = checkFrame(request, document.predicate, model, recomputed.windows, recomputed.prompts, report);
+  const all = checkFrame(given.corpus, document.predicate, model, recomputed.windows, recomputed.prompts, report);
   if (report.failed()) return;
   let audited = 0;
   if (request.replay !== 0 && model !== null) {
-    if (request.prove > 0) throw new OutOfScope('this verifier encloses no rows');
     audited = replay(request, bundle, model, document, certificate, programs, recomputed, report);
     if (report.failed()) return;
+    if (request.prove > 0) throw new OutOfScope('this verifier encloses no rows');
   } else {
     report.add('replay', 'replay.not_run', 'skipped');
     if (request.prove > 0) report.add('replay', 'proof.not_run', 'skipped');
@@ -114,10 +123,11 @@ function verify(request) {
   try {
     const now = parseTime(request.at);
     const policy = readPolicy(request.policy);
-    run(request, policy, now, report);
+    run(request, readGiven(request, policy), policy, now, report);
     const asked = [];
     if (request.prove > 0) asked.push('replay');
-    if (request.fresh > 0) asked.push('fresh');
+    // Beside own texts and without a corpus the number is one of own windows.
+    if (request.fresh > 0 && (request.corpus.length > 0 || request.own.length === 0)) asked.push('fresh');
     return {
       verdict: report.verdict(policy.require, asked),
       codes: report.codes('failed', 'inconclusive'),

@@ -89,6 +89,12 @@ def policy_is_a_folder(draft: Draft) -> None:
     draft.on_disk(lambda folder: (folder / "policy.json").mkdir())
 
 
+def another_model(draft: Draft) -> None:
+    """The reference's folder is there, with nothing in it that is called as one of the model's files."""
+    draft.given.add("reference")
+    draft.later(lambda d: setattr(d, "model", {"README.md": b"another model\n"}))
+
+
 def weights_are_a_folder(draft: Draft) -> None:
     def change(folder: Path) -> None:
         (folder / "reference" / "model.safetensors").unlink()
@@ -218,6 +224,29 @@ CASES = (
         "BC-RES-06",
         refused("reference.not_found"),
         gone("reference"),
+    ),
+    case(
+        "container::no-model-beside-a-broken-bundle",
+        "Nothing at the reference model's path, and a file of the bundle is missing: the caller's mistake comes first",
+        "BC-RES-06",
+        refused("reference.not_found"),
+        missing(PROMPTS),
+        gone("reference"),
+    ),
+    case(
+        "container::none-of-the-model",
+        "A folder with none of the reference model's files",
+        "BC-BND-20 BC-RES-06",
+        refused("reference.not_found"),
+        another_model,
+    ),
+    case(
+        "container::none-of-the-model-beside-a-broken-bundle",
+        "A folder with none of the reference model's files, which is not looked into for a bundle that lacks a file",
+        "BC-RES-06 BC-VER-01",
+        rejected("bundle.file.missing"),
+        missing(PROMPTS),
+        another_model,
     ),
     case(
         "container::no-corpus",

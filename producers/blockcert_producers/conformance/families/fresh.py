@@ -100,6 +100,14 @@ CASES = (
         options(seed=SEED),
     ),
     case(
+        "fresh::windows-of-own-texts",
+        "A number of windows, own texts and no corpus: nothing is asked of the frame",
+        "BC-RES-05 BC-VER-24",
+        accepted(),
+        own_texts,
+        asked(3),
+    ),
+    case(
         "fresh::own-texts-that-differ",
         "Own texts on which a maximum is exceeded fail nothing",
         "BC-VER-24",

@@ -67,13 +67,13 @@ def given(signers: Sequence[PrivateKey] = (REVOKER,), kind: str = PAYLOAD_TYPE, 
     return lambda draft: draft.later(apply)
 
 
-def remembered(number: int, by: PrivateKey = REVOKER, **fields: Any) -> Change:
-    """The verifier remembers a list of this number, which had these fields and this signer."""
+def remembered(number: int, by: PrivateKey = REVOKER, state: dict[str, Any] | None = None, **fields: Any) -> Change:
+    """The verifier remembers a list of this number, which had these fields and this signer, but for `state`."""
 
     def apply(draft: Draft) -> None:
         digest = blake3_bytes(payload(draft, number=number, **fields))
-        state: dict[str, Any] = {"type": "blockcert-revocation-state", "version": 1, "number": number, "digest": digest}
-        draft.revocation_state = write_json(state | {"revokers": [by.public.raw.hex()]})
+        kept = {"type": "blockcert-revocation-state", "version": 1, "number": number, "digest": digest}
+        draft.revocation_state = write_json(kept | {"revokers": [by.public.raw.hex()]} | (state or {}))
 
     return lambda draft: draft.later(apply)
 
@@ -276,6 +276,24 @@ CASES = (
         two_revokers,
         given([REVOKER, SECOND]),
         remembered(6, by=SECOND),
+    ),
+    case(
+        "revocation::remembered-number-0",
+        "A list of number 0 is remembered, which there is none",
+        "BC-TRU-17",
+        refused("json.type"),
+        revokers,
+        given(),
+        remembered(4, state={"number": 0}),
+    ),
+    case(
+        "revocation::remembered-of-nobody",
+        "A state without a revoker",
+        "BC-TRU-17",
+        refused("json.type"),
+        revokers,
+        given(),
+        remembered(4, state={"revokers": []}),
     ),
     case(
         "revocation::twice",
