@@ -36,4 +36,4 @@ def ladder_lines(ladder: Sequence[Rung]) -> list[str]:
 
 
 def _time(rung: Rung) -> str:
-    return duration(float(rung.seconds or 0))
+    return duration(float(rung.seconds or 0)).replace(" ", "\u00a0")

@@ -78,10 +78,13 @@ def _parts(widths: Sequence[int]) -> list[list[int]]:
 
 
 def wrap(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
-    """Text as lines of at most 80 columns; the lines after the first begin with ``hanging``."""
+    """Text as lines of at most 80 columns; the lines after the first begin with ``hanging``.
+
+    A no-break space keeps a number and its unit on one line, and becomes a plain one.
+    """
     following = indent if hanging is None else hanging
     lines = textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=following, break_on_hyphens=False)
-    return lines or [""]
+    return [line.replace("\u00a0", " ") for line in lines] or [""]
 
 
 def field(name: str, text: str) -> list[str]:
