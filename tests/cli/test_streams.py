@@ -112,6 +112,8 @@ def test_being_ended_is_an_interruption(number: signal.Signals, made: Made, tmp_
     if not (made.bundle.parent / "signer.key").exists():
         assert command(made, ("keygen", "signer"), 'BLOCKCERT_PASSPHRASE=x "$@"').returncode == 0
     (tmp_path / "signer.pub").write_bytes((made.bundle.parent / "signer.pub").read_bytes())
+    # where the tests run in the background of a shell, interruptions are ignored, and children inherit that
+    ours = signal.signal(number, signal.SIG_DFL)
     process = subprocess.Popen(
         [sys.executable, "-m", "blockcert_producers.cli", *words],
         cwd=tmp_path,
@@ -119,11 +121,12 @@ def test_being_ended_is_an_interruption(number: signal.Signals, made: Made, tmp_
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
+    signal.signal(number, ours)
     try:
         while not (tmp_path / "begun").exists() and process.poll() is None:
             signal.sigtimedwait([], 0.02)
         process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=120)
     finally:
         process.kill()
     assert process.returncode == 130
