@@ -249,7 +249,7 @@ else:
 MISBEHAVIOUR: dict[str, tuple[str, str]] = {
     "ends": ("sys.exit(3)", "it ended without an answer (exit code 3)"),
     "dies": ("print('a last word', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)", "a last word"),
-    "says nothing": ("time.sleep(600)", "no answer within 1 s"),
+    "says nothing": ("time.sleep(600)", "no answer within 4 s"),
     "garbage": ("print('accepted', flush=True)", "no answer of the protocol"),
     "bytes": ("sys.stdout.buffer.write(bytes(range(256)) + b'\\n'); sys.stdout.flush()", "no answer of the protocol"),
     "another case": ("request['case'] = 'a::b'; say(verdict='rejected')", "an answer to a::b"),
