@@ -102,15 +102,41 @@ theorem bounds_are_sometimes_false :
       0 < (samples 3 rows).countP (stratumFalse rows 1 2 (fun _ => true) id) := by
   decide +kernel
 
-theorem accepted_strata_instance :
-    ∃ ws, evidence.strataWindows = some ws ∧ ([3, 3] : List Nat) = ws := by
-  obtain ⟨ws, h1, h2, _⟩ := accepted_strata statement evidence accepted _ rfl
-  exact ⟨ws, h1, h2⟩
+/-- Of the one row from each file its predicate holds, and 1 of 3 windows is the bound at `1 / 4`. -/
+theorem accepted_strata_instance : ∀ i s, statement.population.strata = some s → i < 2 →
+    ∃ e, s[i]? = some e ∧ e.windows = 3 ∧ e.successes[0]? = some 1 ∧
+      e.atLeast[0]? = some (statedBound 3 1 1 (2 * 2) 1) := by
+  intro i s hs hi
+  obtain ⟨ws, h1, h2, h3⟩ := accepted_strata statement evidence accepted s hs
+  cases hs
+  cases h1
+  have h : i = 0 ∨ i = 1 := by omega
+  rcases h with rfl | rfl
+  all_goals
+    obtain ⟨ht, _, _, h⟩ := h3 _ _ rfl
+    obtain ⟨satisfies, n, hsat, hn, hs, hk⟩ := h 0 _ rfl
+    have held : satisfied statement evidence { kind := .top1, share := some (mkRat 95 100), threshold := none } =
+        .ok [true, true] := by decide +kernel
+    rw [held] at hsat
+    cases hsat
+    subst hn
+    exact ⟨_, rfl, rfl, hs, hk⟩
 
 /-! ## Rounding, aggregates, numbers -/
 
 theorem roundBound_eq_zero_iff_instance : roundBound true 0 = 0 ↔ (0 : Rat) = 0 ∧ true = true :=
   roundBound_eq_zero_iff true 0 (by decide +kernel)
+
+/-- The bound of two thirds is a decimal of six digits. -/
+theorem roundBound_isBoundDecimal_instance : IsBoundDecimal (roundBound false (2 / 3)) :=
+  roundBound_isBoundDecimal false (2 / 3) (by decide +kernel)
+
+/-- It is the least: nothing is left of `0.666667` but itself. -/
+theorem roundBound_isLeast_instance : roundBound false (2 / 3) = mkRat 666667 1000000 := by
+  obtain ⟨_, h1, h2⟩ := roundBound_isLeast false (2 / 3) (by decide +kernel)
+  have h3 := h2 (mkRat 666667 1000000) ⟨666667, 24, by decide, by decide +kernel⟩ (by decide +kernel)
+  have h4 : ¬ roundBound false (2 / 3) < mkRat 666667 1000000 := by decide +kernel
+  grind
 
 /-- A third is at most `0.333334`. -/
 theorem roundBound_least_instance :
