@@ -199,7 +199,7 @@ def StratumStated (st : Statement) (ev : Evidence) (parts h : Nat) (s : Stratum)
   s.trials = countEqual h ev.strataOfRow ∧
   s.successes.length = st.population.claims.length ∧
   s.atLeast.length = st.population.claims.length ∧
-  ∀ j c, st.population.claims[j]? = some c → ∃ satisfies n,
+  ∀ (j : Nat) (c : PopulationClaim), st.population.claims[j]? = some c → ∃ satisfies n,
     satisfied st ev c.predicate = .ok satisfies ∧
     n = (heldIn h ev.strataOfRow satisfies).countP (fun b => b) ∧
     s.successes[j]? = some n ∧
@@ -215,21 +215,29 @@ theorem counts_of_stratumHolds (windows trials : Nat) (alpha : Rat) (parts h : N
         ((heldIn h ofRow g).countP (fun b => b))) := by
   induction held generalizing ss ks with
   | nil =>
-    match ss, ks, holds with
-    | [], [], _ => exact ⟨rfl, rfl, fun _ _ h => nomatch h⟩
+    cases ss with
+    | nil =>
+      cases ks with
+      | nil => exact ⟨rfl, rfl, fun _ _ h => nomatch h⟩
+      | cons k ks => simp [stratumHolds] at holds
+    | cons s ss => simp [stratumHolds] at holds
   | cons a held ih =>
-    match ss, ks, holds with
-    | s :: ss, k :: ks, holds =>
-      simp only [stratumHolds, Bool.and_eq_true, beq_iff_eq, isStatedBound_iff, countTrue_eq] at holds
-      obtain ⟨⟨hs, _, _, _, hk⟩, hrest⟩ := holds
-      obtain ⟨h1, h2, h3⟩ := ih ss ks hrest
-      refine ⟨congrArg (· + 1) h1, congrArg (· + 1) h2, fun j g hg => ?_⟩
-      cases j with
-      | zero =>
-        cases hg
-        rw [← hs]
-        exact ⟨rfl, congrArg some hk⟩
-      | succ j => exact h3 j g hg
+    cases ss with
+    | nil => simp [stratumHolds] at holds
+    | cons s ss =>
+      cases ks with
+      | nil => simp [stratumHolds] at holds
+      | cons k ks =>
+        simp only [stratumHolds, Bool.and_eq_true, beq_iff_eq, isStatedBound_iff, countTrue_eq] at holds
+        obtain ⟨⟨hs, _, _, _, hk⟩, hrest⟩ := holds
+        obtain ⟨h1, h2, h3⟩ := ih ss ks hrest
+        refine ⟨congrArg (· + 1) h1, congrArg (· + 1) h2, fun j g hg => ?_⟩
+        cases j with
+        | zero =>
+          cases hg
+          rw [← hs]
+          exact ⟨rfl, congrArg some hk⟩
+        | succ j => exact h3 j g hg
 
 theorem getElem_of_allSatisfied (st : Statement) (ev : Evidence) (claims : List PopulationClaim)
     (held : List (List Bool)) (rows : allSatisfied st ev claims = .ok held) :
