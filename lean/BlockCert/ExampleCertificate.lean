@@ -267,6 +267,18 @@ theorem accepted_enclosed_logit_difference_instance :
     (accepted_enclosed_logit_difference statement evidence enclosures rfl ends_accepted _
       (List.mem_cons_self ..))
 
+theorem accepted_enclosed_kl_max_instance : nthRat [mkRat 126 1000] 0 ≤ enclosures.klMax :=
+  accepted_enclosed_kl_max statement evidence enclosures rfl ends_accepted _ (List.mem_cons_self ..)
+
+/-- The end of the second block is true, so the stated error is. -/
+theorem accepted_enclosed_stage_error_instance :
+    ∃ s, enclosures.stages[2]? = some s ∧
+      distance (doubling.reference (runReference programs true 2))
+        (doubling.surrogate (runReference programs true 2)) ≤ s.error := by
+  obtain ⟨s, h1, h2, _⟩ := accepted_enclosed_stage_error statement evidence enclosures rfl ends_accepted 2
+    (by decide)
+  exact ⟨s, h1, Rat.le_trans (by decide +kernel) (h2 _ (List.mem_cons_self ..))⟩
+
 theorem accepted_enclosed_basis_and_scope_instance :
     enclosures.basis = .enclosure ∧ enclosures.scope = .listedPrompts :=
   accepted_enclosed_basis_and_scope statement evidence enclosures rfl ends_accepted
