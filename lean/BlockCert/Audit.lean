@@ -18,8 +18,8 @@ worth (`spec/10-verification.md`, "What a replay establishes"):
 * `maximum_holds`: all rows but the false ones satisfy a stated maximum;
 * `clean_prefix_of_stopping`: whoever stops after `m` rows of the sampled order, for whatever reason, and
   states `q m`, is wrong only if the first `m0` rows hold no false one, where `m0` is the first length at
-  which so little may be stated: one event, whatever the reason, which `audit_confidence` bounds for the
-  samples of `m0` rows.
+  which so little may be stated: one event, whatever the reason.  `stopping_confidence` (in `Stopping`)
+  says for how many of the orders it happens.
 -/
 
 namespace BlockCert

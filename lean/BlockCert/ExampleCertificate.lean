@@ -5,6 +5,7 @@ module
 
 public import BlockCert.Bases
 public import BlockCert.Examples
+public import BlockCert.ProvenEnds
 
 @[expose] public section
 
@@ -14,7 +15,8 @@ public import BlockCert.Examples
 The statement and the evidence that a producer would write about the programs of `Examples`: two listed
 prompts of two tokens each, from two corpus files of three windows.  `refusals` is empty for them
 (`accepted`), every cell is true (`cells_hold`), and the theorems of `Soundness` and `Bases` apply: none of
-them holds for want of a certificate.
+them holds for want of a certificate.  The first prompt has proven ends, each a little above the true value,
+as enclosures are; `endRefusals` is empty too (`ends_accepted`), and the theorems of `ProvenEnds` apply.
 
 The distance of two prompts' states is taken on their last token.
 -/
@@ -54,6 +56,19 @@ def evidence : Evidence where
   floor := [[0, 0, 0, 0], [0, 0, 0, 0]]
   attributionLossWithin := [[0, 0, 0, 1]]
   hybridStep := [[1 / 5, 1 / 5, 1 / 10]]
+  ends :=
+    { error := [[mkRat 51 1000, mkRat 101 1000, mkRat 101 1000, 0]]
+      relativeError := [[mkRat 51 1000, mkRat 51 1000, mkRat 26 1000, 0]]
+      relativeUpdateError := [[mkRat 101 1000, mkRat 51 1000]]
+      covered := [[0, 0, 2, 2]]
+      drift := [[mkRat 51 1000, mkRat 201 1000, mkRat 501 1000, mkRat 501 1000]]
+      relativeDrift := [[mkRat 51 1000, mkRat 101 1000, mkRat 126 1000, mkRat 126 1000]]
+      logitDifference := [[mkRat 501 1000]]
+      top1Agree := [[2]]
+      decided := [[2]]
+      lossWithin := [[0]]
+      klMax := [[mkRat 126 1000]]
+      bits := [[64]] }
 
 /-! ## The statement -/
 
@@ -93,6 +108,32 @@ def telescopingClaim : CompositionClaim where
   scope := .listedPrompts
   basis := .measurement
 
+def enclosedStage (error relative : Rat) (update : Option Rat) (covered : Nat) : EnclosedStage where
+  error := error
+  relativeError := relative
+  relativeUpdateError := update
+  covered := [covered]
+
+/-- The claims about the first prompt, whose ends are proven. -/
+def enclosures : Enclosures where
+  rows := 1
+  bits := 64
+  stages :=
+    [enclosedStage (mkRat 51 1000) (mkRat 51 1000) none 0,
+     enclosedStage (mkRat 101 1000) (mkRat 51 1000) (some (mkRat 101 1000)) 0,
+     enclosedStage (mkRat 101 1000) (mkRat 26 1000) (some (mkRat 51 1000)) 2, enclosedStage 0 0 none 2]
+  drift := mkRat 501 1000
+  relativeDrift := mkRat 126 1000
+  logitDifference := mkRat 501 1000
+  tokens := 2
+  top1Agree := 2
+  decided := 2
+  lossTokens := 1
+  lossWithin := [0]
+  klMax := mkRat 126 1000
+  scope := .listedPrompts
+  basis := .enclosure
+
 def statement : Statement where
   length := 2
   blocks := 2
@@ -123,6 +164,7 @@ def statement : Statement where
     { error := [0, 4, 8, 0], relativeError := [0, 1 / 2, 1 / 2, 0], covered := [[4], [0], [0], [4]],
       drift := 12, relativeDrift := 3 / 4, logitDifference := 12, top1Agree := 0, decided := 4,
       floor := [0, 0, 0, 0] }
+  enclosures := some enclosures
 
 /-! ## It is accepted -/
 
@@ -131,6 +173,15 @@ theorem accepted : refusals statement evidence = [] := by decide +kernel
 /-- With a cell that is a little larger it is not. -/
 theorem larger_cell_refused :
     refusals statement { evidence with klMax := [[1 / 8 + 1 / 1000000], [1 / 16]] } ≠ [] := by
+  decide +kernel
+
+theorem ends_accepted : endRefusals statement evidence = [] := by decide +kernel
+
+/-- With a proven count that is one more they are not, nor with a stated end that is below the row's. -/
+theorem other_ends_refused :
+    endRefusals statement { evidence with ends := { evidence.ends with covered := [[0, 1, 2, 2]] } } ≠ [] ∧
+      endRefusals { statement with enclosures := some { enclosures with drift := mkRat 500 1000 } }
+        evidence ≠ [] := by
   decide +kernel
 
 /-- The row of the prompt `t`. -/
@@ -196,6 +247,43 @@ theorem accepted_composed_basis_and_scope_instance :
   have h := accepted_composed_basis_and_scope statement evidence accepted lipschitzClaim
     (List.mem_cons_self ..)
   ⟨h.1, (h.2.2 rfl _ constants_stated two (List.mem_cons_self ..)).2⟩
+
+/-! ## Proven ends -/
+
+theorem accepted_enclosures_instance : enclosures = enclosuresOf statement evidence 1 :=
+  accepted_enclosures statement evidence enclosures rfl ends_accepted
+
+/-- The end of the prompt's drift is true, so the stated bound is. -/
+theorem accepted_enclosed_drift_instance :
+    distance (runReference programs true 3) (runSurrogate programs true 3) ≤ enclosures.drift :=
+  Rat.le_trans (b := nthRat [mkRat 51 1000, mkRat 201 1000, mkRat 501 1000, mkRat 501 1000] 2)
+    (by decide +kernel)
+    (accepted_enclosed_drift statement evidence enclosures rfl ends_accepted _ (List.mem_cons_self ..))
+
+/-- The same for its logits. -/
+theorem accepted_enclosed_logit_difference_instance :
+    logitDistance (runReference programs true 4) (runSurrogate programs true 4) ≤ enclosures.logitDifference :=
+  Rat.le_trans (b := nthRat [mkRat 501 1000] 0) (by decide +kernel)
+    (accepted_enclosed_logit_difference statement evidence enclosures rfl ends_accepted _
+      (List.mem_cons_self ..))
+
+theorem accepted_enclosed_kl_max_instance : nthRat [mkRat 126 1000] 0 ≤ enclosures.klMax :=
+  accepted_enclosed_kl_max statement evidence enclosures rfl ends_accepted _ (List.mem_cons_self ..)
+
+/-- The end of the second block is true, so the stated error is. -/
+theorem accepted_enclosed_stage_error_instance :
+    ∃ s, enclosures.stages[2]? = some s ∧
+      distance (doubling.reference (runReference programs true 2))
+        (doubling.surrogate (runReference programs true 2)) ≤ s.error := by
+  obtain ⟨s, h1, h2, _⟩ := accepted_enclosed_stage_error statement evidence enclosures rfl ends_accepted 2
+    (by decide)
+  exact ⟨s, h1, Rat.le_trans (by decide +kernel) (h2 _ (List.mem_cons_self ..))⟩
+
+theorem accepted_enclosed_basis_and_scope_instance :
+    enclosures.basis = .enclosure ∧ enclosures.scope = .listedPrompts :=
+  accepted_enclosed_basis_and_scope statement evidence enclosures rfl ends_accepted
+
+/-! ## The population -/
 
 theorem accepted_population_instance :
     statement.population.windows = 6 ∧ statement.population.trials = 2 :=

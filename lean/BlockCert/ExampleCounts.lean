@@ -102,15 +102,38 @@ theorem bounds_are_sometimes_false :
       0 < (samples 3 rows).countP (stratumFalse rows 1 2 (fun _ => true) id) := by
   decide +kernel
 
-theorem accepted_strata_instance :
-    ∃ ws, evidence.strataWindows = some ws ∧ ([3, 3] : List Nat) = ws := by
-  obtain ⟨ws, h1, h2, _⟩ := accepted_strata statement evidence accepted _ rfl
-  exact ⟨ws, h1, h2⟩
+/-- The second file's entry: its one row satisfies the predicate, and the bound for it is at the level
+`(1 / 2) / (1 * 2)`. -/
+theorem accepted_strata_instance : ∃ strata s, statement.population.strata = some strata ∧
+    strata[1]? = some s ∧ s.successes[0]? = some 1 ∧ s.atLeast[0]? = some (statedBound 3 1 1 (2 * 2) 1) := by
+  obtain ⟨ws, h1, _, h2⟩ := accepted_strata statement evidence accepted _ rfl
+  cases h1
+  obtain ⟨_, _, _, h⟩ := h2 1 _ rfl
+  obtain ⟨satisfies, n, hsat, hn, hs, hk⟩ := h 0 _ rfl
+  have held : (match satisfied statement evidence
+        { kind := .top1, share := some (mkRat 95 100), threshold := none } with
+      | .ok l => decide (l = [true, true])
+      | .error _ => false) = true := by decide +kernel
+  rw [hsat] at held
+  cases of_decide_eq_true held
+  cases hn
+  exact ⟨_, _, rfl, rfl, hs, hk.trans (by decide +kernel)⟩
 
 /-! ## Rounding, aggregates, numbers -/
 
 theorem roundBound_eq_zero_iff_instance : roundBound true 0 = 0 ↔ (0 : Rat) = 0 ∧ true = true :=
   roundBound_eq_zero_iff true 0 (by decide +kernel)
+
+/-- The bound of two thirds is a decimal of six digits. -/
+theorem roundBound_isBoundDecimal_instance : IsBoundDecimal (roundBound false (2 / 3)) :=
+  roundBound_isBoundDecimal false (2 / 3) (by decide +kernel)
+
+/-- It is the least: nothing is left of `0.666667` but itself. -/
+theorem roundBound_isLeast_instance : roundBound false (2 / 3) = mkRat 666667 1000000 := by
+  obtain ⟨_, h1, h2⟩ := roundBound_isLeast false (2 / 3) (by decide +kernel)
+  have h3 := h2 (mkRat 666667 1000000) ⟨666667, 24, by decide, by decide +kernel⟩ (by decide +kernel)
+  have h4 : ¬ roundBound false (2 / 3) < mkRat 666667 1000000 := by decide +kernel
+  grind
 
 /-- A third is at most `0.333334`. -/
 theorem roundBound_least_instance :

@@ -14,14 +14,15 @@ public import BlockCert.Enclosures
 `judgeTexts statement export` is the list of codes with which a certificate is refused or left open, from the
 text of its statement (the payload of `statement.dsse.json`) and of its evidence export.  The steps and
 their order are those of `spec/10-verification.md`: the gate, the version (BC-STM-09), the schema, what the
-fields must satisfy together (BC-STM-10 to 16, BC-PRM-12), then the evidence and the claims (`refusals`).
+fields must satisfy together (BC-STM-10 to 16, BC-PRM-12), then the evidence and the claims (`refusals`), then
+the proven ends (`endRefusals`).
 A step runs only if those before it found nothing.
 
 Not judged here: signatures, files and their digests, programs, the draw of the prompts, names of files
 (BC-BND-07), replay, and a buyer's policy.
 
 `judgeTexts_eq_nil`: an empty list means that the texts were read as a statement and its evidence, and that
-`refusals` is empty for them, so that the theorems of `Soundness` apply.
+`refusals` and `endRefusals` are empty for them, so that the theorems of `Soundness` and `ProvenEnds` apply.
 -/
 
 namespace BlockCert

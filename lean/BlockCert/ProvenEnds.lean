@@ -74,6 +74,36 @@ theorem accepted_enclosed_logit_difference (e : Enclosures) (given : st.enclosur
   rw [accepted_enclosures st ev e given accepted]
   exact le_boundAt _ _ _ _ h
 
+/-- The stated divergence is at least every proven row's end. -/
+theorem accepted_enclosed_kl_max (e : Enclosures) (given : st.enclosures = some e)
+    (accepted : endRefusals st ev = []) (row : List Rat) (h : row ∈ ev.ends.klMax) :
+    nthRat row 0 ≤ e.klMax := by
+  rw [accepted_enclosures st ev e given accepted]
+  exact le_boundAt _ _ _ _ h
+
+theorem getElem_enclosedStagesFrom (m i j : Nat) (h : j < m) :
+    (enclosedStagesFrom st ev m i)[j]? = some (enclosedStageOf st ev (i + j)) := by
+  induction m generalizing i j with
+  | zero => omega
+  | succ m ih =>
+    cases j with
+    | zero => rfl
+    | succ j =>
+      simp only [enclosedStagesFrom, List.getElem?_cons_succ]
+      rw [ih (i + 1) j (by omega)]
+      congr 2
+      omega
+
+/-- The stated errors of stage `i` are at least every proven row's ends. -/
+theorem accepted_enclosed_stage_error (e : Enclosures) (given : st.enclosures = some e)
+    (accepted : endRefusals st ev = []) (i : Nat) (hi : i < st.blocks + 2) :
+    ∃ s, e.stages[i]? = some s ∧ (∀ row ∈ ev.ends.error, nthRat row i ≤ s.error) ∧
+      (∀ row ∈ ev.ends.relativeError, nthRat row i ≤ s.relativeError) := by
+  refine ⟨enclosedStageOf st ev i, ?_, fun row hr => le_boundAt _ _ _ _ hr,
+    fun row hr => le_boundAt _ _ _ _ hr⟩
+  rw [accepted_enclosures st ev e given accepted]
+  simpa using getElem_enclosedStagesFrom st ev (st.blocks + 2) 0 i hi
+
 /-- The stated basis is `enclosure`, the scope that of the listed prompts. -/
 theorem accepted_enclosed_basis_and_scope (e : Enclosures) (given : st.enclosures = some e)
     (accepted : endRefusals st ev = []) : e.basis = .enclosure ∧ e.scope = .listedPrompts := by

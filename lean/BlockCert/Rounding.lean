@@ -15,8 +15,10 @@ to even.  Every rounded value is a whole number of units; the unit of a bound de
 * `roundDown_le`, `lt_roundDown`: the same downward;
 * `roundNearest_le`, `le_roundNearest`: to the nearest is at most half a unit away;
 * `le_roundBound`: a bound is never below its value (BC-NUM-03, 04);
-* `roundBound_least`: it is the least decimal at or above its value that has at most 6 significant
-  digits and at most 30 decimals (BC-NUM-03);
+* `roundBound_isBoundDecimal`: it is a decimal of at most 6 significant digits and at most 30 decimals;
+* `roundBound_least`: no other such decimal lies between it and its value;
+* `roundBound_isLeast`: so the bound of a value above 0 is the least such decimal at or above it
+  (BC-NUM-03);
 * `roundBound_eq_zero_iff`: it is 0 only where the value is 0 and the sides are the same program
   (BC-NUM-04).
 -/
@@ -241,9 +243,12 @@ theorem pow_le_pow_of_le {j k : Nat} (h : j ≤ k) : (10 : Rat) ^ j ≤ 10 ^ k :
     rw [← Nat.add_assoc, Rat.pow_succ]
     grind
 
-/-- **The bound of a value is the least decimal** at or above it with at most 6 significant digits and
-at most 30 decimals (BC-NUM-03): any `m * 10^j * 10^-30` with `m < 10^6` that is at least the value is
-at least the bound. -/
+/-- The decimals of at most 6 significant digits and at most 30 decimals that are not negative:
+`m * 10^j * 10^-30` with `m < 10^6`. -/
+def IsBoundDecimal (d : Rat) : Prop :=
+  ∃ m j : Nat, m < 1000000 ∧ d = (m : Rat) * ((10 : Rat) ^ j * leastUnit)
+
+/-- Any such decimal that is at least the value is at least its bound (BC-NUM-03). -/
 theorem roundBound_least (same : Bool) (v : Rat) (hv : v ≠ 0) (m j : Nat) (six : m < 1000000)
     (h : v ≤ (m : Rat) * ((10 : Rat) ^ j * leastUnit)) :
     roundBound same v ≤ (m : Rat) * ((10 : Rat) ^ j * leastUnit) := by
@@ -281,6 +286,63 @@ theorem roundBound_least (same : Bool) (v : Rat) (hv : v ≠ 0) (m j : Nat) (six
     rw [h9] at h5
     generalize (m : Rat) * y = z at h h7
     grind
+
+/-- A value rounded up is a whole number of units, which is not negative if the value is not. -/
+theorem roundUp_eq_units (u v : Rat) (hu : 0 < u) (hv : 0 ≤ v) :
+    ∃ n : Nat, roundUp u v = (n : Rat) * u := by
+  have units : roundUp u v = ((-((-v) / u).floor : Int) : Rat) * u := by
+    unfold roundUp roundDown
+    rw [Rat.intCast_neg]
+    grind
+  have h := Std.le_trans hv (le_roundUp u v hu)
+  rw [units] at h ⊢
+  generalize -((-v) / u).floor = k at h ⊢
+  cases k with
+  | ofNat n => exact ⟨n, by rw [Int.ofNat_eq_natCast, Rat.intCast_natCast]⟩
+  | negSucc n =>
+    have hk : ((Int.negSucc n : Int) : Rat) < 0 := by
+      have : Int.negSucc n < 0 := by omega
+      exact_mod_cast this
+    have := (Rat.mul_lt_mul_right hu).mpr hk
+    grind
+
+/-- The bound of a value is itself a decimal of at most 6 significant digits and 30 decimals. -/
+theorem roundBound_isBoundDecimal (same : Bool) (v : Rat) (hv : 0 ≤ v) :
+    IsBoundDecimal (roundBound same v) := by
+  by_cases hz : v = 0
+  · subst hz
+    cases same with
+    | true => exact ⟨0, 0, by decide, by decide +kernel⟩
+    | false => exact ⟨1, 0, by decide, by decide +kernel⟩
+  · simp only [roundBound, hz, if_false]
+    have hu := boundUnit_pos v
+    obtain ⟨n, hn⟩ := roundUp_eq_units (boundUnit v) v hu hv
+    obtain ⟨k, hk, _⟩ := unitFrom_form v ((v / leastUnit).floor.toNat + 1) leastUnit
+    change boundUnit v = _ at hk
+    have most : n ≤ 1000000 := by
+      have h : (n : Rat) * boundUnit v ≤ (((1000000 : Nat) : Int) : Rat) * boundUnit v := by
+        rw [← hn]
+        refine roundUp_le _ _ hu _ ?_
+        have cast : (((1000000 : Nat) : Int) : Rat) = 1000000 := by decide +kernel
+        rw [cast]
+        exact Rat.le_of_lt (lt_boundUnit v)
+      rw [Rat.intCast_natCast] at h
+      exact Rat.natCast_le_natCast.mp (Rat.le_of_mul_le_mul_right h hu)
+    by_cases six : n < 1000000
+    · exact ⟨n, k, six, by rw [hn, hk]⟩
+    · refine ⟨100000, k + 1, by decide, ?_⟩
+      have cast : ((1000000 : Nat) : Rat) = ((100000 : Nat) : Rat) * 10 := by decide +kernel
+      rw [hn, show n = 1000000 by omega, hk, Rat.pow_succ, cast]
+      grind
+
+/-- **The bound of a value above 0 is the least decimal** at or above it with at most 6 significant digits
+and at most 30 decimals (BC-NUM-03). -/
+theorem roundBound_isLeast (same : Bool) (v : Rat) (hv : 0 < v) :
+    IsBoundDecimal (roundBound same v) ∧ v ≤ roundBound same v ∧
+      ∀ d, IsBoundDecimal d → v ≤ d → roundBound same v ≤ d := by
+  refine ⟨roundBound_isBoundDecimal same v (Rat.le_of_lt hv), le_roundBound same v, ?_⟩
+  rintro d ⟨m, j, six, rfl⟩ h
+  exact roundBound_least same v (by grind) m j six h
 
 /-! ## Shares and means -/
 

@@ -20,11 +20,10 @@ If `refusals statement evidence` is empty, then
   a cell bounds, the claim bounds (BC-CLM-02, 04);
 * `accepted_lipschitz_sound`: **the drift of every listed prompt is at most the composed bound**, if that
   prompt's error cells and the stated constants hold (BC-CLM-03, 04);
-* `accepted_telescoping_sound`: the same for the telescoping bound, if that prompt's hybrid steps hold;
-* `accepted_population`: `at_least` is the stated bound of BC-CLM-07 for the counted successes;
-* `weakest_no_better`, `accepted_composed_basis`, `accepted_composed_scope`: no composed claim has a
-  better basis or another scope than its parts (BC-CLM-05, 14).
+* `accepted_telescoping_sound`: the same for the telescoping bound, if that prompt's hybrid steps hold.
 
+What acceptance says of scope, basis and the population is in `Bases`, of corpus files in `Strata`, of proven
+rows in `ProvenEnds`.
 That the cells and constants hold is for replay, enclosures and whoever states a constant to establish.
 -/
 

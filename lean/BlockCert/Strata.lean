@@ -192,35 +192,83 @@ theorem strata_bound_all (strata goods : List (α → Bool)) (windows : List α)
 
 /-! ## Accepted certificates -/
 
-/-- One entry of `strata` with the windows of its file: the numbers are what the evidence gives, and every
-`at_least` is the bound of `stratum_bound`. -/
-def StratumStated (alpha : Rat) (parts h : Nat) (ofRow : List Nat) (s : Stratum) : Prop :=
-  s.trials = countEqual h ofRow ∧ ∀ (j k : Nat), s.atLeast[j]? = some k → ∃ successes,
-    s.successes[j]? = some successes ∧
-      k = statedBound s.windows s.trials alpha.num.toNat (alpha.den * parts) successes
+/-- One entry of `strata`, of file `h`, is what the evidence gives: `trials` is the number of rows that come
+from the file; for each population claim in order, `successes` has the number of these rows that satisfy its
+predicate, and `at_least` the bound of `stratum_bound` for that number; neither list has more entries. -/
+def StratumStated (st : Statement) (ev : Evidence) (parts h : Nat) (s : Stratum) : Prop :=
+  s.trials = countEqual h ev.strataOfRow ∧
+  s.successes.length = st.population.claims.length ∧
+  s.atLeast.length = st.population.claims.length ∧
+  ∀ (j : Nat) (c : PopulationClaim), st.population.claims[j]? = some c → ∃ satisfies n,
+    satisfied st ev c.predicate = .ok satisfies ∧
+    n = (heldIn h ev.strataOfRow satisfies).countP (fun b => b) ∧
+    s.successes[j]? = some n ∧
+    s.atLeast[j]? = some (statedBound s.windows s.trials st.population.alpha.num.toNat
+      (st.population.alpha.den * parts) n)
 
-theorem atLeast_of_stratumHolds (windows trials : Nat) (alpha : Rat) (parts h : Nat) (ofRow : List Nat)
+theorem counts_of_stratumHolds (windows trials : Nat) (alpha : Rat) (parts h : Nat) (ofRow : List Nat)
     (ss ks : List Nat) (held : List (List Bool))
-    (holds : stratumHolds windows trials alpha parts h ofRow ss ks held = true) (j k : Nat)
-    (hk : ks[j]? = some k) : ∃ s, ss[j]? = some s ∧
-      k = statedBound windows trials alpha.num.toNat (alpha.den * parts) s := by
-  induction ks generalizing ss held j with
-  | nil => exact nomatch hk
-  | cons a ks ih =>
-    match ss, held, holds with
-    | s :: ss, g :: held, holds =>
-      simp only [stratumHolds, Bool.and_eq_true, isStatedBound_iff] at holds
-      cases j with
-      | zero =>
-        cases hk
-        exact ⟨s, rfl, holds.1.2.2.2.2⟩
-      | succ j => exact ih ss held holds.2 j hk
+    (holds : stratumHolds windows trials alpha parts h ofRow ss ks held = true) :
+    ss.length = held.length ∧ ks.length = held.length ∧ ∀ (j : Nat) (g : List Bool), held[j]? = some g →
+      ss[j]? = some ((heldIn h ofRow g).countP (fun b => b)) ∧
+      ks[j]? = some (statedBound windows trials alpha.num.toNat (alpha.den * parts)
+        ((heldIn h ofRow g).countP (fun b => b))) := by
+  induction held generalizing ss ks with
+  | nil =>
+    cases ss with
+    | nil =>
+      cases ks with
+      | nil => exact ⟨rfl, rfl, fun _ _ h => nomatch h⟩
+      | cons k ks => simp [stratumHolds] at holds
+    | cons s ss => simp [stratumHolds] at holds
+  | cons a held ih =>
+    cases ss with
+    | nil => simp [stratumHolds] at holds
+    | cons s ss =>
+      cases ks with
+      | nil => simp [stratumHolds] at holds
+      | cons k ks =>
+        simp only [stratumHolds, Bool.and_eq_true, beq_iff_eq, isStatedBound_iff, countTrue_eq] at holds
+        obtain ⟨⟨hs, _, _, _, hk⟩, hrest⟩ := holds
+        obtain ⟨h1, h2, h3⟩ := ih ss ks hrest
+        refine ⟨congrArg (· + 1) h1, congrArg (· + 1) h2, fun j g hg => ?_⟩
+        cases j with
+        | zero =>
+          cases hg
+          rw [← hs]
+          exact ⟨rfl, congrArg some hk⟩
+        | succ j => exact h3 j g hg
 
-theorem stated_of_strataHold (alpha : Rat) (parts : Nat) (ofRow : List Nat) (held : List (List Bool))
+theorem getElem_of_allSatisfied (st : Statement) (ev : Evidence) (claims : List PopulationClaim)
+    (held : List (List Bool)) (rows : allSatisfied st ev claims = .ok held) :
+    held.length = claims.length ∧ ∀ (j : Nat) (c : PopulationClaim), claims[j]? = some c →
+      ∃ g, held[j]? = some g ∧ satisfied st ev c.predicate = .ok g := by
+  induction claims generalizing held with
+  | nil =>
+    cases rows
+    exact ⟨rfl, fun _ _ h => nomatch h⟩
+  | cons a claims ih =>
+    simp only [allSatisfied] at rows
+    split at rows
+    · exact nomatch rows
+    · rename_i first hfirst
+      split at rows
+      · exact nomatch rows
+      · rename_i rest hrest
+        cases rows
+        obtain ⟨h1, h2⟩ := ih rest hrest
+        refine ⟨congrArg (· + 1) h1, fun j c hc => ?_⟩
+        cases j with
+        | zero =>
+          cases hc
+          exact ⟨first, rfl, hfirst⟩
+        | succ j => exact h2 j c hc
+
+theorem entries_of_strataHold (alpha : Rat) (parts : Nat) (ofRow : List Nat) (held : List (List Bool))
     (h : Nat) (ws : List Nat) (strata : List Stratum)
     (holds : strataHold alpha parts ofRow held h ws strata = true) :
-    strata.map (·.windows) = ws ∧
-      ∀ i s, strata[i]? = some s → StratumStated alpha parts (h + i) ofRow s := by
+    strata.map (·.windows) = ws ∧ ∀ i s, strata[i]? = some s → s.trials = countEqual (h + i) ofRow ∧
+      stratumHolds s.windows s.trials alpha parts (h + i) ofRow s.successes s.atLeast held = true := by
   induction strata generalizing h ws with
   | nil =>
     cases ws with
@@ -236,19 +284,20 @@ theorem stated_of_strataHold (alpha : Rat) (parts : Nat) (ofRow : List Nat) (hel
       cases i with
       | zero =>
         cases his
-        exact ⟨ht, fun j k hk => atLeast_of_stratumHolds _ _ _ _ _ _ _ _ _ hs j k hk⟩
+        exact ⟨ht, hs⟩
       | succ i =>
         have hit := hi.2 i s his
         rwa [show h + 1 + i = h + (i + 1) by omega] at hit
 
 /-- **Accepted bounds for corpus files** (BC-CLM-17): the entries are the files of the frame, in order, and
-every `at_least` is the bound of `strata_bound_all` at the level `alpha / (k H)`. -/
+each is what the evidence gives, every `at_least` being the bound of `strata_bound_all` at the level
+`alpha / (k H)`. -/
 theorem accepted_strata (st : Statement) (ev : Evidence) (accepted : refusals st ev = [])
     (strata : List Stratum) (stated : st.population.strata = some strata) :
     ∃ ws, ev.strataWindows = some ws ∧ strata.map (·.windows) = ws ∧
-      ∀ i s, strata[i]? = some s → StratumStated st.population.alpha
-        (lengthClaims st.population.claims * lengthNats ws) i ev.strataOfRow s := by
-  obtain ⟨_, _, held, _, _, _, _, _, _, hp, _⟩ := accepted_claims st ev accepted
+      ∀ i s, strata[i]? = some s → StratumStated st ev
+        (lengthClaims st.population.claims * lengthNats ws) i s := by
+  obtain ⟨_, _, held, _, _, rows, _, _, _, hp, _⟩ := accepted_claims st ev accepted
   simp only [populationHolds, Bool.and_eq_true, stated] at hp
   have hp := hp.2
   split at hp
@@ -256,8 +305,15 @@ theorem accepted_strata (st : Statement) (ev : Evidence) (accepted : refusals st
     exact nomatch h
   · rename_i strata' ws h hw
     cases h
-    have h := stated_of_strataHold _ _ _ _ 0 ws strata hp
-    exact ⟨ws, hw, h.1, fun i s his => by simpa using h.2 i s his⟩
+    have h := entries_of_strataHold _ _ _ _ 0 ws strata hp
+    refine ⟨ws, hw, h.1, fun i s his => ?_⟩
+    obtain ⟨ht, hs⟩ := h.2 i s his
+    rw [Nat.zero_add] at ht hs
+    obtain ⟨h1, h2, h3⟩ := counts_of_stratumHolds _ _ _ _ _ _ _ _ _ hs
+    obtain ⟨h4, h5⟩ := getElem_of_allSatisfied st ev _ held rows
+    refine ⟨ht, h1.trans h4, h2.trans h4, fun j c hc => ?_⟩
+    obtain ⟨g, hg, hsat⟩ := h5 j c hc
+    exact ⟨g, _, hsat, rfl, h3 j g hg⟩
   · exact nomatch hp
 
 end BlockCert

@@ -150,16 +150,22 @@ class Lean:
 
     def __call__(self, *args):
         """Exit status and lines printed, without the noise of the debug build."""
-        with subprocess.Popen(
+        # Into a file: to a pipe that is full for a moment this build of Lean fails to write.
+        printed_to = self.work / "printed.txt"
+        printed_to.unlink(missing_ok=True)
+        with open(printed_to, "a+b") as out, subprocess.Popen(
             [*self.start, *args], cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+            stdout=out, stderr=subprocess.STDOUT,
         ) as process:  # fmt: skip
-            printed = process.stdout.read()
             if hasattr(os, "wait4"):
                 _, status, usage = os.wait4(process.pid, 0)
                 process.returncode = os.waitstatus_to_exitcode(status)
                 unit = 2**30 if sys.platform == "darwin" else 2**20
                 self.used.add(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit)
+            else:
+                process.wait()
+            out.seek(0)
+            printed = out.read().decode("utf-8", errors="replace")
         return process.returncode, [x for x in printed.splitlines() if "DEBUG" not in x]
 
 

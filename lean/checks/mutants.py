@@ -45,10 +45,13 @@ MUTANTS = [  # name, module, text that stands there once, text in its place
      "      ((draw.filter inside).countP good))",
      "    statedBound (windows.filter inside).length (draw.filter inside).length num den\n"
      "      ((draw.filter inside).countP good) + 1)"),
+    ("successes in any file", "Strata",
+     "    n = (heldIn h ev.strataOfRow satisfies).countP (fun b => b) ∧", "    n = satisfies.countP (fun b => b) ∧"),
     ("a bound of 0 for two programs", "Rounding",
      "(if same then 0 else leastUnit)", "(if same then 0 else 0)"),
     ("least among decimals of seven digits", "Rounding",
      "(six : m < 1000000)", "(six : m < 10000000)"),
+    ("a bound of five digits", "Rounding", "  ∃ m j : Nat, m < 1000000 ∧ d =", "  ∃ m j : Nat, m < 100000 ∧ d ="),
     ("41 digits", "Numbers",
      "  wholePart d.whole = true ∧ d.whole.length ≤ 40 ∧", "  wholePart d.whole = true ∧ d.whole.length ≤ 41 ∧"),
     ("the smallest for the largest", "Aggregates",
@@ -58,4 +61,6 @@ MUTANTS = [  # name, module, text that stands there once, text in its place
     ("a basis better than a part's", "Bases",
      "    b.AtLeast (weakest b ls) ∧ ∀ l ∈ ls, l.basis.AtLeast (weakest b ls) := by",
      "    b.AtLeast (weakest b ls) ∧ ∀ l ∈ ls, (weakest b ls).AtLeast l.basis := by"),
+    ("an end above what is stated", "ProvenEnds",
+     "    nthRat row st.blocks ≤ e.drift := by", "    e.drift ≤ nthRat row st.blocks := by"),
 ]  # fmt: skip
