@@ -10,10 +10,10 @@ from pathlib import Path
 from tests.benchmarks.materials import Materials
 from tests.benchmarks.timing import side_by_side
 
-__all__ = ["report"]
+__all__ = ["interpreter", "report"]
 
 
-def _interpreter() -> tuple[str, str]:
+def interpreter() -> tuple[str, str]:
     """The base environment's Python where there is one (what a third party has), else this one."""
     base = Path("build/base-env/bin/python")
     return (str(base), "base install") if base.is_file() else (sys.executable, "this environment")
@@ -29,7 +29,7 @@ def _process(python: str, *words: str) -> None:
 def report(found: Materials) -> list[str]:
     """Lines: whole-process times and their ratios to a bare interpreter."""
     bundle, trust, model, _ = found
-    python, where = _interpreter()
+    python, where = interpreter()
     command = "from blockcert_producers.cli import main; main()"
     verify = ("verify", str(bundle), "--trust", str(trust))
     times = side_by_side(
