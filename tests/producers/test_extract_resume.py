@@ -89,6 +89,7 @@ def test_killed_after_a_block_it_gives_the_same_bundle(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["killed", "other.txt", "text.txt", "undisturbed"]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_a_polish_it_gives_the_same_bundle(folder: Path) -> None:
     more = ("--polish", "12", "--budget", "0.1", "--calibration", "8", "--length", "16", "--attribution", "0")
     finish(folder, "undisturbed", *more)
@@ -99,6 +100,7 @@ def test_killed_in_the_middle_of_a_polish_it_gives_the_same_bundle(folder: Path)
     assert content(folder / "killed") == content(folder / "undisturbed")
 
 
+@pytest.mark.slow
 def test_killed_between_bundles_it_gives_the_same_front(folder: Path) -> None:
     more = ("--budgets", "lossless,0.05", "--shift", str(folder / "other.txt"))
     finish(folder, "undisturbed", *more)

@@ -104,6 +104,7 @@ def tokens(program_vocabulary: int, count: int = 24) -> np.ndarray:
     return np.random.default_rng(0).integers(0, program_vocabulary, (count, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aim", AIMS)
 def test_asked_together_a_wider_budget_is_never_dearer(aim: Aim) -> None:
     program = lift(MODEL)

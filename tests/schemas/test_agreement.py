@@ -182,7 +182,6 @@ def shortened(value: Any) -> Any:
     return [shortened(part) for part in value[:2]] if isinstance(value, list) else value
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_schema_and_library_agree_on_every_mutation(kind: str) -> None:
     validator = Draft202012Validator(schema(kind), registry=Registry())
