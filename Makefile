@@ -16,12 +16,11 @@ READY := $(VENV)/.ready
 BASE_READY := $(BASE)/.ready
 SOURCES := $(shell find sdk verifier producers schemas lean -type f -not -path '*/__pycache__/*')
 
-.PHONY: demo test lint unit slow bench fuzz lean lean-mutants format clean help
+.PHONY: demo test lint unit bench fuzz lean lean-mutants format clean help
 
 help:
 	@echo "make demo    certify the two embedded models, verify them in a clean environment, show a refusal"
-	@echo "make test    lint, types, import contracts and all tests but the slow ones"
-	@echo "make slow    the slow tests: whole extractions again, on more models and with more budgets"
+	@echo "make test    lint, types, import contracts and all tests"
 	@echo "make bench   benchmarks, as ratios measured side by side"
 	@echo "make fuzz    coverage-guided fuzzing of every reader and of verify, $(SECONDS_EACH) seconds each"
 	@echo "make lean    check the Lean library and its mutants, compare its checker with the Python verifier, write the record"
@@ -58,9 +57,6 @@ unit: $(READY) $(BASE_READY)
 	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist worksteal
 
 test: lint unit
-
-slow: $(READY) $(BASE_READY)
-	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) --dist worksteal -m slow
 
 bench: $(READY) $(BASE_READY)
 	$(BIN)/python -m tests.benchmarks
