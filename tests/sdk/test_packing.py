@@ -526,4 +526,4 @@ def test_what_another_wrote_meanwhile_is_not_lost(
 def test_arbitrary_bytes_end_in_a_refusal(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "arbitrary.zip"
     path.write_bytes(b"PK\3\4" + data)
-    refusal(lambda: Bundle(path))
+    assert refusal(lambda: Bundle(path)).code.startswith("bundle.")

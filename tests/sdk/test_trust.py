@@ -389,4 +389,4 @@ def test_the_count_is_the_number_of_trusted_keys_with_a_good_signature(
 
 def test_a_policy_never_holds_a_key_that_could_not_be_a_public_key() -> None:
     for key in policy().keys:
-        PublicKey(bytes.fromhex(key.public_key))
+        assert PublicKey(bytes.fromhex(key.public_key)).raw.hex() == key.public_key

@@ -171,6 +171,7 @@ def test_seconds_in_every_step(made: Made, monkeypatch: pytest.MonkeyPatch, case
         **options,
     )
     only(report, "limit.seconds", step)
+    assert report.verdict == "indeterminate"
 
 
 def test_seconds_while_a_cell_is_decided_at_higher_precision(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,17 @@ from blockcert.errors import Refusal
 from blockcert.statistics import audit_bound, rows_needed
 from blockcert_verifier import Report, verify
 from blockcert_verifier.steps import measuring, recount
-from blockcert_verifier.work import Chunk, ChunkResult, Estimate, LocalEngine, Stopped, Tick, chunks, processes
+from blockcert_verifier.work import (
+    Chunk,
+    ChunkResult,
+    Estimate,
+    LocalEngine,
+    Stopped,
+    Tick,
+    children,
+    chunks,
+    processes,
+)
 from tests.support.bundles import NOW, Made, make_bundle, restate, rewrite_column
 
 SEED = bytes(range(32))
@@ -320,7 +330,7 @@ def test_no_process_outlives_an_interruption_before_the_rows(made: Made, monkeyp
     def interrupted(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(processes.subprocess, "Popen", remembered)
+    monkeypatch.setattr(children.subprocess, "Popen", remembered)
     monkeypatch.setattr(recount, "recount", interrupted)
     with pytest.raises(KeyboardInterrupt):
         check(made, jobs=2)

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
-from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
 from blockcert.errors import Refusal
@@ -18,7 +12,7 @@ from blockcert_verifier.enclose.interval import Enclosed
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row
 from blockcert_verifier.enclose.wire import Advance, Begin, Cells, Enclose, Failed, decode_cells, receive, send, text
 from blockcert_verifier.measure import Pair
-from blockcert_verifier.work.processes import environment
+from blockcert_verifier.work.children import Child, environment, shared_out, weight_names
 
 __all__ = ["Encloser", "enclosed_here", "enclosed_in_processes"]
 
@@ -27,7 +21,6 @@ Encloser: TypeAlias = Callable[[Sequence[int], int], Mapping[Place, Enclosed]]
 Look: TypeAlias = Callable[[int], None]
 """Called with the stages that are done of all unfinished rows; what it raises ends the work."""
 T = TypeVar("T")
-_POLL = 0.1
 _WORKER = ("-P", "-m", "blockcert_verifier.enclose.worker")
 
 
@@ -44,29 +37,24 @@ class _Process:
 
     def __init__(self, begin: Begin, variables: dict[str, str]) -> None:
         self._begin, self._variables = begin, variables
-        self._process: subprocess.Popen[bytes] | None = None
-        self.done = 0
+        self._child: Child | None = None
+        self.done = 0.0
+        """Stages of the current row that are done."""
         self.retired = False
 
     def __call__(self, tokens: Sequence[int], bits: int) -> Mapping[Place, Enclosed]:
         """As :func:`enclose_row`; raises ``MemoryError`` where the process ends without an answer."""
-        self.done = 0
+        self.done = 0.0
         frame = None
         if self.retired:
             raise MemoryError
         with contextlib.suppress(OSError):
-            if self._process is None:
-                self._process = subprocess.Popen(
-                    [sys.executable, *_WORKER],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env=self._variables,
-                    start_new_session=True,  # an interruption of this process is this process's to handle
-                )
-                send(self._process.stdin, self._begin)  # type: ignore[arg-type]
-            process = self._process
-            send(process.stdin, Enclose(tuple(tokens), bits))  # type: ignore[arg-type]
-            while isinstance(frame := receive(process.stdout), Advance):  # type: ignore[arg-type]
+            child = self._child
+            if child is None:
+                self._child = child = Child(_WORKER, self._variables)
+                send(child.input, self._begin)
+            send(child.input, Enclose(tuple(tokens), bits))
+            while isinstance(frame := receive(child.output), Advance):
                 self.done = frame.stages
         if isinstance(frame, Cells):
             return decode_cells(frame)
@@ -77,15 +65,9 @@ class _Process:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process.wait()
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
 
 
 def enclosed_in_processes(
@@ -98,32 +80,8 @@ def enclosed_in_processes(
     look: Look,
 ) -> Iterator[T]:
     """As :func:`enclosed_here` in ``jobs`` processes, in the order in which rows are done; closing it ends them."""
-    named = {name: os.path.abspath(one) if isinstance(one, Path) else one for name, one in weights.items()}
     relative, loss = (tuple(map(text, one)) for one in (thresholds.relative, thresholds.loss))
-    begin = Begin(pair.reference, pair.surrogate, named, relative, loss)
+    begin = Begin(pair.reference, pair.surrogate, weight_names(weights), relative, loss)
     workers = [_Process(begin, environment(jobs)) for _ in range(min(jobs, len(rows)))]
-    idle: SimpleQueue[_Process] = SimpleQueue()
-    for worker in workers:
-        idle.put(worker)
-
-    def one(row: int) -> T:
-        worker = idle.get()
-        try:
-            return job(worker, row)
-        finally:
-            worker.done = 0
-            idle.put(worker)
-
-    pool = ThreadPoolExecutor(len(workers) or 1)
-    try:
-        pending: set[Future[T]] = {pool.submit(one, row) for row in rows}
-        while pending:
-            finished, pending = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
-            for future in finished:
-                yield future.result()
-            look(sum(worker.done for worker in workers))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.retired = True
-            worker.close()
+    for _, found in shared_out(workers, rows, job, lambda done: look(int(done))):
+        yield found

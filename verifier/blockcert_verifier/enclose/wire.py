@@ -1,4 +1,4 @@
-"""What passes between a verifier and the processes in which rows are enclosed: frames of msgpack after their length.
+"""What passes between a verifier and the processes in which rows are enclosed, in frames.
 
 Both ends are the same installation on the same machine, and nothing of this is part of the standard. Rational numbers
 are written in hexadecimal, for msgpack has no integers of their size.
@@ -6,7 +6,6 @@ are written in hexadecimal, for msgpack has no integers of their size.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import BinaryIO, TypeAlias
@@ -18,6 +17,7 @@ from blockcert.file_range import FileRange
 from blockcert.program import Program
 from blockcert_verifier.enclose.interval import Enclosed, Interval
 from blockcert_verifier.enclose.trajectories import Place
+from blockcert_verifier.work import children
 
 __all__ = [
     "Advance",
@@ -75,24 +75,16 @@ class Failed(Struct, frozen=True, tag="failed"):
 
 Message: TypeAlias = Begin | Enclose | Advance | Cells | Failed
 _DECODER = msgspec.msgpack.Decoder(Message)
-_LENGTH = struct.Struct("<Q")
 
 
 def send(stream: BinaryIO, message: Message) -> None:
     """Write one frame and flush; raises ``OSError`` where nobody reads any more."""
-    data = msgspec.msgpack.encode(message)
-    stream.write(_LENGTH.pack(len(data)) + data)
-    stream.flush()
+    children.send(stream, message)
 
 
 def receive(stream: BinaryIO) -> Message | None:
     """The next frame, or None at the end of the stream."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    data = stream.read(length)
-    return None if len(data) < length else _DECODER.decode(data)
+    return children.receive(stream, _DECODER)
 
 
 def text(value: Fraction) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,8 +11,9 @@ from blockcert_verifier.enclose.trajectories import Thresholds, enclose_row
 from blockcert_verifier.enclose.wire import Advance, Begin, Enclose, Failed, encode_cells, fraction, receive, send
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.measure import Pair
+from blockcert_verifier.work.children import serve_standard_streams
 
-__all__ = ["main", "serve"]
+__all__ = ["serve"]
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
@@ -37,15 +36,5 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
             send(sink, encode_cells(cells))
 
 
-def main() -> None:
-    """Serve on standard input and output; whatever else writes to standard output goes to standard error."""
-    sink = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    try:
-        serve(sys.stdin.buffer, sink)
-    except BrokenPipeError:
-        os._exit(0)  # the verifier is gone, and there is nobody left to tell
-
-
 if __name__ == "__main__":
-    main()
+    serve_standard_streams(serve)

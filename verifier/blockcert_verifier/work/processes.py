@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from pathlib import Path
-from queue import SimpleQueue
 
 from blockcert.errors import Refusal
 from blockcert_verifier.measure import Pair
+from blockcert_verifier.work.children import Child, environment, shared_out, weight_names
 from blockcert_verifier.work.chunks import Chunk, ChunkResult, Engine, RowFailure, Task, Tick, join
 from blockcert_verifier.work.local import LocalEngine
 from blockcert_verifier.work.wire import Advance, Begin, Done, decode_result, encode_chunk, receive, send
 
-__all__ = ["ProcessEngine", "environment", "open_engine"]
+__all__ = ["ProcessEngine", "open_engine"]
 
-_POLL = 0.1
-"""Seconds between two looks at the clock while processes work."""
 _WORKER = ("-P", "-m", "blockcert_verifier.work.worker")
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def open_engine(task: Task, jobs: int, pair: Pair | None = None) -> Engine:
@@ -45,46 +37,32 @@ class _Lost(Exception):  # noqa: N818 - the caller decides what it means
     """The process ended without an answer."""
 
 
-def environment(jobs: int) -> dict[str, str]:
-    """This environment, where each process takes its share of the cores and imports what this one imports."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
-    found = {**os.environ, **dict.fromkeys(_THREADS, threads)}
-    # -P below keeps the current folder, which may be anybody's, out of the path; this names what is in it here
-    found["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
-    return found
-
-
 class _Worker:
     """One worker process, started when it is first needed or before, and again where it was lost."""
 
-    def __init__(self, task: Task, environment: dict[str, str]) -> None:
-        self._task, self._environment = task, environment
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, task: Task, variables: dict[str, str]) -> None:
+        self._task, self._variables = task, variables
+        self._child: Child | None = None
         self._told = False
         self.done = 0.0
         """Rows' worth of the current chunk that is done."""
         self.retired = False
-        """Whether the work has ended, so that nothing is to be started again."""
 
-    def start(self) -> None:
+    def start(self) -> Child:
         """Start the process, which then imports what it needs while this one goes on."""
         self._told = False
-        self._process = subprocess.Popen(
-            [sys.executable, *_WORKER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=self._environment,
-            start_new_session=True,  # an interruption of this process is this process's to handle
-        )
+        self._child = Child(_WORKER, self._variables)
+        return self._child
 
-    def _begin(self) -> None:
+    def _begin(self, child: Child) -> None:
         """Say what is to be measured; the process reads it as soon as it can."""
         self._told = True
-        task, process = self._task, self._process
-        weights = {name: os.path.abspath(one) if isinstance(one, Path) else one for name, one in task.weights.items()}
-        settings = task.settings
-        begin = Begin(task.reference, task.surrogate, weights, settings.relative, settings.loss, task.device)
-        send(process.stdin, begin)  # type: ignore[arg-type,union-attr]
+        task, settings = self._task, self._task.settings
+        weights = weight_names(task.weights)
+        send(
+            child.input,
+            Begin(task.reference, task.surrogate, weights, settings.relative, settings.loss, task.device),
+        )
 
     def measure(self, chunk: Chunk) -> ChunkResult:
         """The result of a chunk; raises ``_Lost`` where the process dies over it."""
@@ -92,13 +70,11 @@ class _Worker:
         if self.retired:
             raise _Lost
         try:
-            if self._process is None:
-                self.start()
+            child = self._child or self.start()
             if not self._told:
-                self._begin()
-            process = self._process
-            send(process.stdin, encode_chunk(chunk))  # type: ignore[arg-type,union-attr]
-            while isinstance(frame := receive(process.stdout), Advance):  # type: ignore[arg-type,union-attr]
+                self._begin(child)
+            send(child.input, encode_chunk(chunk))
+            while isinstance(frame := receive(child.output), Advance):
                 self.done = frame.rows
         except OSError:
             frame = None
@@ -109,15 +85,9 @@ class _Worker:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        for stream in (process.stdin, process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process.wait()
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
 
 
 def _measure(worker: _Worker, chunk: Chunk) -> ChunkResult:
@@ -165,28 +135,4 @@ class ProcessEngine:
         wanted = min(self._jobs, len(chunks))
         workers, self._prepared = self._prepared[:wanted], self._prepared[wanted:]
         workers += [self._worker() for _ in range(wanted - len(workers))]
-        idle: SimpleQueue[_Worker] = SimpleQueue()
-        for worker in workers:
-            idle.put(worker)
-
-        def job(chunk: Chunk) -> ChunkResult:
-            worker = idle.get()
-            try:
-                return _measure(worker, chunk)
-            finally:
-                worker.done = 0.0
-                idle.put(worker)
-
-        pool = ThreadPoolExecutor(len(workers) or 1)
-        try:
-            pending: dict[Future[ChunkResult], int] = {pool.submit(job, chunk): i for i, chunk in enumerate(chunks)}
-            while pending:
-                finished, _ = wait(pending, timeout=_POLL, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield pending.pop(future), future.result()
-                tick(sum(worker.done for worker in workers))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.retired = True
-                worker.close()
+        yield from shared_out(workers, chunks, _measure, tick)

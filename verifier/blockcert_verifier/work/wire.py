@@ -1,11 +1,10 @@
-"""What passes between a verifier and its worker processes: frames of msgpack, each after its length.
+"""What passes between a verifier and its worker processes, in frames.
 
 Both ends are the same installation on the same machine, and nothing of this is part of the standard.
 """
 
 from __future__ import annotations
 
-import struct
 from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
@@ -15,6 +14,7 @@ from msgspec import Struct
 from blockcert.file_range import FileRange
 from blockcert.program import Program
 from blockcert_verifier.measure import Cells, Measured, Unresolved
+from blockcert_verifier.work import children
 from blockcert_verifier.work.chunks import Chunk, ChunkResult, RowFailure
 
 __all__ = [
@@ -79,24 +79,16 @@ class Done(Struct, frozen=True, tag="done"):
 
 Message: TypeAlias = Begin | Measure | Advance | Done
 _DECODER = msgspec.msgpack.Decoder(Message)
-_LENGTH = struct.Struct("<Q")
 
 
 def send(stream: BinaryIO, message: Message) -> None:
     """Write one frame and flush; raises ``OSError`` where nobody reads any more."""
-    data = msgspec.msgpack.encode(message)
-    stream.write(_LENGTH.pack(len(data)) + data)
-    stream.flush()
+    children.send(stream, message)
 
 
 def receive(stream: BinaryIO) -> Message | None:
     """The next frame, or None at the end of the stream."""
-    head = stream.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        return None
-    (length,) = _LENGTH.unpack(head)
-    data = stream.read(length)
-    return None if len(data) < length else _DECODER.decode(data)
+    return children.receive(stream, _DECODER)
 
 
 def encode_chunk(chunk: Chunk) -> Measure:

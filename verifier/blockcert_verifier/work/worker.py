@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from time import monotonic
 from typing import BinaryIO
 
 from blockcert_verifier.measure import Settings
+from blockcert_verifier.work.children import serve_standard_streams
 from blockcert_verifier.work.chunks import Task, measure_chunk
 from blockcert_verifier.work.wire import Advance, Begin, Measure, decode_chunk, encode_result, receive, send
 
-__all__ = ["main", "serve"]
+__all__ = ["serve"]
 
 _EVERY = 0.1
 """Seconds between two words about how far a chunk has come."""
@@ -39,15 +38,5 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         send(sink, encode_result(measure_chunk(pair, decode_chunk(frame), settings, task.device, tick)))
 
 
-def main() -> None:
-    """Serve on standard input and output; whatever else writes to standard output goes to standard error."""
-    sink = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    try:
-        serve(sys.stdin.buffer, sink)
-    except BrokenPipeError:
-        os._exit(0)  # the verifier is gone, and there is nobody left to tell
-
-
 if __name__ == "__main__":
-    main()
+    serve_standard_streams(serve)
