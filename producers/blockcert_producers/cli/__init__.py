@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
+import os
 import signal
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 __all__ = ["main"]
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line of this process and leave with its exit code (`spec/09-result-codes.md`)."""
     # a tenth of a short command's time was garbage collection among modules, which are no garbage
     gc.set_threshold(50_000)
@@ -18,12 +22,23 @@ def main() -> None:
         code = _run()
     except KeyboardInterrupt:  # before anything was begun, or once more while it was ended
         code = 130
-    sys.exit(code)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process as `sys.exit` does, without taking its modules apart first.
+
+    That takes a tenth of a short command's time, or a second where torch is loaded, and gives back what the system
+    takes back anyway. What was registered to happen at the end happens.
+    """
+    with suppress(Exception, KeyboardInterrupt):  # the verdict stands, whatever is left undone beside it
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    os._exit(code)
 
 
 def _run() -> int:
-    from contextlib import suppress
-
     from blockcert.errors import Refusal
     from blockcert_producers.cli.run import run
     from blockcert_producers.cli.streams import settle
