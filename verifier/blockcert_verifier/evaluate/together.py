@@ -16,8 +16,9 @@ from blockcert_verifier.evaluate.weights import Host
 
 __all__ = ["Part", "by_tokens", "run_together", "tokens_as_rows"]
 
-_MOST_AT_ONCE, _MOST_ON_DEVICE = 1 << 19, 1 << 25
-"""Elements of the largest value that a piece makes: what stays in a processor's cache, or keeps a GPU busy."""
+_MOST_AT_ONCE, _MOST_ON_DEVICE = 1 << 22, 1 << 25
+"""Bytes of the largest value that a piece makes, which stays in a processor's cache and gives BLAS long products; on a
+GPU elements, which keep it busy."""
 _MOST_REDUCED = 1 << 16
 """Elements of the value of which a piece is measured."""
 _LEAST_SHARED = 1 << 18
@@ -86,7 +87,7 @@ def _prepared(stage: LoadedStage, parts: list[Part], shares: int, host: bool) ->
         if stage.in_blocks
         else _MOST_ON_DEVICE
         if stage.backend.device.startswith("cuda")
-        else _MOST_AT_ONCE
+        else _MOST_AT_ONCE // stage.backend.dtype.itemsize
     )
     pieces = cut(count, budget // stage.footprint, shares)
     width = stage.width

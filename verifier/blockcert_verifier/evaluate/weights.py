@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,18 +50,20 @@ class WeightStore:
         self._sources = dict(files)
         self._open: dict[str, tuple[Host, dict[str, TensorInfo]]] = {}
         self._maps: list[mmap.mmap] = []
+        self._opening = Lock()  # stages are loaded side by side
 
     def _file(self, name: str) -> tuple[Host, dict[str, TensorInfo]]:
-        if name not in self._open:
-            if name not in self._sources:
-                raise Refusal("tensor.file", name, "a program names this weight file, but it is not at hand")
-            source = self._sources[name]
-            header = read_header(source, name)
-            with opened(source, name) as span:
-                mapping, rest = mapped(span, 0, span.size)
-            self._maps.append(mapping)
-            self._open[name] = (np.frombuffer(mapping, dtype=np.uint8, count=span.size, offset=rest), header)
-        return self._open[name]
+        with self._opening:
+            if name not in self._open:
+                if name not in self._sources:
+                    raise Refusal("tensor.file", name, "a program names this weight file, but it is not at hand")
+                source = self._sources[name]
+                header = read_header(source, name)
+                with opened(source, name) as span:
+                    mapping, rest = mapped(span, 0, span.size)
+                self._maps.append(mapping)
+                self._open[name] = (np.frombuffer(mapping, dtype=np.uint8, count=span.size, offset=rest), header)
+            return self._open[name]
 
     def release(self) -> None:
         """Let go of the pages read so far, so that memory holds the weights of one stage and not of all before it."""

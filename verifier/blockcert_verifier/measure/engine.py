@@ -7,6 +7,7 @@ Definitions: ``spec/07-evidence.md``. Notation: stages ``0 .. n+1``; ``f_i`` the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from msgspec import Struct
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.program import Attention, Linear, Program, Rows, Sparse
 from blockcert_verifier.evaluate import Backend, LoadedStage, Noise, WeightStore
+from blockcert_verifier.evaluate.threads import at_once
 from blockcert_verifier.measure.batch import Batch, Unresolved, advance
 from blockcert_verifier.measure.tolerance import Cells, Host, Tolerance
 
@@ -166,22 +168,35 @@ def _measure(
     stages = len(pair.reference.stages)
     with np.errstate(all="ignore"):
         for index in range(stages):
-            reference = pair.reference.stages[index]
-            f = LoadedStage(reference, pair.store, backend, length, pair.reference, whole=False)
-            g = f
-            if not pair.same[index]:
-                other = pair.surrogate.stages[index]
-                g = LoadedStage(other, pair.store, backend, length, pair.surrogate, whole=False)
-            # measured in float32 (to explore, never for a certificate), a stage is its own float32 stage
-            f32 = f
-            if backend.precision != "float32":
-                f32 = LoadedStage(reference, pair.store, single, length, pair.reference, whole=False)
+            f, g, f32 = _loaded(pair, index, backend, single, length)
             for number, team in enumerate(teams):
                 advance(index, f, g, f32, team, noise)
                 if progress is not None:
                     progress(index * len(teams) + number + 1, stages * len(teams))
             pair.store.release()
     return [_collect([team[i] for team in teams], stages - 2, attribution) for i in range(times)]
+
+
+def _loaded(
+    pair: Pair, index: int, backend: Backend, single: Backend, length: int
+) -> tuple[LoadedStage, LoadedStage, LoadedStage]:
+    """A stage of the reference, the surrogate's, and the reference's in float32, loaded side by side.
+
+    They are one object where they are one stage: where both programs are the same, and where all is measured in float32
+    (to explore, never for a certificate).
+    """
+
+    def load(program: Program, where: Backend) -> LoadedStage:
+        with np.errstate(all="ignore"):  # which every thread has for itself
+            return LoadedStage(program.stages[index], pair.store, where, length, program, whole=False)
+
+    wanted = {"f": partial(load, pair.reference, backend)}
+    if not pair.same[index]:
+        wanted["g"] = partial(load, pair.surrogate, backend)
+    if backend.precision != "float32":
+        wanted["f32"] = partial(load, pair.reference, single)
+    found = dict(zip(wanted, at_once(list(wanted.values())), strict=True))
+    return found["f"], found.get("g", found["f"]), found.get("f32", found["f"])
 
 
 def _collect(batches: Sequence[Batch], blocks: int, attribution: int) -> Measured:
