@@ -46,9 +46,7 @@ def with_sentence(readme, record):
 def main(checked, parity):
     for path in (checked, parity):
         if not path.is_file():
-            raise SystemExit(
-                f"lean: no record is written: {path} is not there; run `make lean-record`"
-            )
+            raise SystemExit(f"lean: no record is written: {path} is not there; run `make lean-record`")
     record = json.loads(checked.read_bytes())
     record["parity"] = json.loads(parity.read_bytes())
     if record["sources_sha256"] != sources_digest():

