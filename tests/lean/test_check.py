@@ -190,6 +190,13 @@ def test_another_build_fails(machine: Machine) -> None:
     machine.assert_nothing_is_left()
 
 
+def test_a_download_that_was_changed_on_its_way_fails(machine: Machine) -> None:
+    machine.has("npm", "echo 'npm error code EINTEGRITY'; exit 1")
+    status, _, err = machine.check()
+    assert status == 1
+    assert "what came is not what the registry promised: npm error code EINTEGRITY" in err
+
+
 @pytest.mark.parametrize("options", [["--unknown"], ["--jobs", "0"], ["--jobs", "two"]])
 def test_wrong_usage_does_not_look_like_a_machine_that_cannot(machine: Machine, options: list[str]) -> None:
     assert machine.check(*options)[0] == 64
