@@ -26,7 +26,7 @@ Progress = Callable[[int], None]
 CHUNK = 1 << 22
 """Bytes read at a time, and between two progress calls: enough for BLAKE3 to use every thread, little enough to stay in
 the processor's cache."""
-CHUNK_OF_MANY = 1 << 20
+CHUNK_OF_MANY = 1 << 21
 """The same where each of several files has one thread: what was read is still in its core's own cache when hashed."""
 LARGE = 8 << 20
 """Bytes from which a file is worth a thread."""

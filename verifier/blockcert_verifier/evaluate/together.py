@@ -19,6 +19,8 @@ __all__ = ["Part", "by_tokens", "run_together", "tokens_as_rows"]
 _MOST_AT_ONCE, _MOST_ON_DEVICE = 1 << 22, 1 << 25
 """Bytes of the largest value that a piece makes, which stays in a processor's cache and gives BLAS long products; on a
 GPU elements, which keep it busy."""
+_LEAST_ROWS = 512
+"""Tokens that a piece has at least, however wide its values: shorter products spend their time reading the matrix."""
 _MOST_REDUCED = 1 << 16
 """Elements of the value of which a piece is measured."""
 _LEAST_SHARED = 1 << 18
@@ -89,7 +91,7 @@ def _prepared(stage: LoadedStage, parts: list[Part], shares: int, host: bool) ->
         if stage.backend.device.startswith("cuda")
         else _MOST_AT_ONCE // stage.backend.dtype.itemsize
     )
-    pieces = cut(count, budget // stage.footprint, shares)
+    pieces = cut(count, max(budget // stage.footprint, -(-_LEAST_ROWS // stage.length)), shares)
     width = stage.width
     output = None
     if host and len(pieces) > 1 and width is not None:

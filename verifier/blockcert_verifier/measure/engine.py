@@ -40,6 +40,8 @@ class Measured(dict[str, Cells]):
 # elements of the largest array that one batch of prompts makes, and prompts at most; a GPU wants more of both at once
 _BATCH_ELEMENTS, _BATCH_PROMPTS = 1 << 21, 32
 _DEVICE_ELEMENTS, _DEVICE_PROMPTS = 1 << 26, 256
+_WIDE = 256
+"""Hidden size from which loading a stage takes longer than starting threads for it."""
 
 
 class Pair(Struct, frozen=True):
@@ -180,22 +182,24 @@ def _measure(
 def _loaded(
     pair: Pair, index: int, backend: Backend, single: Backend, length: int
 ) -> tuple[LoadedStage, LoadedStage, LoadedStage]:
-    """A stage of the reference, the surrogate's, and the reference's in float32, loaded side by side.
+    """A stage of the reference, the surrogate's, and the reference's in float32, loaded side by side if it is large.
 
     They are one object where they are one stage: where both programs are the same, and where all is measured in float32
     (to explore, never for a certificate).
     """
 
-    def load(program: Program, where: Backend) -> LoadedStage:
+    def loaded(program: Program, where: Backend) -> LoadedStage:
         with np.errstate(all="ignore"):  # which every thread has for itself
             return LoadedStage(program.stages[index], pair.store, where, length, program, whole=False)
 
-    wanted = {"f": partial(load, pair.reference, backend)}
+    wanted = {"f": partial(loaded, pair.reference, backend)}
     if not pair.same[index]:
-        wanted["g"] = partial(load, pair.surrogate, backend)
+        wanted["g"] = partial(loaded, pair.surrogate, backend)
     if backend.precision != "float32":
-        wanted["f32"] = partial(load, pair.reference, single)
-    found = dict(zip(wanted, at_once(list(wanted.values())), strict=True))
+        wanted["f32"] = partial(loaded, pair.reference, single)
+    loads = list(wanted.values())
+    done = at_once(loads) if pair.reference.hidden_size >= _WIDE else [load() for load in loads]
+    found = dict(zip(wanted, done, strict=True))
     return found["f"], found.get("g", found["f"]), found.get("f32", found["f"])
 
 
