@@ -328,3 +328,24 @@ def test_ci_goes_on_without_lean_and_not_after_a_failure(tmp_path: Path, status:
     skipped = "CI: the check of the Lean library is skipped: npm is not there; install it"
     assert (skipped in done.stdout.splitlines()) == (status == 2)
     assert (said in done.stderr) == (not tested)
+
+
+def test_ci_checks_once_more_after_a_failure(tmp_path: Path) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip(".ci/run needs bash")
+    for folder in (".ci", "lean", "bin"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
+    script = "[ -e failed ] && exit 0\n: > failed\necho 'lean: FAILED: it wrote nothing' >&2\nexit 1\n"
+    (tmp_path / "lean" / "check.sh").write_text(script, encoding="utf-8")
+    make = tmp_path / "bin" / "make"
+    make.write_text('#!/bin/sh\necho "make $*"\n', encoding="utf-8")
+    make.chmod(0o755)
+    environment = os.environ | {"PATH": f"{make.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [bash, str(tmp_path / ".ci" / "run")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == ["CI: the Lean library is checked once more", "make test"]
+    assert done.stderr == "lean: FAILED: it wrote nothing\n"
