@@ -247,16 +247,28 @@ else:
     say(verdict='rejected')
 """
 MISBEHAVIOUR: dict[str, tuple[str, str]] = {
-    "ends": ("sys.exit(3)", "it ended without an answer (exit code 3)"),
-    "dies": ("print('a last word', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)", "a last word"),
+    "ends": ("sys.exit(3)", "without an answer (exit status 3); it wrote nothing to its standard error"),
+    "dies": (
+        "print('one\\ntwo\\nthree\\nfour', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)",
+        "(killed by SIGKILL); its standard error ends: two / three / four",
+    ),
+    "crashes": ("raise KeyError('predicate')", "(exit status 1); its standard error ends: "),
+    "floods standard error": ("sys.stderr.write('noise ' * 200000); sys.exit(4)", "(exit status 4); its standard"),
+    "talks first": ("print('Loading ...', flush=True); say(verdict='rejected')", "It wrote 'Loading ...'"),
     "says nothing": ("time.sleep(600)", "no answer within 4 s"),
     "garbage": ("print('accepted', flush=True)", "no answer of the protocol"),
     "bytes": ("sys.stdout.buffer.write(bytes(range(256)) + b'\\n'); sys.stdout.flush()", "no answer of the protocol"),
     "another case": ("request['case'] = 'a::b'; say(verdict='rejected')", "an answer to a::b"),
-    "endless line": ("sys.stdout.write('x' * 3000000); sys.stdout.flush(); time.sleep(600)", "a line of more than"),
-    "closed output": ("os.close(1); time.sleep(600)", "it ended without an answer"),
-    "a child that stays": ("import subprocess; subprocess.Popen(['sleep', '600']); sys.exit(1)", "no answer within"),
-    "half a line": ("sys.stdout.write('{\"case\"'); sys.stdout.flush(); sys.exit(0)", "it ended without an answer"),
+    "endless line": (
+        "sys.stdout.write('x' * 3000000); sys.stdout.flush(); time.sleep(600)",
+        "a line of more than 1048576 bytes",
+    ),
+    "closed output": ("os.close(1); time.sleep(600)", "it closed its standard output without an answer"),
+    "a child that stays": (
+        "import subprocess; subprocess.Popen(['sleep', '600']); sys.exit(1)",
+        "no answer within 4 s, and it ended (exit status 1), but something that it started did not",
+    ),
+    "half a line": ("sys.stdout.write('{\"case\"'); sys.stdout.flush(); sys.exit(0)", "without a line feed behind '{"),
 }
 
 
@@ -279,6 +291,37 @@ def test_a_line_that_nobody_asked_for_fails_the_next_case(tmp_path: Path, corpus
     found = scored(tmp_path, corpus, few[:2], "say(verdict='rejected'); say(verdict='rejected'); time.sleep(0.2)")
     assert found.count("failed") >= 1
     assert any("that no request asked for" in r.why or "an answer to" in r.why for r in found.results)
+
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "true": ("true", "it ended without an answer (exit status 0); it wrote nothing to its standard error"),
+    "false": ("false", "it ended without an answer (exit status 1); it wrote nothing to its standard error"),
+    "a script that is not there": ("python3 -S /nowhere/verifier.py", "(exit status 2); its standard error ends: "),
+    "a greeting": ("sh -c 'echo hello; cat > /dev/null'", "that no request asked for: 'hello'"),
+    "an echo": ("cat", "no answer of the protocol: "),
+    "one answer each": (
+        'python3 -S -c \'import json; print(json.dumps(dict(case=json.loads(input())["case"], verdict="refused")))\'',
+        "(exit status 0); a verifier reads requests until its input ends",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_a_command_that_is_no_verifier_is_told_what_it_did(what: str, corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-10: whether it had ended before it was asked, or when it was, is all one."""
+    command, why = COMMANDS[what]
+    with Implementation(split_command(command), 20.0) as asked:
+        results = score(few, corpus, asked, command).results
+    assert [result.why for result in results if why in result.why], [result.why for result in results]
+    assert {result.status for result in results if result.got is None} == {"failed"}
+
+
+def test_many_failures_of_one_kind_are_one_entry(few: list[Case]) -> None:
+    cases = [msgspec.structs.replace(few[0], id=f"a::{i}") for i in range(10)]
+    results = [judge(case, NoAnswer("it ended")) for case in cases]
+    shown = render_score(Score("blockcert-conformance-score", 1, "false", strict=False, results=tuple(results)))
+    assert shown.count("it ended") == 1
+    assert "10 cases, a::0 the first of them" in shown
 
 
 def test_a_command_that_cannot_be_started_is_wrong_usage() -> None:
