@@ -18,6 +18,7 @@ from blockcert.errors import Refusal
 from blockcert_producers.cli.run import run
 from blockcert_producers.conformance import all_cases, build
 from blockcert_producers.conformance.seeds import throwaway_key
+from blockcert_producers.conformance.without_case import GIVEN_IN
 from blockcert_verifier.conformance.implementation import Implementation, split_command
 from blockcert_verifier.conformance.index import Case, Index, parse_index, read_index
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_answer, request_of
@@ -73,18 +74,34 @@ def test_every_code_occurs_in_a_case_or_says_why_it_cannot(index: Index) -> None
     assert (expected | set(without)) - set(CODES) == set(), "codes that are not registered"
 
 
-def test_a_code_that_only_a_producer_gives_is_given_by_no_verifier(index: Index) -> None:
-    """What is excused as a producer's does not stand in the steps of a verification (BC-CNF-06)."""
-    steps = [
-        *(ROOT / "verifier" / "blockcert_verifier" / "steps").glob("*.py"),
-        ROOT / "sdk" / "blockcert" / "bundle.py",
-    ]
-    text = "".join(path.read_text(encoding="utf-8") for path in steps)
-    given = {
-        code for e in index.codes_without_case if e.reason == "producer" for code in [e.code] if f'"{code}"' in text
-    }
-    # the corpus' reader shares two refusals with the producers: a frame of no more than two tokens cannot be stated
-    assert given <= {"prompts.length"}
+def modules() -> dict[str, str]:
+    """The text of every module of the verifier and of the sdk, but for the table of codes."""
+    found: dict[str, str] = {}
+    for root in (ROOT / "sdk", ROOT / "verifier"):
+        for path in sorted(root.rglob("*.py")):
+            name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            if name != "blockcert.codes":
+                found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def test_where_a_verifier_gives_a_code_that_has_no_case_is_known(index: Index) -> None:
+    """BC-CNF-06: an excuse holds for the modules that it was written for, and for no other one."""
+    texts = modules()
+    assert len(texts) > 150
+    without = {entry.code: entry.reason for entry in index.codes_without_case}
+    given = {code: tuple(name for name in texts if f'"{code}"' in texts[name]) for code in without}
+    assert given == GIVEN_IN
+    made = {code for code, reason in without.items() if reason == "producer" and given[code]}
+    # the sdk signs as well as it reads
+    assert made == {"envelope.full", "signature.exists", "signature.not_made"}
+
+
+def test_no_module_of_a_verifier_puts_a_code_together() -> None:
+    """Else a search for the whole of it would miss where it is given."""
+    first = "|".join(sorted({code.partition(".")[0] for code in CODES}))
+    put = re.compile(rf"""f["'](?:{first})\.\{{|["'](?:{first})\.["'] \+""")
+    assert [name for name, text in modules().items() if put.search(text)] == []
 
 
 def test_every_case_names_requirements_that_exist(index: Index) -> None:
@@ -98,7 +115,7 @@ def test_there_are_cases_of_every_verdict_and_of_everything_that_may_be_needed(i
     verdicts = [case.expected.verdict for case in index.cases]
     assert min(verdicts.count(v) for v in ("accepted", "rejected", "indeterminate", "refused")) >= 10
     needs = {need for case in index.cases for need in case.needs}
-    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256", "prove"}
+    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256", "prove", "limits"}
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import msgspec
+
 from blockcert.errors import Refusal
 from blockcert_producers.conformance.base import base
 from blockcert_producers.conformance.draft import Draft, write_json
@@ -93,7 +95,7 @@ def _case(folder: Path, entry: Entry) -> Case:
         requirements=entry.requirements,
         needs=_needs(draft, entry.expected),
         inputs=_inputs(draft, inside),
-        options=Options(**draft.options),
+        options=msgspec.convert(draft.options, Options),
         expected=entry.expected,
         unbuilt=unbuilt,
     )
@@ -101,7 +103,7 @@ def _case(folder: Path, entry: Entry) -> Case:
 
 def _inputs(draft: Draft, inside: str) -> Inputs:
     return Inputs(
-        bundle=f"{inside}/bundle",
+        bundle=f"{inside}/{draft.bundle_name}",
         policy=f"{inside}/policy.json",
         reference=f"{inside}/reference" if "reference" in draft.given else None,
         corpus=tuple(f"{inside}/corpus/{name}" for name in draft.corpus) if "corpus" in draft.given else (),
@@ -122,5 +124,6 @@ def _needs(draft: Draft, expected: Expected) -> tuple[Need, ...]:
         "published": draft.published is not None,
         "sha256": bool(draft.options.get("all_digests")),
         "prove": bool(draft.options.get("prove")),
+        "limits": "limits" in draft.options,
     }
     return tuple(name for name, wanted in asked.items() if wanted)

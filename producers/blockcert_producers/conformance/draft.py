@@ -56,6 +56,8 @@ class Draft:
         self.tokenizer: bytes | None = None
         self.revocations: bytes | None = None
         self.revocation_state: bytes | None = None
+        self.bundle_name = "bundle"
+        """What the verifier is told that the bundle is called; another name leads to nothing."""
         self.packed: Callable[[dict[str, bytes]], bytes] | None = None
         self.signers: list[PrivateKey] = [TRUSTED]
         self.policy: dict[str, Any] = {}

@@ -9,9 +9,14 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
+from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
+
 from blockcert.errors import Refusal
 from blockcert.times import parse_time
+from blockcert_verifier.conformance.index import OwnLimits
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_request
+from blockcert_verifier.limits import DEFAULT, Limits
 from blockcert_verifier.report import Report
 from blockcert_verifier.verification import verify
 
@@ -41,6 +46,7 @@ def answer(request: Request) -> Answer:
                 all_digests=request.all_digests,
                 revocations=request.revocations,
                 revocation_state=state,
+                limits=_limits(request.limits),
             )
     except Refusal as refusal:
         if refusal.code.startswith(_MISSING):
@@ -51,6 +57,10 @@ def answer(request: Request) -> Answer:
     decisive = {finding.code for finding in report.findings if finding.status in ("failed", "inconclusive")}
     others = {finding.code for finding in report.findings if finding.status in ("passed", "skipped")}
     return Answer(request.case, report.verdict, codes=tuple(sorted(decisive)), notes=tuple(sorted(others)))
+
+
+def _limits(own: OwnLimits | UnsetType) -> Limits:
+    return DEFAULT if own is UNSET else Limits(**{k: v for k, v in asdict(own).items() if v is not UNSET})
 
 
 @contextlib.contextmanager

@@ -104,6 +104,11 @@ def weights_are_a_folder(draft: Draft) -> None:
     draft.on_disk(change)
 
 
+def to_itself(draft: Draft) -> None:
+    draft.missing.add("bundle")
+    draft.on_disk(lambda folder: (folder / "bundle").symlink_to("bundle"))
+
+
 def published(text: bytes) -> Change:
     """What is published of the model: a text."""
 
@@ -197,6 +202,20 @@ CASES = (
         "BC-RES-06",
         refused("bundle.not_a_folder"),
         lambda draft: draft.on_disk(lambda folder: a_file(folder / "bundle")),
+    ),
+    case(
+        "container::name-too-long",
+        "The bundle's path has a segment of 300 characters, which no file system here has",
+        "BC-RES-06",
+        refused("bundle.unreadable"),
+        lambda draft: setattr(draft, "bundle_name", "x" * 300),
+    ),
+    case(
+        "container::link-to-itself",
+        "The bundle's path is a symbolic link to itself",
+        "BC-RES-06",
+        refused("bundle.unreadable"),
+        to_itself,
     ),
     case(
         "container::nothing", "Nothing at the bundle's path", "BC-RES-06", refused("bundle.not_found"), gone("bundle")
