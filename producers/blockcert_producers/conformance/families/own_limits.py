@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from blockcert.bundle import STATEMENT
 from blockcert_producers.conformance.changes import model_given, options, state
@@ -48,9 +48,9 @@ def files(draft: Draft) -> int:
 def levels(value: Any) -> int:
     """How deep a JSON value nests: 1 for an object or array without another one in it."""
     if isinstance(value, dict):
-        return 1 + max(map(levels, value.values()), default=0)
+        return 1 + max(map(levels, cast(dict[str, Any], value).values()), default=0)
     if isinstance(value, list):
-        return 1 + max(map(levels, value), default=0)
+        return 1 + max(map(levels, cast(list[Any], value)), default=0)
     return 0
 
 
