@@ -30,7 +30,7 @@ def verify(
     trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust policy (blockcert trust new).")],
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", metavar="MODEL", help="The original model's folder or cache; rows are re-run."),
+        typer.Option("--reference", metavar="MODEL", help="The original model's folder or cache: rows are run again."),
     ] = None,
     published: Annotated[
         Path | None,
@@ -65,7 +65,10 @@ def verify(
     ] = None,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
     confidence: Annotated[
-        str, typer.Option("--confidence", metavar="P", help="Of the bound on rows that are false after all.")
+        str,
+        typer.Option(
+            "--confidence", metavar="P", help="Confidence of the bound on false rows among those that were not drawn."
+        ),
     ] = "0.99",
     until: Annotated[
         str | None,

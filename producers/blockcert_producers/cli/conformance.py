@@ -27,10 +27,13 @@ def build(
     Every key in it is made from a public seed: never trust one of them.
     """
     from blockcert_producers.conformance import build as build_corpus
+    from blockcert_verifier.layout import counted
 
     index = build_corpus(out)
     left = sum(case.unbuilt is not None for case in index.cases)
-    print(f"Wrote {out}: {len(index.cases)} cases" + (f", {left} of them without files" if left else "") + ".")
+    print(
+        f"Wrote {out}: {counted(len(index.cases), 'case')}" + (f", {left} of them without files" if left else "") + "."
+    )
 
 
 def run(
