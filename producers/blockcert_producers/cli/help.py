@@ -81,7 +81,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "review": ("blockcert review BUNDLE --outcome approves --key auditor.key",),
     "revoke": (
         "blockcert revoke --certificate BUNDLE --key r.key --out list-1.json",
-        "blockcert revoke --of-key lost.pub --after list-1.json --key r.key --out list-2.json",
+        "blockcert revoke --of-key lost.pub --after old.json --key r.key --out new.json",
     ),
     "schema check": ("blockcert schema check trust.json BUNDLE/statement.dsse.json",),
     "conformance build": ("blockcert conformance build --out corpus",),
