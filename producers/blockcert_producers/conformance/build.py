@@ -102,8 +102,16 @@ def _case(folder: Path, entry: Entry) -> Case:
 
 
 def _inputs(draft: Draft, inside: str) -> Inputs:
+    many = ("corpus", "own")
+    others = {what: f"{inside}/{name}" for what, name in draft.named.items()}
+    return msgspec.structs.replace(
+        _usual_inputs(draft, inside), **{what: (name,) if what in many else name for what, name in others.items()}
+    )
+
+
+def _usual_inputs(draft: Draft, inside: str) -> Inputs:
     return Inputs(
-        bundle=f"{inside}/{draft.bundle_name}",
+        bundle=f"{inside}/bundle",
         policy=f"{inside}/policy.json",
         reference=f"{inside}/reference" if "reference" in draft.given else None,
         corpus=tuple(f"{inside}/corpus/{name}" for name in draft.corpus) if "corpus" in draft.given else (),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
@@ -66,14 +67,25 @@ def _limits(own: OwnLimits | UnsetType) -> Limits:
 @contextlib.contextmanager
 def _copied(state: str | None) -> Generator[Path | None]:
     """A copy of the state file, which a verification writes to: nothing in the corpus changes (BC-CNF-08)."""
-    if state is None or (Path(state).exists() and not Path(state).is_file()):
-        yield None if state is None else Path(state)  # what is no file is refused, and not written
+    there = None if state is None else _kind(Path(state))
+    if state is None or there == "refused":
+        yield None if state is None else Path(state)  # what cannot be read is refused, and not written
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "state"
-        if Path(state).exists():
+        if there == "file":
             shutil.copy(state, copy)
         yield copy
+
+
+def _kind(path: Path) -> Literal["nothing", "file", "refused"]:
+    """What is at a path; ``refused`` where it is no file, or cannot be looked at."""
+    try:
+        return "file" if stat.S_ISREG(path.stat().st_mode) else "refused"
+    except FileNotFoundError:
+        return "nothing"
+    except OSError:
+        return "refused"
 
 
 def _undecided(report: Report) -> bool:

@@ -118,6 +118,23 @@ def published(text: bytes) -> Change:
     return apply
 
 
+def called(what: str, name: str) -> Change:
+    """The verifier is given another path for an input."""
+    return lambda draft: draft.named.update({what: name})
+
+
+TOO_LONG = {
+    "policy": "trust.unreadable",
+    "reference": "reference.not_found",
+    "corpus": "corpus.not_found",
+    "own": "corpus.not_found",
+    "tokenizer": "corpus.not_found",
+    "published": "published.unreadable",
+    "revocations": "file.unreadable",
+    "revocation_state": "file.unreadable",
+}
+"""What each of the caller's paths is refused as, where it leads to nothing that can be read."""
+
 CASES = (
     case(
         "container::missing-file",
@@ -208,7 +225,17 @@ CASES = (
         "The bundle's path has a segment of 300 characters, which no file system here has",
         "BC-RES-06",
         refused("bundle.unreadable"),
-        lambda draft: setattr(draft, "bundle_name", "x" * 300),
+        called("bundle", "x" * 300),
+    ),
+    *(
+        case(
+            f"container::{what.replace('_', '-')}-name-too-long",
+            f"A path with a segment of 300 characters is given as {what.replace('_', ' ')}",
+            "BC-RES-06",
+            refused(code),
+            called(what, "x" * 300),
+        )
+        for what, code in TOO_LONG.items()
     ),
     case(
         "container::link-to-itself",
