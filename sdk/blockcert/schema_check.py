@@ -130,7 +130,7 @@ def _errors(document: Any, against: dict[str, Any], place: str) -> Iterator[Prob
     validator = Draft202012Validator(against, registry=Registry())
     seen: set[Problem] = set()
     for error in validator.iter_errors(document):  # pyright: ignore[reportUnknownMemberType]
-        path, sentence = _told(cast(Any, error))
+        path, sentence = _told(error)
         problem = Problem("schema.invalid", f"{place}: {path}", sentence)
         if problem not in seen:  # a validator says once for each field that is missing what is said of all here
             seen.add(problem)

@@ -69,10 +69,13 @@ def _checked(
     parts: list[tuple[bytes, schema_check.Kind, str]] = [(data, kind, place)]
     if kind == "envelope" and (inside := _inside(data, place)) is not None:
         parts.append(inside)
-    found = [(schema_check.check(part, one, at), one, at) for part, one, at in parts]
-    return [problem for problems, _, _ in found for problem in problems], [
-        (at, one) for problems, one, at in found if not problems
-    ]
+    wrong: list[schema_check.Problem] = []
+    right: list[tuple[str, schema_check.Kind]] = []
+    for part, one, at in parts:
+        problems = schema_check.check(part, one, at)
+        wrong += problems
+        right += [] if problems else [(at, one)]
+    return wrong, right
 
 
 def _inside(data: bytes, place: str) -> tuple[bytes, schema_check.Kind, str] | None:
