@@ -101,11 +101,11 @@ def test_of_several_alternatives_the_nearest_is_told(what: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_problem_is_only_that_no_alternative_is_met(kind: Kind) -> None:
-    for example in schema(kind)["examples"]:
-        for name in example:
-            for value in (None, 7, "x", [], {}, [example] * 2):
-                found = check(json.dumps({**example, name: value}).encode(), kind, "file")
-                assert [p for p in found if p.sentence.endswith(("anyOf", "oneOf"))] == [], (name, value)
+    example = schema(kind)["examples"][0]
+    for name in example:
+        for value in (7, "x", {}, [example]):
+            found = check(json.dumps({**example, name: value}).encode(), kind, "file")
+            assert [p for p in found if p.sentence.endswith(("anyOf", "oneOf"))] == [], (name, value)
 
 
 def test_an_endless_list_of_problems_ends() -> None:

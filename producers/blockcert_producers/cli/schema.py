@@ -74,7 +74,8 @@ def _checked(
     for part, one, at in parts:
         problems = schema_check.check(part, one, at)
         wrong += problems
-        right += [] if problems else [(at, one)]
+        if not problems:
+            right.append((at, one))
     return wrong, right
 
 
