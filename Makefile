@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 BASE := build/base-env
 READY := $(VENV)/.ready
 BASE_READY := $(BASE)/.ready
-SOURCES := $(shell find sdk verifier producers schemas lean -type f -not -path '*/__pycache__/*')
+SOURCES := $(shell find sdk verifier producers schemas spec lean -type f -not -path "*/__pycache__/*") README.md CHANGELOG.md LICENSE
 
 .PHONY: demo test lint unit bench fuzz lean lean-mutants lean-record format clean help
 
@@ -35,14 +35,14 @@ $(READY): pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[produce]' --group dev
 	@touch $@
 
-# what a third party has: the wheel without extras, no torch, no transformers
-$(BASE_READY): $(READY) $(SOURCES) README.md
+# what a third party has: the wheel that is built from the sdist, without extras, no torch, no transformers
+$(BASE_READY): $(READY) $(SOURCES)
 	@mkdir -p build
-	rm -rf build/wheel
-	$(BIN)/python -m build --wheel --outdir build/wheel . > build/wheel.log 2>&1 || (cat build/wheel.log; exit 1)
+	rm -rf build/dist
+	$(BIN)/python -m build --outdir build/dist . > build/dist.log 2>&1 || (cat build/dist.log; exit 1)
 	test -d $(BASE) || $(PYTHON) -m venv $(BASE)
-	$(BASE)/bin/pip install --quiet build/wheel/*.whl
-	$(BASE)/bin/pip install --quiet --force-reinstall --no-deps build/wheel/*.whl
+	$(BASE)/bin/pip install --quiet build/dist/*.whl
+	$(BASE)/bin/pip install --quiet --force-reinstall --no-deps build/dist/*.whl
 	@touch $@
 
 demo: $(READY) $(BASE_READY)

@@ -67,6 +67,10 @@ _MARKS: tuple[tuple[str, str | None, Kind], ...] = (
 """A field, and its value where that matters, by which a document says what it is."""
 
 
+_SIMPLE = frozenset({"const", "enum", "pattern", "type", "minimum", "maximum", "minLength", "maxLength"})
+"""Keywords whose own value says what is wrong."""
+
+
 class Problem(Struct, frozen=True):
     """One thing that is wrong: a code, the place in the document, a sentence."""
 
@@ -120,34 +124,79 @@ def check(data: bytes, kind: Kind, place: str) -> list[Problem]:
 
 def _errors(document: Any, against: dict[str, Any], place: str) -> Iterator[Problem]:
     from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match  # pyright: ignore[reportUnknownVariableType]
     from referencing import Registry
 
     # an empty registry: without it a reference that is not local would go to the network
     validator = Draft202012Validator(against, registry=Registry())
     seen: set[Problem] = set()
     for error in validator.iter_errors(document):  # pyright: ignore[reportUnknownMemberType]
-        deepest = cast(Any, best_match([error]) or error)
-        path: str = deepest.json_path
-        problem = Problem("schema.invalid", f"{place}: {path}", _sentence(deepest))
+        path, sentence = _told(error)
+        problem = Problem("schema.invalid", f"{place}: {path}", sentence)
         if problem not in seen:  # a validator says once for each field that is missing what is said of all here
             seen.add(problem)
             yield problem
 
 
+def _told(error: Any) -> tuple[str, str]:
+    """The place of a problem and a sentence on it; where a value may be one of several things, of the nearest."""
+    alternatives = _alternatives(error)
+    if not alternatives:
+        return error.json_path, _sentence(error)
+    if all(len(one) == 1 and one[0].validator in _SIMPLE and not one[0].path for one in alternatives):
+        # none is nearer than another
+        first, *others = (_sentence(one[0]) for one in alternatives)
+        begin = f"{_found(error.instance)} does not meet "
+        return error.json_path, ", nor ".join([first, *(sentence.removeprefix(begin) for sentence in others)])
+    nearest = min(alternatives, key=_distance)
+    # what is missing or unknown in the whole says less than what is wrong in a part
+    return _told(max(nearest, key=lambda one: len(one.absolute_path)))
+
+
+def _alternatives(error: Any) -> list[list[Any]]:
+    """What is wrong with a value by each of the alternatives that it does not meet; empty where it had none."""
+    found: dict[int, list[Any]] = {}
+    if error.validator in ("anyOf", "oneOf"):
+        for one in error.context:
+            found.setdefault(one.schema_path[0], []).append(one)
+    return [*found.values()]
+
+
+def _distance(errors: list[Any]) -> tuple[int, ...]:
+    """How far a value is from an alternative: its type, the field that names it, unknown fields, problems."""
+    return tuple(sum(part) for part in zip(*map(_weight, errors), strict=True))
+
+
+def _weight(error: Any) -> tuple[int, ...]:
+    if alternatives := _alternatives(error):
+        return min(map(_distance, alternatives))
+    whole = not error.path
+    return (
+        error.validator == "type" and whole,
+        error.validator == "const" and len(error.path) <= 1,
+        len(_unknown(error)) if error.validator == "additionalProperties" and whole else 0,
+        1,
+    )
+
+
+def _unknown(error: Any) -> list[str]:
+    return sorted({*error.instance} - {*error.schema.get("properties", {})})
+
+
 def _sentence(error: Any) -> str:
     """What a validator says, without the whole value that it says it of."""
     value: Any = error.instance
-    found = shown(value, 60) if isinstance(value, str) else shown(json.dumps(value), 60)
+    found = _found(value)
     match error.validator:
         case "required":
             missing = [name for name in error.validator_value if name not in value]
             return f"a field is missing: {', '.join(missing)}"
         case "additionalProperties":
-            known: set[str] = set(error.schema.get("properties", {}))
-            unknown = sorted(set(value) - known)
-            return f"no such field: {', '.join(shown(name, 60) for name in unknown[:5])}"
-        case "const" | "enum" | "pattern" | "type" | "minimum" | "maximum" | "minLength" | "maxLength":
+            return f"no such field: {', '.join(shown(name, 60) for name in _unknown(error)[:5])}"
+        case simple if simple in _SIMPLE:
             return f"{found} does not meet {error.validator} {shown(json.dumps(error.validator_value), 200)[1:-1]}"
         case _:
             return f"{found} does not meet {error.validator}"
+
+
+def _found(value: Any) -> str:
+    return shown(value, 60) if isinstance(value, str) else shown(json.dumps(value), 60)

@@ -115,6 +115,43 @@ def test_quiet_says_one_sentence_and_json_can_be_standard_output(
     assert json.loads(capsysbinary.readouterr().out)["verdict"] == "indeterminate"
 
 
+@pytest.mark.parametrize("where", ["-", "/dev/stdout"])
+@pytest.mark.parametrize("quiet", [[], ["-q"]], ids=["whole", "quiet"])
+@pytest.mark.parametrize("kind", ["json", "html"])
+def test_a_report_on_standard_output_stands_there_alone(
+    made: Made, trust: str, capsysbinary: pytest.CaptureFixture[bytes], kind: str, quiet: list[str], where: str
+) -> None:
+    assert run(["verify", str(made.bundle), "--trust", trust, *AT, f"--{kind}", where, *quiet]) == 3
+    out, err = capsysbinary.readouterr()
+    if kind == "json":
+        assert json.loads(out)["verdict"] == "indeterminate"
+    else:
+        assert out.startswith(b"<!doctype html>")
+        assert out.rstrip().endswith(b"</html>")
+    assert err.startswith(b"INDETERMINATE: ") if quiet else err == b""
+
+
+def test_two_reports_do_not_share_standard_output(
+    made: Made, trust: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    words = ["verify", str(made.bundle), "--trust", trust, *AT]
+    assert run([*words, "--json", "-", "--html", "/dev/stdout"]) == 2
+    assert capsysbinary.readouterr().out == b""
+
+
+@pytest.mark.parametrize("words", [["show", "--diff", "{bundle}", "{bundle}"], ["show", "--mechanisms", "{bundle}"]])
+def test_what_show_writes_as_json_stands_alone_too(
+    made: Made, capsysbinary: pytest.CaptureFixture[bytes], words: list[str]
+) -> None:
+    assert run([*(word.format(bundle=made.bundle) for word in words), "--json", "-"]) == 0
+    assert json.loads(capsysbinary.readouterr().out)
+
+
+def test_a_score_on_standard_output_stands_there_alone(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert run(["conformance", "run", "--only", "number::nan", "--implementation", "true", "--json", "-"]) == 1
+    assert json.loads(capsysbinary.readouterr().out)["implementation"] == "true"
+
+
 def test_a_seed_can_be_any_word(made: Made, trust: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     words = ["verify", str(made.bundle), "--trust", trust, *AT, "--reference", str(made.model), "--replay", "2"]
     seeds: list[str] = []

@@ -61,7 +61,7 @@ CASES: dict[str, tuple[Sequence[str], str, int, str]] = {
         ("verify", "bundle", "--trust", "trust.json", "--reference", "a" * 5000),
         '"$@"',
         2,
-        "File name too long [file.unreadable]",
+        "this path cannot be used: File name too long; --reference names",
     ),
     "no home, no terminal, no width": (VERIFY, 'env -u HOME -u TERM COLUMNS=x "$@"', 0, ""),
     "no room for temporary files": (

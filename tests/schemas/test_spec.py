@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -228,3 +229,15 @@ def test_every_table_row_has_the_cells_of_its_head(path: Path) -> None:
         row = line.strip()
         cells = (cells or row.count("|")) if row.startswith("|") else None
         assert cells is None or row.count("|") == cells, f"{path.name}:{number}"
+
+
+def test_versions_are_those_of_the_schemas() -> None:
+    """BC-STM-09: each row of the table in 17 is what the schema says of the field `version`."""
+    rows = {row[0]: row[2] for row in table(text("17-versions.md"), "document", "field", "value")}
+    schemas = {"program": "program", "report": "report", "trust policy": "trust-policy"}
+    schemas |= {"revocation list": "revocation-list", "conformance index, score": "conformance-index"}
+    for document, name in schemas.items():
+        properties = json.loads((ROOT / "schemas" / f"{name}.schema.json").read_bytes())["properties"]
+        assert str(properties["version"]["const"]) in rows[document].replace("`", "").split(", "), document
+        if "type" in properties:
+            assert properties["type"]["const"] in rows[document], document

@@ -58,6 +58,56 @@ def test_what_no_gate_passes_is_told_by_its_code() -> None:
         assert problem.code == code
 
 
+NEAREST: dict[str, tuple[Kind, dict[str, Any], str, str]] = {
+    "a step of a program": (
+        "program",
+        {"stages": [{"steps": [{"op": "add", "out": "x", "left": "a", "right": 7}]}]},
+        "$.stages[0].steps[0].right",
+        "'7' does not meet type",
+    ),
+    "an answer with a verdict": (
+        "conformance-message",
+        {"case": "a::b", "verdict": "fine"},
+        "$.verdict",
+        "'fine' does not meet enum",
+    ),
+    "a request without most of it": (
+        "conformance-message",
+        {"case": "a::b", "bundle": "x", "policy": "y"},
+        "$",
+        "a field is missing: reference, corpus",
+    ),
+    "a number or a word": (
+        "conformance-index",
+        {"cases": [{"options": {"at": "2026-11-22T10:00:00Z", "replay": "most"}}]},
+        "$.cases[0].options.replay",
+        '\'most\' does not meet const "all", nor type "integer"',
+    ),
+    "null or a path": (
+        "conformance-index",
+        {"cases": [{"inputs": {"bundle": "b", "policy": "p", "reference": 1}}]},
+        "$.cases[0].inputs.reference",
+        '\'1\' does not meet type "null", nor type "string"',
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NEAREST)
+def test_of_several_alternatives_the_nearest_is_told(what: str) -> None:
+    kind, part, path, says = NEAREST[what]
+    found = {problem.place: problem.sentence for problem in check(json.dumps(part).encode(), kind, "file")}
+    assert says in found.get(f"file: {path}", ""), found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_problem_is_only_that_no_alternative_is_met(kind: Kind) -> None:
+    example = schema(kind)["examples"][0]
+    for name in example:
+        for value in (7, "x", {}, [example]):
+            found = check(json.dumps({**example, name: value}).encode(), kind, "file")
+            assert [p for p in found if p.sentence.endswith(("anyOf", "oneOf"))] == [], (name, value)
+
+
 def test_an_endless_list_of_problems_ends() -> None:
     document = schema("conformance-index")["examples"][0]
     found = check(json.dumps({**document, "cases": [{}] * 1000}).encode(), "conformance-index", "file")
@@ -91,3 +141,44 @@ def test_the_command_checks_an_envelope_and_the_statement_inside(
     assert run(["schema", "check", str(other), "--as", "poem"]) == 2
     assert run(["schema", "check", str(tmp_path / "nothing.json")]) == 2
     assert "schema.unknown" in capsys.readouterr().err
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "cut off": (b'{"type":"blockcert-trust-policy"', "json.syntax"),
+    "a fraction": (b'{"type":"blockcert-trust-policy","version":1.5}', "json.number"),
+    "a key twice": (b'{"type":"blockcert-trust-policy","type":"x"}', "json.duplicate_key"),
+    "no UTF-8": (b'{"type":"\xff"}', "json.encoding"),
+    "too deep": (b"[" * 65 + b"]" * 65, "json.limit"),
+    "empty": (b"", "json.syntax"),
+}
+
+
+@pytest.mark.parametrize("as_", [[], ["--as", "trust-policy"]], ids=["as it says", "as a policy"])
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_the_gate_refuses_is_a_problem_and_the_next_file_is_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str, as_: list[str]
+) -> None:
+    data, code = BROKEN[what]
+    bad, good = tmp_path / "bad.json", tmp_path / "good.json"
+    bad.write_bytes(data)
+    good.write_text(json.dumps(schema("trust-policy")["examples"][0]))
+    assert run(["schema", "check", str(bad), str(good), *as_]) == 1
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert first.startswith(f"{bad}: ")
+    assert first.endswith(f"({code})")
+    assert second == f"{good}: a trust-policy as schemas/trust-policy.schema.json has it"
+    assert err == ""
+
+
+def test_a_file_that_cannot_be_read_costs_no_other_its_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, unsaid = tmp_path / "good.json", tmp_path / "unsaid.json"
+    good.write_text(json.dumps(schema("trust-policy")["examples"][0]))
+    unsaid.write_text("{}")
+    assert run(["schema", "check", str(tmp_path / "nothing.json"), str(unsaid), str(tmp_path), str(good)]) == 2
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"{good}: a trust-policy as schemas/trust-policy.schema.json has it"]
+    assert [line for line in err.splitlines() if not line.startswith("blockcert: ")] == []
+    assert all(code in err for code in ("file.missing", "schema.unknown", "file.unreadable"))

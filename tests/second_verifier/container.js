@@ -18,6 +18,18 @@ function lstat(place) {
   }
 }
 
+/** What stands at the path that the caller gave, or at what a link there leads to; null where nothing does. */
+function statusOf(place) {
+  try {
+    return fs.statSync(place);
+  } catch (error) {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
+    const refusal = new Refusal('bundle.unreadable', `${place}: ${error.code}`);
+    refusal.outside = true;
+    throw refusal;
+  }
+}
+
 function decodeName(bytes) {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -27,8 +39,9 @@ function decodeName(bytes) {
 }
 
 class Folder {
-  constructor(root) {
+  constructor(root, most) {
     this.root = root;
+    this.most = most;
     this.files = new Map();
     this.problems = [];
     this.entries = 0;
@@ -45,7 +58,7 @@ class Folder {
     }
     for (const bytes of entries.sort(Buffer.compare)) {
       this.entries += 1;
-      if (this.entries > MOST_ENTRIES) refuse('bundle.too_many_files');
+      if (this.entries > this.most) refuse('bundle.too_many_files');
       this.attempt(() => this.entry(prefix, bytes));
     }
   }
@@ -90,7 +103,7 @@ class Folder {
 }
 
 class Packed {
-  constructor(place) {
+  constructor(place, most) {
     let bytes;
     try {
       bytes = fs.readFileSync(place);
@@ -99,6 +112,7 @@ class Packed {
     }
     this.problems = [];
     this.contents = unpack(bytes);
+    if (this.contents.size > most) refuse('bundle.too_many_files');
     this.files = new Map([...this.contents].map(([name, content]) => [name, content.bytes.length]));
   }
 
@@ -114,22 +128,20 @@ class Packed {
   }
 }
 
-/** What `place` holds. A Refusal marked `outside` says that there is no bundle to judge at all. */
-function openBundle(place) {
-  const stat = lstat(place);
+/** What `place` holds, of at most `most` files and folders. A Refusal marked `outside` says that there is no bundle to judge at all. */
+function openBundle(place, most = MOST_ENTRIES) {
+  const target = statusOf(place);
   const none = (code) => {
     const refusal = new Refusal(code, place);
     refusal.outside = true;
     throw refusal;
   };
-  if (stat === null) none('bundle.not_found');
-  const target = stat.isSymbolicLink() ? fs.statSync(place, { throwIfNoEntry: false }) : stat;
-  if (!target) none('bundle.not_found');
+  if (target === null) none('bundle.not_found');
   let bundle;
   if (target.isDirectory()) {
-    bundle = new Folder(place);
+    bundle = new Folder(place, most);
   } else if (target.isFile() && startsAsZip(place)) {
-    bundle = new Packed(place);
+    bundle = new Packed(place, most);
   } else none('bundle.not_a_folder');
   try {
     checkCollisions(bundle.files.keys());
@@ -152,4 +164,4 @@ function startsAsZip(place) {
   }
 }
 
-module.exports = { openBundle };
+module.exports = { openBundle, MOST_ENTRIES };

@@ -30,7 +30,7 @@ function readTokenizer(bytes) {
   });
 }
 
-/** `{texts, tokenizer}`: the bytes of the corpus and of the tokenizer that the caller gave; own texts are only looked for. */
+/** `{texts, tokenizer}`: the bytes of the corpus and of the tokenizer that the caller gave; own texts are only looked at. */
 function readCorpus(request) {
   const read = (place) => {
     try {
@@ -39,7 +39,11 @@ function readCorpus(request) {
       return refuse('corpus.not_found', place);
     }
   };
-  request.own.forEach(read);
+  for (const place of request.own) {
+    const bytes = read(place);
+    if (bytes.length === 0) refuse('prompts.empty', place);
+    decodeText(bytes);
+  }
   return { texts: request.corpus.map(read), tokenizer: request.tokenizer === null ? null : read(request.tokenizer) };
 }
 

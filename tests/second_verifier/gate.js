@@ -73,6 +73,8 @@ class Parser {
     const value = this.value();
     this.blank();
     if (this.at < this.text.length) this.fail('something follows the value');
+    // a document that is cut off is no JSON, whatever stands twice in it before
+    if (this.twice !== undefined) refuse('json.duplicate_key', this.twice);
     return value;
   }
 
@@ -164,7 +166,7 @@ class Parser {
       this.blank();
       if (this.text[this.at] !== '"') this.fail('no key');
       const key = this.string();
-      if (key in out) refuse('json.duplicate_key', key);
+      if (key in out) this.twice ??= key;
       this.blank();
       if (this.text[this.at] !== ':') this.fail('no colon');
       this.at += 1;
@@ -185,4 +187,23 @@ function parseJson(bytes, kind = 'document') {
   return new Parser(decodeUtf8(bytes)).document();
 }
 
-module.exports = { parseJson, CAPS };
+/** The deepest nesting of a JSON text, strings left out. */
+function levels(bytes) {
+  let depth = 0;
+  let most = 0;
+  let inside = false;
+  for (let i = 0; i < bytes.length; i += 1) {
+    const c = bytes[i];
+    if (inside) {
+      if (c === BACKSLASH) i += 1;
+      else if (c === QUOTE) inside = false;
+    } else if (c === QUOTE) inside = true;
+    else if (c === 0x5b || c === 0x7b) {
+      depth += 1;
+      most = Math.max(most, depth);
+    } else if (c === 0x5d || c === 0x7d) depth -= 1;
+  }
+  return most;
+}
+
+module.exports = { parseJson, levels, CAPS };

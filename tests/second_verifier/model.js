@@ -9,7 +9,11 @@ const { REFERENCE, expectedFiles, checkDigests } = require('./integrity');
 const { readPointer, compare } = require('./published');
 
 function isFolder(place) {
-  return fs.statSync(place, { throwIfNoEntry: false })?.isDirectory() === true;
+  try {
+    return fs.statSync(place).isDirectory();
+  } catch {
+    return false; // nothing there, or a path that cannot be followed
+  }
 }
 
 function folders(place) {

@@ -41,9 +41,18 @@ function isState(value) {
     && value.revokers.length >= 1 && value.revokers.length <= 256 && Object.keys(value).length === 5;
 }
 
+function isNothing(place) {
+  try {
+    fs.statSync(place);
+    return false;
+  } catch (error) {
+    return error.code === 'ENOENT';
+  }
+}
+
 /** BC-TRU-17: what is remembered at `place`, or null where nothing is yet, which `given`, a list, allows. */
 function readState(place, given, policy) {
-  if (place === null || (given && !fs.existsSync(place))) return null;
+  if (place === null || (given && isNothing(place))) return null;
   const state = parseJson(readFile(place), 'policy');
   if (!isState(state)) refuse('json.type', place);
   const known = (bytes) => policy.keys.some((key) => key.public_key === bytes && key.roles.includes('revoker'));

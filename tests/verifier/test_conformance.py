@@ -18,6 +18,7 @@ from blockcert.errors import Refusal
 from blockcert_producers.cli.run import run
 from blockcert_producers.conformance import all_cases, build
 from blockcert_producers.conformance.seeds import throwaway_key
+from blockcert_producers.conformance.without_case import GIVEN_IN
 from blockcert_verifier.conformance.implementation import Implementation, split_command
 from blockcert_verifier.conformance.index import Case, Index, parse_index, read_index
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_answer, request_of
@@ -73,18 +74,34 @@ def test_every_code_occurs_in_a_case_or_says_why_it_cannot(index: Index) -> None
     assert (expected | set(without)) - set(CODES) == set(), "codes that are not registered"
 
 
-def test_a_code_that_only_a_producer_gives_is_given_by_no_verifier(index: Index) -> None:
-    """What is excused as a producer's does not stand in the steps of a verification (BC-CNF-06)."""
-    steps = [
-        *(ROOT / "verifier" / "blockcert_verifier" / "steps").glob("*.py"),
-        ROOT / "sdk" / "blockcert" / "bundle.py",
-    ]
-    text = "".join(path.read_text(encoding="utf-8") for path in steps)
-    given = {
-        code for e in index.codes_without_case if e.reason == "producer" for code in [e.code] if f'"{code}"' in text
-    }
-    # the corpus' reader shares two refusals with the producers: a frame of no more than two tokens cannot be stated
-    assert given <= {"prompts.length"}
+def modules() -> dict[str, str]:
+    """The text of every module of the verifier and of the sdk, but for the table of codes."""
+    found: dict[str, str] = {}
+    for root in (ROOT / "sdk", ROOT / "verifier"):
+        for path in sorted(root.rglob("*.py")):
+            name = ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+            if name != "blockcert.codes":
+                found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def test_where_a_verifier_gives_a_code_that_has_no_case_is_known(index: Index) -> None:
+    """BC-CNF-06: an excuse holds for the modules that it was written for, and for no other one."""
+    texts = modules()
+    assert len(texts) > 150
+    without = {entry.code: entry.reason for entry in index.codes_without_case}
+    given = {code: tuple(name for name in texts if f'"{code}"' in texts[name]) for code in without}
+    assert given == GIVEN_IN
+    made = {code for code, reason in without.items() if reason == "producer" and given[code]}
+    # the sdk signs as well as it reads
+    assert made == {"envelope.full", "signature.exists", "signature.not_made"}
+
+
+def test_no_module_of_a_verifier_puts_a_code_together() -> None:
+    """Else a search for the whole of it would miss where it is given."""
+    first = "|".join(sorted({code.partition(".")[0] for code in CODES}))
+    put = re.compile(rf"""f["'](?:{first})\.\{{|["'](?:{first})\.["'] \+""")
+    assert [name for name, text in modules().items() if put.search(text)] == []
 
 
 def test_every_case_names_requirements_that_exist(index: Index) -> None:
@@ -98,7 +115,7 @@ def test_there_are_cases_of_every_verdict_and_of_everything_that_may_be_needed(i
     verdicts = [case.expected.verdict for case in index.cases]
     assert min(verdicts.count(v) for v in ("accepted", "rejected", "indeterminate", "refused")) >= 10
     needs = {need for case in index.cases for need in case.needs}
-    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256", "prove"}
+    assert needs == {"replay", "precision", "corpus", "fresh", "published", "sha256", "prove", "limits"}
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -247,16 +264,28 @@ else:
     say(verdict='rejected')
 """
 MISBEHAVIOUR: dict[str, tuple[str, str]] = {
-    "ends": ("sys.exit(3)", "it ended without an answer (exit code 3)"),
-    "dies": ("print('a last word', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)", "a last word"),
+    "ends": ("sys.exit(3)", "without an answer (exit status 3); it wrote nothing to its standard error"),
+    "dies": (
+        "print('one\\ntwo\\nthree\\nfour', file=sys.stderr, flush=True); os.kill(os.getpid(), 9)",
+        "(killed by SIGKILL); its standard error ends: two / three / four",
+    ),
+    "crashes": ("raise KeyError('predicate')", "(exit status 1); its standard error ends: "),
+    "floods standard error": ("sys.stderr.write('noise ' * 200000); sys.exit(4)", "(exit status 4); its standard"),
+    "talks first": ("print('Loading ...', flush=True); say(verdict='rejected')", "It wrote 'Loading ...'"),
     "says nothing": ("time.sleep(600)", "no answer within 4 s"),
     "garbage": ("print('accepted', flush=True)", "no answer of the protocol"),
     "bytes": ("sys.stdout.buffer.write(bytes(range(256)) + b'\\n'); sys.stdout.flush()", "no answer of the protocol"),
     "another case": ("request['case'] = 'a::b'; say(verdict='rejected')", "an answer to a::b"),
-    "endless line": ("sys.stdout.write('x' * 3000000); sys.stdout.flush(); time.sleep(600)", "a line of more than"),
-    "closed output": ("os.close(1); time.sleep(600)", "it ended without an answer"),
-    "a child that stays": ("import subprocess; subprocess.Popen(['sleep', '600']); sys.exit(1)", "no answer within"),
-    "half a line": ("sys.stdout.write('{\"case\"'); sys.stdout.flush(); sys.exit(0)", "it ended without an answer"),
+    "endless line": (
+        "sys.stdout.write('x' * 3000000); sys.stdout.flush(); time.sleep(600)",
+        "a line of more than 1048576 bytes",
+    ),
+    "closed output": ("os.close(1); time.sleep(600)", "it closed its standard output without an answer"),
+    "a child that stays": (
+        "import subprocess; subprocess.Popen(['sleep', '600']); sys.exit(1)",
+        "no answer within 4 s, and it ended (exit status 1), but something that it started did not",
+    ),
+    "half a line": ("sys.stdout.write('{\"case\"'); sys.stdout.flush(); sys.exit(0)", "without a line feed behind '{"),
 }
 
 
@@ -279,6 +308,37 @@ def test_a_line_that_nobody_asked_for_fails_the_next_case(tmp_path: Path, corpus
     found = scored(tmp_path, corpus, few[:2], "say(verdict='rejected'); say(verdict='rejected'); time.sleep(0.2)")
     assert found.count("failed") >= 1
     assert any("that no request asked for" in r.why or "an answer to" in r.why for r in found.results)
+
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "true": ("true", "it ended without an answer (exit status 0); it wrote nothing to its standard error"),
+    "false": ("false", "it ended without an answer (exit status 1); it wrote nothing to its standard error"),
+    "a script that is not there": ("python3 -S /nowhere/verifier.py", "(exit status 2); its standard error ends: "),
+    "a greeting": ("sh -c 'echo hello; cat > /dev/null'", "that no request asked for: 'hello'"),
+    "an echo": ("cat", "no answer of the protocol: "),
+    "one answer each": (
+        'python3 -S -c \'import json; print(json.dumps(dict(case=json.loads(input())["case"], verdict="refused")))\'',
+        "(exit status 0); a verifier reads requests until its input ends",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_a_command_that_is_no_verifier_is_told_what_it_did(what: str, corpus: Path, few: list[Case]) -> None:
+    """BC-CNF-10: whether it had ended before it was asked, or when it was, is all one."""
+    command, why = COMMANDS[what]
+    with Implementation(split_command(command), 20.0) as asked:
+        results = score(few, corpus, asked, command).results
+    assert [result.why for result in results if why in result.why], [result.why for result in results]
+    assert {result.status for result in results if result.got is None} == {"failed"}
+
+
+def test_many_failures_of_one_kind_are_one_entry(few: list[Case]) -> None:
+    cases = [msgspec.structs.replace(few[0], id=f"a::{i}") for i in range(10)]
+    results = [judge(case, NoAnswer("it ended")) for case in cases]
+    shown = render_score(Score("blockcert-conformance-score", 1, "false", strict=False, results=tuple(results)))
+    assert shown.count("it ended") == 1
+    assert "10 cases, a::0 the first of them" in shown
 
 
 def test_a_command_that_cannot_be_started_is_wrong_usage() -> None:

@@ -272,6 +272,7 @@ def test_rows_that_could_not_be_decided_are_not_said_to_agree(made: Made) -> Non
     assert any(item.what.startswith("2 rows") for item in report.unchecked)
     assert "and 4 of 6 rows were measured again and agree" in with_audit(made, 4, 4).sentence
     assert "and all 6 rows were measured again and agree" in with_audit(made, 6, 6).sentence
+    assert "and 1 of 6 rows was measured again and agrees" in with_audit(made, 1, 1).sentence
 
 
 def test_costs_that_nobody_counted_again_are_said_to_be_the_producers(copy: Made) -> None:

@@ -14,6 +14,7 @@ from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
+from blockcert_verifier.amounts import amount_of_bytes, amount_of_seconds
 from blockcert_verifier.cli import _limits
 from blockcert_verifier.evaluate import extended_is_wider
 from blockcert_verifier.steps import measuring
@@ -202,10 +203,18 @@ def test_seconds_while_a_cell_is_decided_at_higher_precision(made: Made, monkeyp
     assert not any(finding.status == "failed" for finding in report.findings)
 
 
-@pytest.mark.parametrize("name", ["bytes", "members", "depth", "seconds", "memory"])
-def test_a_limit_is_positive(name: str) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [{"bytes": 0}, {"members": 0}, {"depth": 0}, {"memory": 0}, {"seconds": -1}, {"seconds": float("nan")}],
+    ids=str,
+)
+def test_a_limit_is_positive(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="positive"):
-        Limits(**{name: 0})
+        Limits(**wrong)
+
+
+def test_no_seconds_are_no_time_for_anything(made: Made) -> None:
+    only(check(made, Limits(seconds=0)), "limit.seconds", "structure")
 
 
 def test_the_command_takes_limits(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,15 +229,60 @@ def test_the_command_takes_limits(made: Made, tmp_path: Path, capsys: pytest.Cap
 def test_limits_from_words() -> None:
     assert _limits([]) == Limits()
     assert _limits(["seconds=60", "memory=1000"]) == Limits(seconds=60, memory=1000)
-    for words in (
-        ["seconds"],
-        ["seconds=0"],
-        ["seconds=-1"],
-        ["seconds=1e9"],
-        ["speed=1"],
-        ["depth=1", "depth=2"],
-        [""],
-    ):
-        with pytest.raises(Refusal) as refused:
-            _limits(words)
-        assert refused.value.code == "usage.limit"
+    assert _limits(["bytes=1.5GiB", "seconds=0.25"]) == Limits(bytes=3 << 29, seconds=0.25)
+
+
+REFUSED_WORDS: dict[str, tuple[list[str], str]] = {
+    "no number": (["seconds"], "is no number"),
+    "zero": (["seconds=0"], "above 0"),
+    "negative": (["seconds=-1"], "is no number"),
+    "no name": (["speed=1"], "give one of bytes, members, depth, seconds, memory and =N"),
+    "twice": (["depth=1", "depth=2"], "each once"),
+    "nothing": ([""], "give one of"),
+    "half a byte": (["bytes=0.5"], "no whole number of bytes"),
+    "a part of a byte": (["memory=1.0001kB"], "no whole number of bytes"),
+    "one letter": (["memory=1G"], "GB is 10^9 bytes, GiB 2^30"),
+    "a unit of time": (["memory=1min"], "a number of bytes"),
+    "a unit of bytes": (["seconds=1MB"], "a number of seconds"),
+    "a unit of nothing": (["members=1kB"], "no whole number from 1 on"),
+    "half a file": (["members=1.5"], "no whole number from 1 on"),
+    "too much": (["bytes=1e30"], "at most"),
+    "infinite": (["seconds=inf"], "a number of seconds"),
+    "other digits": (["bytes=\u0661"], "a number of bytes"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_WORDS)
+def test_words_that_are_no_limit(what: str) -> None:
+    words, says = REFUSED_WORDS[what]
+    with pytest.raises(Refusal) as refused:
+        _limits(words)
+    assert refused.value.code == "usage.limit"
+    assert says in refused.value.sentence
+
+
+AMOUNTS: dict[str, int] = {
+    "1": 1,
+    "1000000000": 10**9,
+    "1e9": 10**9,
+    "500MB": 500 * 10**6,
+    "500 MB": 500 * 10**6,
+    "1GiB": 1 << 30,
+    "1.5GiB": 3 << 29,
+    "0.5KiB": 512,
+    "2.5e3B": 2500,
+    "1gib": 1 << 30,
+    "1TB": 10**12,
+}
+
+
+@pytest.mark.parametrize("text", AMOUNTS)
+def test_bytes_are_exact(text: str) -> None:
+    assert amount_of_bytes(text) == AMOUNTS[text]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60", 60), ("60s", 60), ("0.5", 0.5), ("1.5min", 90), ("2h", 7200), ("1e3", 1000)]
+)
+def test_seconds_may_be_fractions(text: str, seconds: float) -> None:
+    assert amount_of_seconds(text) == seconds

@@ -14,6 +14,7 @@ from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
+from blockcert_verifier.layout import counted
 from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import (
@@ -175,8 +176,9 @@ def _replayed(audit: Audit | None) -> str:
     if audit.confirmed < audit.sampled:
         return f"and of {audit.sampled} rows that were measured again, only {audit.confirmed} could be confirmed"
     rows = "all" if audit.confirmed == audit.rows else f"{audit.confirmed} of"
+    were = "was measured again and agrees" if audit.confirmed == 1 else "were measured again and agree"
     chosen = " (chosen by a given seed)" if audit.repeatable and audit.sampled < audit.rows else ""
-    return f"and {rows} {audit.rows} rows were measured again and agree{chosen}"
+    return f"and {rows} {audit.rows} rows {were}{chosen}"
 
 
 def _fresh(seen: Seen) -> str:
@@ -184,14 +186,15 @@ def _fresh(seen: Seen) -> str:
     if status == "inconclusive":
         return "; but fresh prompts do not agree with the listed ones"
     rows = next((one.rows for one in seen.fresh if one.population == "frame"), 0)
-    return f"; {rows} fresh prompts agree within chance" if status == "passed" else ""
+    agree = "agrees" if rows == 1 else "agree"
+    return f"; {counted(rows, 'fresh prompt')} {agree} within chance" if status == "passed" else ""
 
 
 def _proven(seen: Seen) -> str:
     proof = seen.proof
     if proof is None or not proof.confirmed:
         return ""
-    return f"; what is claimed is proven on {proof.confirmed} row{'s' * (proof.confirmed != 1)}"
+    return f"; what is claimed is proven on {counted(proof.confirmed, 'row')}"
 
 
 def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
@@ -210,17 +213,24 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
     else:
         if audit.confirmed < audit.sampled:
             how = "the findings name their cells; a machine with wider floating point may decide them"
-            add(f"{audit.sampled - audit.confirmed} rows that were measured again and not confirmed", how)
+            left = audit.sampled - audit.confirmed
+            add(f"{counted(left, 'row')} that {'was' if left == 1 else 'were'} measured again and not confirmed", how)
         if audit.sampled < audit.rows:
-            add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row", "all-rows")
+            other = audit.rows - audit.sampled
+            add(
+                "the other row" if other == 1 else f"the other {other} rows",
+                "--replay all measures every row",
+                "all-rows",
+            )
         if audit.repeatable and audit.sampled < audit.rows:
             add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit", "replay")
     stated = seen.statement.predicate.claims.enclosures
     proven = 0 if seen.proof is None or seen.proof.enclosures is None else seen.proof.enclosures.confirmed
     if stated is not None and proven < stated.rows:
-        which = f"the other {stated.rows - proven}" if proven else f"the {stated.rows}"
+        left = stated.rows - proven
+        which = ("the other " if proven else "the ") + ("row" if left == 1 else f"{left} rows")
         how = "--prove N encloses sampled ones; until then their ends are the producer's word within the tolerance"
-        add(f"{which} rows that the producer proved", how, "proof")
+        add(f"{which} that the producer proved", how, "proof")
     if seen.frame is None or seen.frame.status != "verified":
         how = "--corpus FILES, whose digests the statement names, and the reference model's tokenizer.json"
         add("whether the prompts are the corpus' windows (frame unverified)", how)

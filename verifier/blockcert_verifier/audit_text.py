@@ -6,7 +6,7 @@ from itertools import groupby
 
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Scope
-from blockcert_verifier.layout import columns, percent, wrap
+from blockcert_verifier.layout import columns, counted, percent, wrap
 from blockcert_verifier.report import Audit
 
 __all__ = ["audit_lines"]
@@ -66,9 +66,10 @@ def _took(audit: Audit) -> list[str]:
     if not cost.rows and not cost.resumed:
         return []
     how = f" in {cost.jobs} processes" if cost.jobs > 1 else ""
-    text = f"Measured {cost.rows} rows in {cost.seconds} s on {cost.device}{how}"
+    text = f"Measured {counted(cost.rows, 'row')} in {cost.seconds} s on {cost.device}{how}"
     if cost.resumed:
-        text += f"; {cost.resumed} rows come from earlier runs of this audit"
+        come = "comes" if cost.resumed == 1 else "come"
+        text += f"; {counted(cost.resumed, 'row')} {come} from earlier runs of this audit"
     return wrap(f"{text}.", "  ", "  ")
 
 

@@ -6,13 +6,13 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from blockcert.errors import Refusal
 from blockcert.printable import plain
-from blockcert_verifier.output import check_writable, emit, write_file
+from blockcert_verifier.output import check_writable, emit, is_standard_output, tell, write_file
 
 if TYPE_CHECKING:
     from blockcert_verifier.limits import Limits
@@ -30,7 +30,7 @@ def verify(
     trust: Annotated[Path, typer.Option("--trust", metavar="FILE", help="Your trust policy (blockcert trust new).")],
     reference: Annotated[
         Path | None,
-        typer.Option("--reference", metavar="MODEL", help="The original model's folder or cache; rows are re-run."),
+        typer.Option("--reference", metavar="MODEL", help="The original model's folder or cache: rows are run again."),
     ] = None,
     published: Annotated[
         Path | None,
@@ -65,7 +65,10 @@ def verify(
     ] = None,
     replay: Annotated[str, typer.Option("--replay", metavar="N|all", help="How many rows to measure again.")] = "16",
     confidence: Annotated[
-        str, typer.Option("--confidence", metavar="P", help="Of the bound on rows that are false after all.")
+        str,
+        typer.Option(
+            "--confidence", metavar="P", help="Confidence of the bound on false rows among those that were not drawn."
+        ),
     ] = "0.99",
     until: Annotated[
         str | None,
@@ -102,7 +105,9 @@ def verify(
     limit: Annotated[
         list[str] | None,
         typer.Option(
-            "--limit", metavar="NAME=N", help="Your own most of bytes, members, depth, seconds or memory; repeatable."
+            "--limit",
+            metavar="NAME=N",
+            help="Your own most of bytes, members, depth, seconds or memory, e.g. memory=2GiB; repeatable.",
         ),
     ] = None,
     all_digests: Annotated[bool, typer.Option("--all-digests", help="Compare SHA-256 digests too.")] = False,
@@ -124,13 +129,13 @@ def verify(
     from blockcert_verifier.terminal import announcement, progress_line
     from blockcert_verifier.verification import verify as run
 
-    if json is not None and json == html:
+    if json is not None and (json == html or (is_standard_output(json) and is_standard_output(html))):
         raise Refusal("output.unwritable", str(json), "--json and --html are two reports; give each a file of its own")
     for path in (json, html):
         if path is not None:
             check_writable(path)
     for written in (json, html, resume, revocation_state):
-        if written is not None and str(written) != "-":
+        if written is not None and not is_standard_output(written):
             check_outside(written, bundle)
     report = run(
         bundle,
@@ -167,9 +172,10 @@ def verify(
         from blockcert_verifier.page import render_page
 
         write_file(html, render_page(report).encode())
+    beside = is_standard_output(json) or is_standard_output(html)  # what a program reads is the report and nothing else
     if quiet:
-        emit(plain(report.sentence).encode() + b"\n")
-    elif "-" not in (str(json), str(html)):
+        (tell if beside else emit)(plain(report.sentence).encode() + b"\n")
+    elif not beside:
         from blockcert_verifier.text import render
 
         emit(render(report, colour=_colour()).encode())
@@ -191,26 +197,37 @@ def _whole(code: str, option: str, text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    number = text.removesuffix("s")
-    if not (number.isascii() and number.replace(".", "", 1).isdigit() and len(number) <= 9 and float(number) > 0):
-        raise Refusal("usage.time_limit", "--time-limit", f"{text!r} is no number of seconds above 0")
-    return float(number)
+    from blockcert_verifier.amounts import amount_of_seconds
+
+    try:
+        return amount_of_seconds(text)
+    except ValueError as fault:
+        raise Refusal("usage.time_limit", "--time-limit", f"{text!r}: {fault}") from None
 
 
 def _limits(words: list[str]) -> Limits:
-    """Limits out of words such as `seconds=60`."""
+    """Limits out of words such as `seconds=60` and `memory=2GiB`."""
+    from blockcert_verifier.amounts import amount_of_bytes, amount_of_seconds
     from blockcert_verifier.limits import Limits
 
-    found: dict[str, int] = {}
+    read = {"bytes": amount_of_bytes, "memory": amount_of_bytes, "seconds": amount_of_seconds}
+    found: dict[str, Any] = {}
     for word in words:
         name, _, number = word.partition("=")
         if name not in Limits.__struct_fields__ or name in found:
             names = ", ".join(Limits.__struct_fields__)
             raise Refusal("usage.limit", "--limit", f"{word!r} is no limit; give one of {names} and =N, each once")
-        if not (number.isascii() and number.isdigit() and len(number) <= 18 and int(number) > 0):
-            raise Refusal("usage.limit", "--limit", f"{word!r}: the limit is no whole number from 1 on")
-        found[name] = int(number)
+        try:
+            found[name] = read.get(name, _count)(number)
+        except ValueError as fault:
+            raise Refusal("usage.limit", "--limit", f"{word!r}: {fault}") from None
     return Limits(**found)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
+        raise ValueError("the limit is no whole number from 1 on")
+    return int(text)
 
 
 def _seed(text: str) -> bytes:

@@ -31,7 +31,8 @@ def enclosures_lines(certificate: Certificate, proven: int) -> list[str]:
     ]
     if least is not None:
         rows.append((f"tokens within {at[-1]}, in every block", f"at least {share(least, stated.tokens)}"))
-    text = f"the first {stated.rows} prompts, at up to {stated.bits} bits; {who_proved(stated, proven)}"
+    which = "the first prompt" if stated.rows == 1 else f"the first {stated.rows} prompts"
+    text = f"{which}, at up to {stated.bits} bits; {who_proved(stated, proven)}"
     return [
         f"Proven of the two exact programs [{stated.scope}, {stated.basis}]",
         *wrap(text, "  ", "  "),

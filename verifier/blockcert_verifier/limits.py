@@ -33,7 +33,7 @@ class Limits(Struct, frozen=True):
             to take; None is what this machine has, where it says so.
 
     Raises:
-        ValueError: where a limit is not positive.
+        ValueError: where a limit is not positive, or the seconds are negative; 0 of them are no time for anything.
     """
 
     bytes: int = 1 << 42
@@ -43,9 +43,9 @@ class Limits(Struct, frozen=True):
     memory: int | None = None
 
     def __post_init__(self) -> None:
-        values = (self.bytes, self.members, self.depth, self.seconds, 1 if self.memory is None else self.memory)
-        if not all(value > 0 for value in values):
-            raise ValueError("every limit must be positive")
+        values = (self.bytes, self.members, self.depth, 1 if self.memory is None else self.memory)
+        if not all(value > 0 for value in values) or not self.seconds >= 0:
+            raise ValueError("every limit must be positive, and the seconds not negative")
 
     def most_memory(self) -> int | None:
         """The limit of memory in bytes; None where none was given and the machine does not say what it has."""

@@ -10,7 +10,14 @@ from pathlib import Path
 from blockcert.errors import Refusal
 from blockcert.printable import plain
 
-__all__ = ["check_writable", "emit", "emit_untrusted", "write_file"]
+__all__ = ["check_writable", "emit", "emit_untrusted", "is_standard_output", "tell", "write_file"]
+
+_STANDARD_OUTPUT = frozenset({"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+
+
+def is_standard_output(path: Path | None) -> bool:
+    """Whether a report at ``path`` goes to standard output, so that nothing else may."""
+    return path is not None and str(path) in _STANDARD_OUTPUT
 
 
 def emit(data: bytes) -> None:
@@ -22,6 +29,12 @@ def emit(data: bytes) -> None:
     except BrokenPipeError:
         # at exit Python flushes again, and would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def tell(data: bytes) -> None:
+    """Write to standard error what a person reads beside a report on standard output."""
+    sys.stderr.write(data.decode())
+    sys.stderr.flush()
 
 
 def emit_untrusted(data: bytes) -> None:
@@ -37,7 +50,7 @@ def check_writable(path: Path) -> None:
     Raises:
         Refusal: `output.unwritable`.
     """
-    if str(path) == "-":
+    if is_standard_output(path):
         return
     folder = path.parent
     if path.is_dir():
@@ -52,8 +65,8 @@ def check_writable(path: Path) -> None:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a report to a file, or to standard output where the path is `-`; refuses `output.unwritable`."""
-    if str(path) == "-":
+    """Write a report to a file, or to standard output (`-` or its name); refuses `output.unwritable`."""
+    if is_standard_output(path):
         emit_untrusted(data)
         return
     try:

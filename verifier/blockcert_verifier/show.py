@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from blockcert.errors import Refusal
-from blockcert_verifier.output import emit, emit_untrusted, write_file
+from blockcert_verifier.output import emit, emit_untrusted, is_standard_output, write_file
 
 if TYPE_CHECKING:
     from blockcert.dsse import Envelope
@@ -45,7 +45,7 @@ def show(
     if len(bundles) != 1 + diff or diff + raw + mechanisms > 1 or (json is not None and not (diff or mechanisms)):
         sentence = "give one bundle, or two with --diff; --mechanisms is for one; --json goes with either, --raw alone"
         raise Refusal("usage.show", "show", sentence)
-    if json is not None and str(json) != "-":
+    if json is not None and not is_standard_output(json):
         for bundle in bundles:
             check_outside(json, bundle)
     if reference is not None and not mechanisms:
@@ -90,7 +90,7 @@ def _difference(first: Path, second: Path, json: Path | None) -> None:
     difference = compare(*shown)
     if json is not None:
         write_file(json, strict_json.encode(difference) + b"\n")
-    if str(json) != "-":
+    if not is_standard_output(json):
         emit(render_difference(difference).encode())
 
 
@@ -121,7 +121,7 @@ def _mechanisms(path: Path, model: Path | None, json: Path | None) -> None:
     blocks = mechanisms(*found, {name: read_header(file, name) for name, file in files.items()})
     if json is not None:
         write_file(json, strict_json.encode({"blocks": blocks}) + b"\n")
-    if str(json) != "-":
+    if not is_standard_output(json):
         emit(render_mechanisms(blocks).encode())
 
 

@@ -209,15 +209,22 @@ def _folder(reference: Path | str | None) -> Path | None:
     if reference is None:
         return None
     folder = Path(reference)
-    if not folder.is_dir():
-        sentence = "there is no such folder; --reference names the folder of the original model"
-        raise Refusal("reference.not_found", str(folder), sentence)
+    try:
+        found, what = folder.is_dir(), "there is no such folder"
+    except OSError as fault:  # a name that no file system has
+        found, what = False, f"this path cannot be used: {fault.strerror}"
+    if not found:
+        raise Refusal("reference.not_found", str(folder), f"{what}; --reference names the folder of the original model")
     return folder
 
 
 def _file(path: Path | str) -> Path:
-    if not Path(path).is_file():
+    try:
+        found = Path(path).is_file()
         what = "this is not a file" if Path(path).exists() else "there is no such file"
+    except OSError as fault:
+        found, what = False, f"this path cannot be used: {fault.strerror}"
+    if not found:
         raise Refusal("corpus.not_found", str(path), f"{what}; the corpus and its tokenizer are given as files")
     return Path(path)
 

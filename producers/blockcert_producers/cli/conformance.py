@@ -27,10 +27,13 @@ def build(
     Every key in it is made from a public seed: never trust one of them.
     """
     from blockcert_producers.conformance import build as build_corpus
+    from blockcert_verifier.layout import counted
 
     index = build_corpus(out)
     left = sum(case.unbuilt is not None for case in index.cases)
-    print(f"Wrote {out}: {len(index.cases)} cases" + (f", {left} of them without files" if left else "") + ".")
+    print(
+        f"Wrote {out}: {counted(len(index.cases), 'case')}" + (f", {left} of them without files" if left else "") + "."
+    )
 
 
 def run(
@@ -60,7 +63,7 @@ def run(
     from blockcert_verifier.conformance.index import read_index
     from blockcert_verifier.conformance.score import encode_score, score
     from blockcert_verifier.conformance.table import render_score
-    from blockcert_verifier.output import emit, write_file
+    from blockcert_verifier.output import emit, is_standard_output, write_file
 
     seconds = _seconds(timeout)
     ours = [sys.executable, "-m", "blockcert_producers.cli", "conformance", "serve"]
@@ -77,7 +80,7 @@ def run(
         found = score(cases, corpus, asked, name, codes=codes, progress=_progress(len(cases)))
     if json is not None:
         write_file(json, encode_score(found))
-    if str(json) != "-":
+    if not is_standard_output(json):
         emit(render_score(found).encode())
     raise typer.Exit(found.exit_code)
 
@@ -105,11 +108,12 @@ def _chosen(cases: tuple[T, ...], only: str | None) -> tuple[T, ...]:
 
 def _seconds(text: str) -> float:
     from blockcert.errors import Refusal
+    from blockcert_verifier.amounts import amount_of_seconds
 
-    number = text.removesuffix("s")
-    if not (number.isascii() and number.replace(".", "", 1).isdigit() and len(number) <= 9 and float(number) > 0):
-        raise Refusal("usage.timeout", "--timeout", f"{text!r} is no number of seconds above 0")
-    return float(number)
+    try:
+        return amount_of_seconds(text)
+    except ValueError as fault:
+        raise Refusal("usage.timeout", "--timeout", f"{text!r}: {fault}") from None
 
 
 def _progress(total: int) -> Callable[[int], None]:

@@ -22,6 +22,7 @@ def extract(
         str | None,
         typer.Option(
             "--budget",
+            metavar="BUDGET",
             help="Relative error that 95 % of the tokens must meet in every block: a number, or lossless (0.01), "
             "near-lossless (0.02), approximate (0.05; used where nothing is said).",
         ),

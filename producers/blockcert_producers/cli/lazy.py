@@ -9,6 +9,7 @@ from typing import Any, cast, get_args, get_origin
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from blockcert_producers.cli import help as help_text
 from blockcert_producers.cli.table import Entry
 
 __all__ = ["SpreadCommand", "group", "spread"]
@@ -82,6 +83,20 @@ class SpreadCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         return [_plain(parameter) for parameter in super().get_params(ctx)]
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = [self.options_metavar] if self.options_metavar else []
+        for parameter in self.get_params(ctx):
+            if parameter.param_type_name == "argument":
+                name = parameter.display_name_raw.removesuffix("…") + ("..." if parameter.nargs != 1 else "")
+                pieces.append(name if parameter.required else f"[{name}]")
+        return pieces
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        help_text.write_options(self, ctx, formatter)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        help_text.write_examples(ctx, formatter)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         taken = next((option for option in SPREAD if option in args), None)
         try:
@@ -135,9 +150,14 @@ def group(table: dict[str, Entry], callback: Any, name: str, *, completion: bool
                 ctx.fail(f"There is no command {args[0]!r}.{hint}")
             return super().resolve_command(ctx, args)
 
-        def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-            with formatter.section("Commands"):
-                formatter.write_dl([(command, entry.summary) for command, entry in table.items()])
+        def format_options(self, ctx: Any, formatter: Any) -> None:
+            # what one came for is the commands, and they stand first
+            groups = {} if help_text.path_of(ctx) else help_text.COMMAND_GROUPS
+            help_text.write_commands({name: entry.summary for name, entry in table.items()}, groups, formatter)
+            help_text.write_options(self, ctx, formatter)
+
+        def format_epilog(self, ctx: Any, formatter: Any) -> None:
+            help_text.write_examples(ctx, formatter)
 
     app = _app(cls=Group, no_args_is_help=True, name=name)
     app.callback()(callback)

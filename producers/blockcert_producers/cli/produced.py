@@ -11,6 +11,7 @@ from blockcert.statement import Predicate
 from blockcert_producers.fronts import shift, table
 from blockcert_producers.produce import FrontProduced, Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
+from blockcert_verifier.layout import counted
 
 __all__ = ["front_summary", "job", "now", "report", "report_front", "summary", "working"]
 
@@ -51,7 +52,11 @@ def summary(produced: Produced) -> list[str]:
     kept = predicate.surrogate.kept
     outside = sum(subject.name.startswith("reference/") for subject in produced.statement.subject)
     inside = len(produced.statement.subject) - outside
-    lines = [f"Wrote {produced.out}: {inside} files, and the digests of {outside} files of the reference", ""]
+    lines = [
+        f"Wrote {produced.out}: {counted(inside, 'file')}, "
+        f"and the digests of {counted(outside, 'file')} of the reference",
+        "",
+    ]
     for number, words in enumerate(produced.notes, start=1):
         lines += wrap(words, 79, initial_indent=f"  block {number:<3} ", subsequent_indent=" " * 12)
     if produced.notes:

@@ -134,7 +134,10 @@ def _sign_too(path: Path, after: Path | None, after_key: Path | None, who: Signs
 
 
 def _said(found: RevocationList) -> str:
-    return f"list number {found.number}, {len(found.certificates)} certificates, {len(found.keys)} keys;"
+    from blockcert_verifier.layout import counted
+
+    certificates, revoked = counted(len(found.certificates), "certificate"), counted(len(found.keys), "key")
+    return f"list number {found.number}, {certificates}, {revoked};"
 
 
 def _entries(found: RevocationList, before: RevocationList | None) -> list[str]:

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import msgspec
+
 from blockcert.errors import Refusal
 from blockcert_producers.conformance.base import base
 from blockcert_producers.conformance.draft import Draft, write_json
@@ -93,13 +95,21 @@ def _case(folder: Path, entry: Entry) -> Case:
         requirements=entry.requirements,
         needs=_needs(draft, entry.expected),
         inputs=_inputs(draft, inside),
-        options=Options(**draft.options),
+        options=msgspec.convert(draft.options, Options),
         expected=entry.expected,
         unbuilt=unbuilt,
     )
 
 
 def _inputs(draft: Draft, inside: str) -> Inputs:
+    many = ("corpus", "own")
+    others = {what: f"{inside}/{name}" for what, name in draft.named.items()}
+    return msgspec.structs.replace(
+        _usual_inputs(draft, inside), **{what: (name,) if what in many else name for what, name in others.items()}
+    )
+
+
+def _usual_inputs(draft: Draft, inside: str) -> Inputs:
     return Inputs(
         bundle=f"{inside}/bundle",
         policy=f"{inside}/policy.json",
@@ -122,5 +132,6 @@ def _needs(draft: Draft, expected: Expected) -> tuple[Need, ...]:
         "published": draft.published is not None,
         "sha256": bool(draft.options.get("all_digests")),
         "prove": bool(draft.options.get("prove")),
+        "limits": "limits" in draft.options,
     }
     return tuple(name for name, wanted in asked.items() if wanted)

@@ -79,7 +79,7 @@ def replayed(draft: Draft) -> None:
 
 
 def options(**values: Any) -> Change:
-    """Options of the protocol: `at`, `replay`, `seed`, `fresh`, `all_digests`, `prove`."""
+    """Options of the protocol: `at`, `replay`, `seed`, `fresh`, `all_digests`, `prove`, `limits`."""
     return lambda draft: draft.options.update(values)
 
 

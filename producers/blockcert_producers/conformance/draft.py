@@ -56,6 +56,8 @@ class Draft:
         self.tokenizer: bytes | None = None
         self.revocations: bytes | None = None
         self.revocation_state: bytes | None = None
+        self.named: dict[str, str] = {}
+        """What the verifier is told that some inputs are called: names at which nothing is written."""
         self.packed: Callable[[dict[str, bytes]], bytes] | None = None
         self.signers: list[PrivateKey] = [TRUSTED]
         self.policy: dict[str, Any] = {}
@@ -75,7 +77,7 @@ class Draft:
     def copy(self) -> Draft:
         """The same, to be changed apart."""
         other = copy.copy(self)
-        for name in ("files", "model", "corpus", "own", "given", "missing", "_later", "_disk", "signers"):
+        for name in ("files", "model", "corpus", "own", "given", "missing", "_later", "_disk", "signers", "named"):
             setattr(other, name, copy.copy(getattr(self, name)))
         for name in ("statement", "policy", "options"):
             setattr(other, name, copy.deepcopy(getattr(self, name)))

@@ -8,14 +8,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from blockcert import strict_json
 from blockcert.errors import Refusal
 from blockcert.program import Hash
 from blockcert.statement import Time
 
-__all__ = ["INDEX", "Case", "Expected", "Index", "Inputs", "Need", "Options", "Outcome", "WithoutCase", "read_index"]
+__all__ = [
+    "INDEX",
+    "Case",
+    "Expected",
+    "Index",
+    "Inputs",
+    "Need",
+    "Options",
+    "Outcome",
+    "OwnLimits",
+    "WithoutCase",
+    "read_index",
+]
 
 INDEX = "index.json"
 
@@ -26,7 +38,7 @@ Sentence: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 Place: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512)]
 """A path relative to the corpus' folder, with forward slashes."""
 Rows: TypeAlias = Annotated[int, Meta(ge=0, le=1 << 20)] | Literal["all"]
-Need: TypeAlias = Literal["replay", "precision", "corpus", "fresh", "published", "sha256", "prove"]
+Need: TypeAlias = Literal["replay", "precision", "corpus", "fresh", "published", "sha256", "prove", "limits"]
 """What a verifier must be able to do, beside the rest, to answer a case."""
 Outcome: TypeAlias = Literal["accepted", "rejected", "indeterminate", "refused"]
 """A verdict, or `refused`: the policy or an option is none, and nothing was decided (exit code 2)."""
@@ -50,8 +62,24 @@ class Inputs(_Record, frozen=True):
     revocation_state: Place | None = None
 
 
+Most: TypeAlias = Annotated[int, Meta(ge=1, le=strict_json.LARGEST_INTEGER)]
+
+
+class OwnLimits(_Record, frozen=True):
+    """What of the caller's own limits (BC-VER-29) a case sets; what is absent, it leaves to the verifier."""
+
+    bytes: Most | UnsetType = UNSET
+    members: Most | UnsetType = UNSET
+    depth: Most | UnsetType = UNSET
+    seconds: Annotated[int, Meta(ge=0, le=strict_json.LARGEST_INTEGER)] | UnsetType = UNSET
+    memory: Most | UnsetType = UNSET
+
+
 class Options(_Record, frozen=True):
-    """The options of `verify` that a case fixes; `seed` is 32 bytes in hexadecimal, null for fresh randomness."""
+    """The options of `verify` that a case fixes; `seed` is 32 bytes in hexadecimal, null for fresh randomness.
+
+    `limits` is absent where the case sets none.
+    """
 
     at: Time
     replay: Rows = 0
@@ -59,6 +87,7 @@ class Options(_Record, frozen=True):
     fresh: Annotated[int, Meta(ge=0, le=4096)] = 0
     all_digests: bool = False
     prove: Annotated[int, Meta(ge=0, le=4096)] = 0
+    limits: OwnLimits | UnsetType = UNSET
 
 
 class Expected(_Record, frozen=True):
@@ -78,7 +107,7 @@ class Case(_Record, frozen=True):
     id: CaseId
     tests: Sentence
     requirements: Annotated[tuple[Requirement, ...], Meta(min_length=1, max_length=32)]
-    needs: Annotated[tuple[Need, ...], Meta(max_length=7)]
+    needs: Annotated[tuple[Need, ...], Meta(max_length=8)]
     inputs: Inputs
     options: Options
     expected: Expected

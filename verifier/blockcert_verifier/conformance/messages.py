@@ -15,7 +15,7 @@ from blockcert import strict_json
 from blockcert.errors import Refusal
 from blockcert.program import Hash
 from blockcert.statement import Time
-from blockcert_verifier.conformance.index import Case, CaseId, Code, Outcome, Rows
+from blockcert_verifier.conformance.index import Case, CaseId, Code, Outcome, OwnLimits, Rows
 
 __all__ = ["MOST_BYTES", "Answer", "Request", "encode_line", "parse_answer", "parse_request", "request_of"]
 
@@ -32,7 +32,10 @@ class _Record(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Request(_Record, frozen=True):
-    """One case as a verifier gets it: absolute paths and options, and nothing of what is expected."""
+    """One case as a verifier gets it: absolute paths and options, and nothing of what is expected.
+
+    `limits` is absent but where the case sets some, so that a verifier without them need not know the field.
+    """
 
     case: CaseId
     bundle: Absolute
@@ -50,6 +53,7 @@ class Request(_Record, frozen=True):
     fresh: Annotated[int, Meta(ge=0, le=4096)]
     all_digests: bool
     prove: Annotated[int, Meta(ge=0, le=4096)]
+    limits: OwnLimits | UnsetType = UNSET
 
 
 class _AnswerJson(_Record, frozen=True):
@@ -102,6 +106,7 @@ def request_of(case: Case, corpus: Path) -> Request:
         fresh=options.fresh,
         all_digests=options.all_digests,
         prove=options.prove,
+        limits=options.limits,
     )
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
+
+from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from blockcert.errors import Refusal
 from blockcert.times import parse_time
+from blockcert_verifier.conformance.index import OwnLimits
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_request
+from blockcert_verifier.limits import DEFAULT, Limits
 from blockcert_verifier.report import Report
 from blockcert_verifier.verification import verify
 
@@ -41,6 +47,7 @@ def answer(request: Request) -> Answer:
                 all_digests=request.all_digests,
                 revocations=request.revocations,
                 revocation_state=state,
+                limits=_limits(request.limits),
             )
     except Refusal as refusal:
         if refusal.code.startswith(_MISSING):
@@ -53,17 +60,32 @@ def answer(request: Request) -> Answer:
     return Answer(request.case, report.verdict, codes=tuple(sorted(decisive)), notes=tuple(sorted(others)))
 
 
+def _limits(own: OwnLimits | UnsetType) -> Limits:
+    return DEFAULT if own is UNSET else Limits(**{k: v for k, v in asdict(own).items() if v is not UNSET})
+
+
 @contextlib.contextmanager
 def _copied(state: str | None) -> Generator[Path | None]:
     """A copy of the state file, which a verification writes to: nothing in the corpus changes (BC-CNF-08)."""
-    if state is None or (Path(state).exists() and not Path(state).is_file()):
-        yield None if state is None else Path(state)  # what is no file is refused, and not written
+    there = None if state is None else _kind(Path(state))
+    if state is None or there == "refused":
+        yield None if state is None else Path(state)  # what cannot be read is refused, and not written
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "state"
-        if Path(state).exists():
+        if there == "file":
             shutil.copy(state, copy)
         yield copy
+
+
+def _kind(path: Path) -> Literal["nothing", "file", "refused"]:
+    """What is at a path; ``refused`` where it is no file, or cannot be looked at."""
+    try:
+        return "file" if stat.S_ISREG(path.stat().st_mode) else "refused"
+    except FileNotFoundError:
+        return "nothing"
+    except OSError:
+        return "refused"
 
 
 def _undecided(report: Report) -> bool:

@@ -9,6 +9,8 @@ __all__ = ["render_score"]
 
 MOST_REASONS = 10
 """Different reasons to skip that are listed."""
+MOST_ALIKE = 5
+"""Cases without an answer, for one and the same reason, that are listed one by one."""
 
 
 def render_score(score: Score) -> str:
@@ -25,9 +27,17 @@ def render_score(score: Score) -> str:
     failures = [result for result in score.results if result.status == "failed"]
     if failures:
         lines += ["", "Failed:"]
+        alike: dict[str, list[str]] = {}
         for result in failures:
-            lines += [f"  {result.id}", f"    expected {_outcome(result.expected.verdict, result.expected.codes)}"]
-            lines.append(f"    got      {_outcome(result.got, result.codes) if result.got else plain(result.why)}")
+            if not result.got:
+                alike.setdefault(result.why, []).append(result.id)
+        for result in failures:
+            same = [] if result.got else alike[result.why]
+            if len(same) <= MOST_ALIKE:
+                lines += [f"  {result.id}", f"    expected {_outcome(result.expected.verdict, result.expected.codes)}"]
+                lines.append(f"    got      {_outcome(result.got, result.codes) if result.got else plain(result.why)}")
+            elif result.id == same[0]:
+                lines += [f"  {len(same)} cases, {same[0]} the first of them", f"    got      {plain(result.why)}"]
     reasons: dict[str, int] = {}
     for result in score.results:
         if result.status == "skipped":

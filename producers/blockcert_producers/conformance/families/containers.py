@@ -104,6 +104,11 @@ def weights_are_a_folder(draft: Draft) -> None:
     draft.on_disk(change)
 
 
+def to_itself(draft: Draft) -> None:
+    draft.missing.add("bundle")
+    draft.on_disk(lambda folder: (folder / "bundle").symlink_to("bundle"))
+
+
 def published(text: bytes) -> Change:
     """What is published of the model: a text."""
 
@@ -112,6 +117,23 @@ def published(text: bytes) -> Change:
 
     return apply
 
+
+def called(what: str, name: str) -> Change:
+    """The verifier is given another path for an input."""
+    return lambda draft: draft.named.update({what: name})
+
+
+TOO_LONG = {
+    "policy": "trust.unreadable",
+    "reference": "reference.not_found",
+    "corpus": "corpus.not_found",
+    "own": "corpus.not_found",
+    "tokenizer": "corpus.not_found",
+    "published": "published.unreadable",
+    "revocations": "file.unreadable",
+    "revocation_state": "file.unreadable",
+}
+"""What each of the caller's paths is refused as, where it leads to nothing that can be read."""
 
 CASES = (
     case(
@@ -197,6 +219,30 @@ CASES = (
         "BC-RES-06",
         refused("bundle.not_a_folder"),
         lambda draft: draft.on_disk(lambda folder: a_file(folder / "bundle")),
+    ),
+    case(
+        "container::name-too-long",
+        "The bundle's path has a segment of 300 characters, which no file system here has",
+        "BC-RES-06",
+        refused("bundle.unreadable"),
+        called("bundle", "x" * 300),
+    ),
+    *(
+        case(
+            f"container::{what.replace('_', '-')}-name-too-long",
+            f"A path with a segment of 300 characters is given as {what.replace('_', ' ')}",
+            "BC-RES-06",
+            refused(code),
+            called(what, "x" * 300),
+        )
+        for what, code in TOO_LONG.items()
+    ),
+    case(
+        "container::link-to-itself",
+        "The bundle's path is a symbolic link to itself",
+        "BC-RES-06",
+        refused("bundle.unreadable"),
+        to_itself,
     ),
     case(
         "container::nothing", "Nothing at the bundle's path", "BC-RES-06", refused("bundle.not_found"), gone("bundle")

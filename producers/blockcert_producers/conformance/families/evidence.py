@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from blockcert_producers.conformance.changes import bundle, evidence, prompts
+from blockcert_producers.conformance.changes import bundle, evidence, header_text, prompts
 from blockcert_producers.conformance.draft import EVIDENCE, PROMPTS
 from blockcert_producers.conformance.entry import accepted, case, rejected
 from blockcert_producers.conformance.repair import restate
@@ -100,6 +100,20 @@ CASES = (
         bundle(EVIDENCE, without("kl_max")),
     ),
     case("evidence::column-more", "A column more", "BC-EVD-01", rejected(COLUMNS), bundle(EVIDENCE, with_one_more)),
+    case(
+        "evidence::column-of-a-hostile-name",
+        "A column whose name would colour a terminal, in the place of another",
+        "BC-EVD-01",
+        rejected(COLUMNS),
+        header_text(EVIDENCE, lambda text: text.replace(b'"drift"', b'"\\u001b[31m"')),
+    ),
+    case(
+        "evidence::prompts-column-of-a-hostile-name",
+        "A column of the prompts whose name would turn the writing around, in the place of another",
+        "BC-PRM-03",
+        rejected("prompts.columns"),
+        header_text(PROMPTS, lambda text: text.replace(b'"split"', b'"\\u202esplit"')),
+    ),
     case(
         "evidence::column-of-float32",
         "A column in float32",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from blockcert_producers.conformance.base import text
 from blockcert_producers.conformance.changes import corpus_given, evidence, model_given, options
 from blockcert_producers.conformance.draft import Change, Draft
-from blockcert_producers.conformance.entry import accepted, case, indeterminate, rejected
+from blockcert_producers.conformance.entry import accepted, case, indeterminate, refused, rejected
 from blockcert_producers.conformance.families.replays import another_pair, unresolved
 from blockcert_producers.conformance.repair import remeasure, restate
 from blockcert_producers.conformance.seeds import words
@@ -23,6 +23,14 @@ def asked(rows: int) -> Change:
 def own_texts(draft: Draft) -> None:
     draft.own = {"mine.txt": text([int(token) for token in words("own texts", 40, 11)])}
     draft.given.add("reference")
+
+
+def own_bytes(data: bytes) -> Change:
+    def apply(draft: Draft) -> None:
+        draft.own = {"mine.txt": data}
+        draft.given.add("reference")
+
+    return apply
 
 
 CASES = (
@@ -90,6 +98,20 @@ CASES = (
         restate,
         corpus_given,
         asked(5),
+    ),
+    case(
+        "fresh::own-text-empty",
+        "An own text without a byte in it",
+        "BC-RES-06",
+        refused("prompts.empty"),
+        own_bytes(b""),
+    ),
+    case(
+        "fresh::own-text-not-utf-8",
+        "An own text that is not UTF-8",
+        "BC-RES-06",
+        refused("prompts.not_utf8"),
+        own_bytes(b"w1 w2 \xff"),
     ),
     case(
         "fresh::own-texts",

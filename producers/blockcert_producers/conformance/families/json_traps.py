@@ -140,6 +140,13 @@ CASES = (
         for name, tests, change, requirements in UNKNOWN
     ),
     case(
+        "json::duplicate-then-cut",
+        "A key twice, and the document ends too early: a reader may meet either fault first",
+        "BC-NUM-10",
+        rejected("json.syntax"),
+        payload_text(lambda data: replaced(b'"extensions":{}', b'"extensions":{"a":1,"a":2}')(data)[:-1]),
+    ),
+    case(
         "json::header-duplicate-tensor",
         "A tensor twice in a safetensors header",
         "BC-NUM-10 BC-BND-14",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from blockcert.digest import blake3_bytes
@@ -82,7 +83,36 @@ def no_envelope(draft: Draft) -> None:
     draft.revocations = b"{}"
 
 
+def a_folder(name: str) -> Change:
+    """A folder in the place of the file that the verifier is told of."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return lambda draft: draft.on_disk(change)
+
+
 CASES = (
+    case(
+        "revocation::a-folder",
+        "A folder in the place of the list",
+        "BC-RES-06",
+        refused("file.unreadable"),
+        revokers,
+        given(),
+        a_folder("revocations.dsse.json"),
+    ),
+    case(
+        "revocation::state-a-folder",
+        "A folder in the place of what is remembered",
+        "BC-RES-06 BC-TRU-17",
+        refused("file.unreadable"),
+        revokers,
+        given(),
+        remembered(4),
+        a_folder("revocation-state.json"),
+    ),
     case("revocation::clear", "A current list of others", "BC-TRU-14", accepted("revocation.list"), revokers, given()),
     case(
         "revocation::not-asked-for",
