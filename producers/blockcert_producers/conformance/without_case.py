@@ -107,11 +107,9 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
     ),
     *_of(
         "command",
-        "a policy that follows another; nothing is verified with either",
-        "trust.rotation.no_owner",
-        "trust.rotation.number",
+        "a file that is signed too, or anew",
         "trust.rotation.other",
-        "trust.rotation.threshold",
+        "output.changed",
     ),
     *_of("command", "a list that is signed beside the one before it", "revocation.dropped"),
     *_of("command", "a certificate id among a command's words", "certificate.id"),

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from blockcert.errors import Refusal
+from blockcert.rotation import successor
 from blockcert.times import parse_time
+from blockcert.trust import TrustPolicy
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_request
 from blockcert_verifier.report import Report
-from blockcert_verifier.verification import verify
+from blockcert_verifier.verification import read_policy, read_signed, verify
 
 __all__ = ["answer", "serve"]
 
@@ -27,7 +29,7 @@ def answer(request: Request) -> Answer:
         with _copied(request.revocation_state) as state:
             report = verify(
                 request.bundle,
-                request.policy,
+                _policy(request),
                 reference=request.reference,
                 published=request.published,
                 corpus=request.corpus,
@@ -51,6 +53,14 @@ def answer(request: Request) -> Answer:
     decisive = {finding.code for finding in report.findings if finding.status in ("failed", "inconclusive")}
     others = {finding.code for finding in report.findings if finding.status in ("passed", "skipped")}
     return Answer(request.case, report.verdict, codes=tuple(sorted(decisive)), notes=tuple(sorted(others)))
+
+
+def _policy(request: Request) -> TrustPolicy:
+    """The policy to verify with: the one that is given, or the signed one that follows the one that is held."""
+    if request.follows is None:
+        return read_policy(request.policy)
+    held = read_policy(request.follows)
+    return successor(held, read_signed(Path(request.policy)), parse_time(request.at, "at"), request.policy)
 
 
 @contextlib.contextmanager
