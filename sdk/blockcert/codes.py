@@ -309,11 +309,13 @@ CODES: dict[str, str] = {
     "usage.only": "The option --only fits no case of the corpus.",
     "usage.prove": "The option --prove or --prove-stages is no positive number of rows.",
     "usage.replay": "The option --replay is neither a number nor the word all.",
+    "usage.review": "The command review was to put a report beside a certificate, and none was named.",
     "usage.revoke": "The command revoke was given neither a list to write nor one to sign, or both.",
     "usage.show": "The command show was given neither one bundle nor, with --diff, two.",
     "usage.signer": "The options do not name one signer.",
     "usage.text": "A word of the command that must be text is not UTF-8.",
     "usage.time_limit": "The option --time-limit is no positive number of seconds.",
     "usage.timeout": "The option --timeout is no positive number of seconds.",
+    "usage.trust": "An option of trust set is not written as it has to be, or nothing is to be set.",
     "usage.until": "The option --until is no positive number of rows.",
 }

@@ -24,6 +24,7 @@ SPREAD = (
     "--shift",
     "--certificate",
     "--of-key",
+    "--append-to",
 )
 
 

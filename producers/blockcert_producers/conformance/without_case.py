@@ -65,11 +65,13 @@ WITHOUT_CASE: tuple[WithoutCase, ...] = (
         "usage.prove",
         "usage.timeout",
         "usage.replay",
+        "usage.review",
         "usage.revoke",
         "usage.show",
         "usage.signer",
         "usage.text",
         "usage.time_limit",
+        "usage.trust",
         "usage.until",
     ),
     *_of(

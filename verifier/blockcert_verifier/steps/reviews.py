@@ -59,7 +59,8 @@ def reviews(
             findings.append(failed("authenticity", "review.objection", name, sentence))
     needed = policy.thresholds.auditor
     if len(approving) < needed:
-        sentence = f"{len(approving)} of the {needed} trusted auditors that the policy asks for approve the certificate"
+        asked = "1 trusted auditor" if needed == 1 else f"{needed} trusted auditors"
+        sentence = f"{len(approving)} of the {asked} that the policy asks for approve the certificate"
         findings.append(inconclusive("authenticity", "review.threshold_not_met", "appended/", sentence))
     elif approving:
         said = ", ".join(f"{signer.name} (at {review.made_at})" for signer, review, _ in approving)
