@@ -65,7 +65,8 @@ def test_a_window_that_is_over_is_said_before_a_signature_that_nobody_knows(made
 
 
 def test_a_window_at_the_stated_time_too(made: Made) -> None:
-    report = verify(made.bundle, trusting(made, not_before=format_time(NOW + timedelta(days=1))), at=NOW + timedelta(days=2))
+    policy = trusting(made, not_before=format_time(NOW + timedelta(days=1)))
+    report = verify(made.bundle, policy, at=NOW + timedelta(days=2))
     assert report.sentence.endswith("[signature.key_not_valid_when_issued].")
 
 
