@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from blockcert.authority import Authority, authorised
 from blockcert.dsse import Envelope
@@ -73,9 +74,11 @@ def beside(
     """
     said: list[Revocations] = []
     findings: list[Finding] = []
+    # anybody's envelope is tried with every key: with no more of them than could count
+    revokers = replace(policy, keys=tuple(key for key in policy.keys if "revoker" in key.roles))
     for place, envelope in given:
         try:
-            found = _beside(policy, envelope, place, now)
+            found = _beside(revokers, envelope, place, now)
         except Refusal as refusal:
             findings.append(uncounted(place, refusal))
             continue
