@@ -40,10 +40,12 @@ def set_(
         int | None, typer.Option("--approvals", metavar="N", min=0, max=256, help="How many auditors must approve.")
     ] = None,
     revoker_threshold: Annotated[
-        int | None, typer.Option("--revoker-threshold", metavar="N", min=1, max=256, help="… sign a revocation list.")
+        int | None,
+        typer.Option("--revoker-threshold", metavar="N", min=1, max=256, help="How many revokers must sign a list."),
     ] = None,
     owner_threshold: Annotated[
-        int | None, typer.Option("--owner-threshold", metavar="N", min=1, max=256, help="… sign the next policy.")
+        int | None,
+        typer.Option("--owner-threshold", metavar="N", min=1, max=256, help="How many owners must sign the next."),
     ] = None,
     revocations: Annotated[
         str | None, _limit("--revocations", "WHERE", "Ask for a revocation list; WHERE says who publishes it.")
