@@ -272,7 +272,7 @@ def replace_statement(bundle: Bundle | Path, data: bytes) -> None:
 
 
 def append_statement(path: Path, name: str, data: bytes) -> None:
-    """Puts the statement of another party into the bundle ``path`` under ``name``, in one step, beside what is there.
+    """Puts what another party says, or a report, into the bundle ``path`` under ``name``, in one step.
 
     Raises:
         Refusal: ``output.exists`` where the bundle has it already, ``bundle.changed`` where another wrote to a packed
@@ -280,13 +280,13 @@ def append_statement(path: Path, name: str, data: bytes) -> None:
             read it, ``name.collision`` where the name meets another of the bundle, ``output.unwritable``, or what
             ``Bundle`` raises.
     """
-    from blockcert.review import MOST_APPENDED, is_appended
+    from blockcert.appended import MOST_STATEMENTS, is_statement
 
     bundle = Bundle(path)
     if name in bundle.files:
-        raise Refusal("output.exists", f"{path}: {name}", "The bundle has this very statement already.")
-    if sum(map(is_appended, bundle.files)) >= MOST_APPENDED:
-        sentence = f"The bundle has {MOST_APPENDED} statements beside its certificate; readers take no more."
+        raise Refusal("output.exists", f"{path}: {name}", "The bundle has this very file already.")
+    if is_statement(name) and sum(map(is_statement, bundle.files)) >= MOST_STATEMENTS:
+        sentence = f"The bundle has {MOST_STATEMENTS} statements beside its certificate; readers take no more."
         raise Refusal("bundle.too_many_files", str(path), sentence)
     check_names(sorted((*bundle.files, name)), str(path))
     _put(bundle, name, data)

@@ -9,6 +9,8 @@ from __future__ import annotations
 __all__ = ["CODES"]
 
 CODES: dict[str, str] = {
+    "appended.list": "A revocation list beside the certificate counts for what it revokes.",
+    "appended.not_read": "The policy names nobody who could have signed what stands beside the certificate.",
     "authenticity.signatures": "Enough trusted keys signed the certificate.",
     "authenticity.times": "The certificate and its signers' keys are valid at the stated and at the verifier's time.",
     "bundle.changed": "A file of a bundle changed after the bundle was opened.",
@@ -132,6 +134,7 @@ CODES: dict[str, str] = {
     "number.grammar": "A decimal string is not in its one canonical spelling.",
     "number.not_decimal": "A value has no decimal string: endless decimals, or over 40 digits before the point.",
     "number.not_finite": "A number is NaN or infinite.",
+    "output.changed": "A file that was to be signed too was written by another meanwhile.",
     "output.exists": "An output exists already and is not overwritten.",
     "output.unwritable": "An output cannot be written.",
     "passphrase.empty": "A passphrase is empty.",
@@ -220,7 +223,7 @@ CODES: dict[str, str] = {
     "review.objection": "A trusted auditor objects to the certificate.",
     "review.other": "A statement beside the certificate is about another certificate.",
     "review.threshold_not_met": "Fewer trusted auditors approve the certificate than the policy asks for.",
-    "review.unknown_signer": "A statement beside the certificate is not signed by an auditor of the policy.",
+    "review.unknown_signer": "A statement beside the certificate is not signed by those who are trusted to say it.",
     "revocation.dropped": "A revocation list does not carry on the one before it.",
     "revocation.list": "A current revocation list does not name the certificate.",
     "revocation.missing": "The policy asks for a revocation list, or one was seen before, and none was given.",
@@ -306,11 +309,13 @@ CODES: dict[str, str] = {
     "usage.only": "The option --only fits no case of the corpus.",
     "usage.prove": "The option --prove or --prove-stages is no positive number of rows.",
     "usage.replay": "The option --replay is neither a number nor the word all.",
+    "usage.review": "The command review was to put a report beside a certificate, and none was named.",
     "usage.revoke": "The command revoke was given neither a list to write nor one to sign, or both.",
     "usage.show": "The command show was given neither one bundle nor, with --diff, two.",
     "usage.signer": "The options do not name one signer.",
     "usage.text": "A word of the command that must be text is not UTF-8.",
     "usage.time_limit": "The option --time-limit is no positive number of seconds.",
     "usage.timeout": "The option --timeout is no positive number of seconds.",
+    "usage.trust": "An option of trust set is not written as it has to be, or nothing is to be set.",
     "usage.until": "The option --until is no positive number of rows.",
 }

@@ -32,8 +32,10 @@ __all__ = [
     "keyid",
     "load_private",
     "load_public",
+    "load_spki",
     "parse_private",
     "parse_public",
+    "parse_spki",
     "public_from_hex",
     "save_private",
     "save_public",
@@ -197,14 +199,15 @@ def parse_public(data: bytes, place: str) -> NamedKey:
             "key.private_given", place, "This is a private key; give the public one, whose name ends in .pub."
         )
     try:
-        fields = data.decode("ascii").removesuffix("\n").removesuffix("\r").split(" ")
+        fields = data.decode("ascii").rstrip("\r\n").split(" ")  # editors leave blank lines behind
     except UnicodeDecodeError:
         fields = []
     tag = fields[0] if fields else ""
     if tag != PUBLIC_TAG and (tag.startswith(("blockcert-", "ssh-", "ecdsa-")) or b"PUBLIC KEY-----" in data):
-        raise Refusal(
-            "key.algorithm", place, f"This key is not in BlockCert's Ed25519 form, '{PUBLIC_TAG} BASE64 NAME'."
-        )
+        sentence = f"This key is not in BlockCert's Ed25519 form, '{PUBLIC_TAG} BASE64 NAME'."
+        if b"-----BEGIN PUBLIC KEY-----" in data:
+            sentence += " Make one of it: blockcert keygen NAME --public-from FILE."
+        raise Refusal("key.algorithm", place, sentence)
     if tag != PUBLIC_TAG or len(fields) != 3:
         raise Refusal(
             "key.format",
@@ -238,6 +241,35 @@ def _public(raw: bytes, place: str) -> PublicKey:
 def load_public(path: str | Path) -> NamedKey:
     """The key and name in the public key file at ``path``; refuses as :func:`parse_public`."""
     return parse_public(_read(Path(path)), str(path))
+
+
+def parse_spki(data: bytes, place: str) -> PublicKey:
+    """The Ed25519 key in a SubjectPublicKeyInfo (RFC 8410), PEM or DER, as OpenSSL and hardware modules write it.
+
+    Raises:
+        Refusal: ``key.private_given`` for a private key, ``key.algorithm`` for a key of another algorithm,
+            ``key.format`` for what is none, and what :class:`PublicKey` refuses.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+
+    if b"PRIVATE KEY-----" in data:
+        sentence = "This is a private key; write the public one first: openssl pkey -in KEY -pubout"
+        raise Refusal("key.private_given", place, sentence)
+    try:
+        key = load_pem_public_key(data) if b"-----BEGIN" in data else load_der_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        sentence = "This is not a public key in PEM or DER (SubjectPublicKeyInfo); openssl pkey -pubout writes one."
+        raise Refusal("key.format", place, sentence) from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise Refusal("key.algorithm", place, "This public key is not an Ed25519 key, and certificates take no other.")
+    return _public(key.public_bytes_raw(), place)
+
+
+def load_spki(path: str | Path) -> PublicKey:
+    """The public key in the file at ``path``; refuses as :func:`parse_spki`."""
+    return parse_spki(_read(Path(path)), str(path))
 
 
 def save_public(path: str | Path, key: PublicKey, name: str) -> None:

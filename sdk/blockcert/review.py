@@ -14,6 +14,7 @@ from blake3 import blake3
 from msgspec import Meta, Struct, field
 
 from blockcert import strict_json
+from blockcert.appended import statement_name
 from blockcert.dsse import Envelope, add_signature, encode_envelope
 from blockcert.errors import Refusal
 from blockcert.keys import Signs
@@ -23,15 +24,12 @@ from blockcert.statement import STATEMENT_TYPE, Digests, Text, Time
 from blockcert.times import format_time, parse_time
 
 __all__ = [
-    "APPENDED",
-    "MOST_APPENDED",
     "MOST_BYTES",
     "PREDICATE_TYPE",
     "Outcome",
     "Review",
     "ReviewStatement",
     "digests",
-    "is_appended",
     "new_review",
     "parse_review",
     "require_hash",
@@ -39,14 +37,9 @@ __all__ = [
 ]
 
 PREDICATE_TYPE = "urn:blockcert:review:v1"
-APPENDED = "appended/"
-"""The folder of a bundle in which statements of other parties stand."""
-MOST_APPENDED = 64
-"""Most statements that one bundle carries beside its certificate."""
 MOST_BYTES = 1 << 16
-"""Cap on one of them."""
+"""Cap on a review's envelope."""
 SUBJECT = "statement.dsse.json"
-_ENDING = ".dsse.json"
 Outcome: TypeAlias = Literal["approves", "objects"]
 
 _GATE = strict_json.Limits(bytes=MOST_BYTES, nesting=8, nodes=256, string=4096)
@@ -82,12 +75,6 @@ class ReviewStatement(Struct, frozen=True):
     predicate: Review
 
 
-def is_appended(name: str) -> bool:
-    """Whether a file of a bundle is a statement that another party put beside the certificate."""
-    inner = name.removeprefix(APPENDED)
-    return inner != name and inner.endswith(_ENDING) and inner != _ENDING and "/" not in inner
-
-
 def new_review(
     payload: bytes, outcome: Outcome, *, made_at: datetime, note: str, report: bytes | None
 ) -> ReviewStatement:
@@ -116,8 +103,7 @@ def sign_review(review: ReviewStatement, key: Signs) -> tuple[str, bytes]:
     payload = msgspec.json.encode(review, order="sorted")
     parse_review(payload, "review")
     data = encode_envelope(add_signature(Envelope(payload), key, "review"))
-    # two auditors may say the same at the same time: the name is that of words and signature together
-    return f"{APPENDED}{blake3(data).hexdigest()[:32]}{_ENDING}", data
+    return statement_name(data), data
 
 
 def parse_review(payload: bytes, place: str) -> ReviewStatement:

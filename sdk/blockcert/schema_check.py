@@ -30,6 +30,7 @@ Kind: TypeAlias = Literal[
     "report",
     "review",
     "revocation-list",
+    "revocation-state",
     "statement",
     "trust-policy",
 ]
@@ -42,11 +43,13 @@ _MESSAGE = strict_json.Limits(bytes=1 << 20, nesting=4, nodes=1 << 14, string=1 
 _POLICY = strict_json.Limits(bytes=1 << 20, nesting=8, nodes=1 << 14, string=1024)
 _REVIEW = strict_json.Limits(bytes=1 << 16, nesting=8, nodes=256, string=4096)
 _REVOCATIONS = strict_json.Limits(bytes=8 << 20, nesting=5, nodes=1 << 18, string=4096)
+_STATE = strict_json.Limits(bytes=1 << 15, nesting=2, nodes=512, string=256)
 _GATES: dict[Kind, strict_json.Limits] = {
     "envelope": dsse.LIMITS,
     "trust-policy": _POLICY,
     "review": _REVIEW,
     "revocation-list": _REVOCATIONS,
+    "revocation-state": _STATE,
     "conformance-message": _MESSAGE,
 }
 """Kinds with caps of their own (BC-NUM-11, BC-CNF-08)."""
@@ -57,6 +60,7 @@ _MARKS: tuple[tuple[str, str | None, Kind], ...] = (
     ("type", "blockcert-conformance-index", "conformance-index"),
     ("type", "blockcert-conformance-score", "conformance-score"),
     ("type", "blockcert-revocations", "revocation-list"),
+    ("type", "blockcert-revocation-state", "revocation-state"),
     ("predicateType", review.PREDICATE_TYPE, "review"),
     ("_type", None, "statement"),
     ("payloadType", None, "envelope"),

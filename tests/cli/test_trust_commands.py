@@ -74,7 +74,7 @@ def test_a_revocation(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verdict(*checked, "list-1") == 0
     words = ["revoke", "--certificate", "bundle", "--reason", "error", "--note", "row 3", "--after", "list-1"]
     assert run([*words, "--out", "list-2", *signed]) == 0
-    assert "list number 2, 1 certificate, " in capsys.readouterr().out
+    assert "list number 2, 1 certificate, 0 keys;" in capsys.readouterr().out
     assert verdict(*checked, "list-2") == 1
     assert verdict(*checked, "list-1") == 3
     assert json.loads((desk / "seen").read_bytes())["number"] == 2

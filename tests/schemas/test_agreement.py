@@ -21,7 +21,7 @@ from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
 from blockcert.program import Program
 from blockcert.review import parse_review
-from blockcert.revocation import read_list
+from blockcert.revocation import parse_state, read_list
 from blockcert.statement import Statement
 from blockcert.trust import parse_policy
 from blockcert_verifier import Report, to_json
@@ -31,7 +31,7 @@ from blockcert_verifier.conformance.score import parse_score
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("conformance-index", "conformance-message", "conformance-score", "envelope", "program", "review")
-KINDS += ("revocation-list", "statement", "trust-policy")
+KINDS += ("revocation-list", "revocation-state", "statement", "trust-policy")
 Path_ = tuple[str | int, ...]
 
 
@@ -63,6 +63,7 @@ def library(kind: str) -> Callable[[bytes], object]:
         "envelope": read_envelope,
         "trust-policy": lambda data: parse_policy(data, "t"),
         "revocation-list": lambda data: read_list(data, "r"),
+        "revocation-state": lambda data: parse_state(data, "s"),
         "review": lambda data: parse_review(data, "r"),
         "conformance-index": lambda data: parse_index(data, "i"),
         "conformance-message": read_message,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry
 
+from blockcert.keys import generate
+from blockcert.revocation import encode_state, new_list, parse_list, sign_list
 from blockcert.trust import encode_policy
 from blockcert_verifier import to_json, verify
 from tests.support.bundles import NOW, Made, make_bundle
@@ -37,6 +40,14 @@ def test_envelope_statement_and_programs(made: Made) -> None:
     check("statement", base64.b64decode(envelope["payload"]))
     for side in ("reference", "surrogate"):
         check("program", (made.bundle / "programs" / f"{side}.json").read_bytes())
+
+
+def test_a_revocation_state() -> None:
+    key = generate()
+    found = new_list(None, (), (), issued_at=NOW, next_update=NOW + timedelta(days=1))
+    signed = parse_list(sign_list(found, key), "list")
+    check("revocation-list", signed.envelope.payload)
+    check("revocation-state", encode_state(signed, [key.public.raw.hex()]))
 
 
 def test_policies(made: Made) -> None:

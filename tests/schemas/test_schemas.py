@@ -68,6 +68,7 @@ def test_there_is_a_schema_for_every_json_document() -> None:
         "report",
         "review",
         "revocation-list",
+        "revocation-state",
         "statement",
         "trust-policy",
     ]

@@ -48,7 +48,8 @@ def test_each_problem_has_its_place_and_no_whole_document(kind: Kind) -> None:
         found = check(json.dumps({**example, name: [example] * 10}).encode(), kind, "file")
         assert found, name
         for problem in found:
-            assert problem.place.startswith("file: $") or problem.sentence.startswith("and ")
+            by_the_gate = problem.code == "json.limit"  # of a kind that nests less, at no place but the file
+            assert by_the_gate or problem.place.startswith("file: $") or problem.sentence.startswith("and ")
             assert len(problem.sentence) < 600
 
 

@@ -9,6 +9,7 @@ const { refuse } = require('./refusal');
 const TYPES = {
   statement: 'application/vnd.in-toto+json',
   revocations: 'application/vnd.blockcert.revocations+json',
+  policy: 'application/vnd.blockcert.trust-policy+json',
 };
 
 /** The bytes of base64 in its one spelling, of either alphabet. */
@@ -25,9 +26,9 @@ function decodeBase64(text) {
   return bytes;
 }
 
-/** The payload's bytes and the signatures of an envelope whose payload is of the given type. */
-function parseEnvelope(bytes, type, kind = 'envelope') {
-  const document = parseJson(bytes, kind);
+/** The payload's bytes and the signatures of an envelope whose payload is of one of the given types. */
+function parseEnvelope(bytes, ...types) {
+  const document = parseJson(bytes, 'envelope');
   // Base64 is checked by hand: the schema's patterns would go through megabytes step by step.
   const shape = structuredClone(document);
   const texts = [];
@@ -42,9 +43,10 @@ function parseEnvelope(bytes, type, kind = 'envelope') {
   if (shape !== null && typeof shape === 'object' && Array.isArray(shape.signatures)) shape.signatures.forEach((one) => lift(one, 'sig'));
   validate(shape, 'envelope', (failure) => (failure.place === '/payloadType' ? 'envelope.payload_type' : undefined));
   texts.forEach(decodeBase64);
-  if (document.payloadType !== TYPES[type]) refuse('envelope.payload_type', document.payloadType);
+  if (!types.some((type) => document.payloadType === TYPES[type])) refuse('envelope.payload_type', document.payloadType);
   const signatures = document.signatures.map((one) => ({ keyid: one.keyid ?? '', sig: decodeBase64(one.sig) }));
-  return { payload: decodeBase64(document.payload), payloadType: document.payloadType, signatures };
+  const type = types.find((one) => document.payloadType === TYPES[one]);
+  return { payload: decodeBase64(document.payload), payloadType: document.payloadType, type, signatures };
 }
 
 function preAuthentication(type, body) {

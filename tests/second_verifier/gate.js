@@ -10,6 +10,7 @@ const CAPS = {
   policy: { bytes: MIB, levels: 8, values: 16384, string: 1024 },
   review: { bytes: 64 * 1024, levels: 8, values: 256, string: 4096 },
   revocations: { bytes: 8 * MIB, levels: 5, values: 262144, string: 4096 },
+  state: { bytes: 32 * 1024, levels: 2, values: 512, string: 256 },
   header: { bytes: 100000000, levels: 3, values: 4000000, string: 32 * MIB },
 };
 

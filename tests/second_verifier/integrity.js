@@ -4,7 +4,7 @@
 const crypto = require('node:crypto');
 const { blake3 } = require('./blake3');
 const { refuse } = require('./refusal');
-const { isReviewName } = require('./reviews');
+const { isAppendedName } = require('./appended');
 
 const REFERENCE = 'reference/';
 
@@ -20,7 +20,7 @@ function checkMembers(bundle, document, report) {
     if (!name.startsWith(REFERENCE) && !bundle.files.has(name)) report.add('structure', 'bundle.file.missing', 'failed', name);
   }
   for (const name of bundle.files.keys()) {
-    if (name === 'statement.dsse.json' || isReviewName(name)) continue;
+    if (name === 'statement.dsse.json' || isAppendedName(name)) continue;
     if (!listed.has(name) || name.startsWith(REFERENCE)) report.add('structure', 'bundle.file.unlisted', 'failed', name);
   }
 }

@@ -1,12 +1,12 @@
 'use strict';
-// The trust policy: spec/11-trust.md, BC-TRU-01 to 05, 12, 13.
+// The trust policy: spec/11-trust.md, BC-TRU-01 to 05, 12, 13, and the one that follows it, BC-TRU-25.
 
 const fs = require('node:fs');
 const { parseJson } = require('./gate');
 const { validate } = require('./schema');
 const { refuse } = require('./refusal');
 const { casefold } = require('./names');
-const { checkPublicKey } = require('./dsse');
+const { parseEnvelope, signers, checkPublicKey } = require('./dsse');
 const { parseTime } = require('./times');
 
 function schemaCode(failure) {
@@ -49,14 +49,16 @@ function checkLimits(policy) {
   if (set.includes('least_audit_rows') && !policy.require.includes('replay')) refuse('trust.limit_unused');
 }
 
-/** The policy at `place`, with its defaults; keys also have `from` and `to` in seconds. */
-function readPolicy(place) {
-  let bytes;
+function readFile(place) {
   try {
-    bytes = fs.readFileSync(place);
+    return fs.readFileSync(place);
   } catch (error) {
-    refuse(error.code === 'ENOENT' ? 'trust.not_found' : 'trust.unreadable', place);
+    return refuse(error.code === 'ENOENT' ? 'trust.not_found' : 'trust.unreadable', place);
   }
+}
+
+/** The policy in these bytes, with its defaults; keys also have `from` and `to` in seconds. */
+function parsePolicy(bytes) {
   const policy = parseJson(bytes, 'policy');
   validate(policy, 'trust-policy', schemaCode);
   policy.number ??= 1;
@@ -73,6 +75,28 @@ function readPolicy(place) {
 
 function validAt(key, seconds) {
   return key.from <= seconds && seconds <= key.to;
+}
+
+/** How many owners of a policy, valid now, signed an envelope. */
+function owners(policy, envelope, now) {
+  const keys = policy.keys.filter((key) => key.roles.includes('owner') && validAt(key, now));
+  return new Set(signers(envelope, keys).filter((key) => key !== null)).size;
+}
+
+/** BC-TRU-25: the policy in a signed one, which must follow the one that is held. */
+function readSuccessor(place, held, now) {
+  const envelope = parseEnvelope(readFile(place), 'policy');
+  const policy = parsePolicy(envelope.payload);
+  for (const one of [held, policy]) if (!one.keys.some((key) => key.roles.includes('owner'))) refuse('trust.rotation.no_owner');
+  if (policy.number !== held.number + 1) refuse('trust.rotation.number');
+  for (const one of [held, policy]) if (owners(one, envelope, now) < one.thresholds.owner) refuse('trust.rotation.threshold');
+  return policy;
+}
+
+/** The policy to verify with (BC-CNF-04): the one at `place`, or the signed one there that follows the one at `follows`. */
+function readPolicy(place, follows, now) {
+  if (follows === null) return parsePolicy(readFile(place));
+  return readSuccessor(place, parsePolicy(readFile(follows)), now);
 }
 
 module.exports = { readPolicy, validAt };

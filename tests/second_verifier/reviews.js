@@ -4,28 +4,15 @@
 const crypto = require('node:crypto');
 const { parseJson } = require('./gate');
 const { validate } = require('./schema');
-const { Refusal, refuse } = require('./refusal');
-const { parseEnvelope, signers } = require('./dsse');
+const { refuse } = require('./refusal');
+const { signers } = require('./dsse');
+const { uncounted } = require('./appended');
 const { parseTime } = require('./times');
 const { validAt } = require('./policy');
 const { blake3 } = require('./blake3');
 
-const NAME = /^appended\/[^/]+\.dsse\.json$/u;
-const MOST = 64;
-const LARGEST = 65536;
-
-function isReviewName(name) {
-  return NAME.test(name);
-}
-
-function byCodePoints(a, b) {
-  return Buffer.compare(Buffer.from(a, 'utf8'), Buffer.from(b, 'utf8'));
-}
-
 // The key, the outcome and the time of a review that counts; refuses any other.
-function readReview(bundle, name, auditors, now, digests) {
-  if (bundle.size(name) > LARGEST) refuse('review.malformed', name);
-  const envelope = parseEnvelope(bundle.read(name), 'statement');
+function readReview(name, envelope, auditors, now, digests) {
   if (envelope.signatures.length !== 1) refuse('review.malformed', name);
   const [key] = signers(envelope, auditors);
   if (key === null) refuse('review.unknown_signer', name);
@@ -38,26 +25,22 @@ function readReview(bundle, name, auditors, now, digests) {
   return { key, outcome: review.predicate.outcome, made };
 }
 
-function checkReviews(bundle, payload, policy, now, revoked, report) {
+function checkReviews(reviews, payload, policy, now, revoked, report) {
   const digests = {
     sha256: crypto.createHash('sha256').update(payload).digest('hex'),
     blake3: blake3(payload).toString('hex'),
   };
   const auditors = policy.keys.filter((key) => key.roles.includes('auditor') && validAt(key, now) && !revoked.has(key.public_key));
-  const names = [...bundle.files.keys()].filter(isReviewName).sort(byCodePoints);
-  if (names.length > MOST) report.add('authenticity', 'review.malformed', 'inconclusive');
   const latest = new Map();
-  for (const name of names.slice(0, MOST)) {
+  for (const { name, envelope } of reviews) {
     try {
-      const review = readReview(bundle, name, auditors, now, digests);
+      const review = readReview(name, envelope, auditors, now, digests);
       const before = latest.get(review.key);
       const replaces = before === undefined || review.made > before.made
         || (review.made === before.made && review.outcome === 'objects');
       if (replaces) latest.set(review.key, review);
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error;
-      const code = error.code.startsWith('review.') ? error.code : 'review.malformed';
-      report.add('authenticity', code, 'skipped', error.message);
+      uncounted(report, error);
     }
   }
   const outcomes = [...latest.values()].map((review) => review.outcome);
@@ -67,4 +50,4 @@ function checkReviews(bundle, payload, policy, now, revoked, report) {
   else if (approvals > 0) report.add('authenticity', 'review.approved', 'passed');
 }
 
-module.exports = { checkReviews, isReviewName };
+module.exports = { checkReviews };

@@ -1,5 +1,5 @@
 'use strict';
-// Revocation lists: spec/11-trust.md, BC-TRU-14 to 18.
+// Revocation lists: spec/11-trust.md, BC-TRU-14 to 18, 27.
 
 const fs = require('node:fs');
 const { parseJson } = require('./gate');
@@ -8,6 +8,7 @@ const { refuse } = require('./refusal');
 const { parseEnvelope, signers, checkPublicKey } = require('./dsse');
 const { parseTime } = require('./times');
 const { validAt } = require('./policy');
+const { uncounted } = require('./appended');
 const { blake3 } = require('./blake3');
 
 function readFile(place) {
@@ -34,13 +35,6 @@ function parseList(payload) {
   return list;
 }
 
-function isState(value) {
-  const hex = (text) => typeof text === 'string' && /^[0-9a-f]{64}$/.test(text);
-  return value !== null && typeof value === 'object' && value.type === 'blockcert-revocation-state' && value.version === 1
-    && Number.isInteger(value.number) && value.number >= 1 && hex(value.digest) && Array.isArray(value.revokers) && value.revokers.every(hex)
-    && value.revokers.length >= 1 && value.revokers.length <= 256 && Object.keys(value).length === 5;
-}
-
 function isNothing(place) {
   try {
     fs.statSync(place);
@@ -53,8 +47,8 @@ function isNothing(place) {
 /** BC-TRU-17: what is remembered at `place`, or null where nothing is yet, which `given`, a list, allows. */
 function readState(place, given, policy) {
   if (place === null || (given && isNothing(place))) return null;
-  const state = parseJson(readFile(place), 'policy');
-  if (!isState(state)) refuse('json.type', place);
+  const state = parseJson(readFile(place), 'state');
+  validate(state, 'revocation-state');
   const known = (bytes) => policy.keys.some((key) => key.public_key === bytes && key.roles.includes('revoker'));
   if (!state.revokers.some(known)) refuse('revocation.other_state', place);
   return state;
@@ -68,6 +62,33 @@ function readRevocations(request, policy) {
   return { envelope, list, state: readState(request.revocation_state, given, policy) };
 }
 
+/** Whether enough revokers signed, each valid at all these times. */
+function enough(envelope, policy, ...times) {
+  const revokers = policy.keys.filter((key) => key.roles.includes('revoker') && times.every((time) => validAt(key, time)));
+  const made = new Set(signers(envelope, revokers).filter((key) => key !== null));
+  return made.size >= policy.thresholds.revoker;
+}
+
+/** BC-TRU-27: judges the lists beside the certificate, and returns the public keys that those which count revoke. */
+function checkListsBeside(lists, policy, now, certificate, report) {
+  const revoked = [];
+  for (const { name, envelope } of lists) {
+    try {
+      if (!enough(envelope, policy, now)) refuse('review.unknown_signer', name);
+      const list = parseList(envelope.payload);
+      if (!enough(envelope, policy, now, list.from)) refuse('review.unknown_signer', name);
+      report.add('authenticity', 'appended.list', 'skipped', name);
+      if (list.certificates.some((entry) => entry.certificate === certificate)) {
+        report.add('authenticity', 'certificate.revoked', 'failed', name);
+      }
+      revoked.push(...list.keys.map((entry) => entry.public_key));
+    } catch (error) {
+      uncounted(report, error);
+    }
+  }
+  return revoked;
+}
+
 /** Judges what `readRevocations` gave; adds what it finds, and returns the public keys that are revoked. */
 function checkRevocations({ envelope, list, state }, policy, now, certificate, report) {
   const waiting = (code) => report.add('authenticity', code, 'inconclusive');
@@ -75,9 +96,7 @@ function checkRevocations({ envelope, list, state }, policy, now, certificate, r
     if (policy.revocation !== null || state !== null) waiting('revocation.missing');
     return new Set();
   }
-  const revokers = policy.keys.filter((key) => key.roles.includes('revoker') && validAt(key, now) && validAt(key, list.from));
-  const made = new Set(signers(envelope, revokers).filter((key) => key !== null));
-  if (made.size < policy.thresholds.revoker) {
+  if (!enough(envelope, policy, now, list.from)) {
     waiting('revocation.untrusted');
     return new Set();
   }
@@ -93,4 +112,4 @@ function checkRevocations({ envelope, list, state }, policy, now, certificate, r
   return new Set(list.keys.map((entry) => entry.public_key));
 }
 
-module.exports = { readRevocations, checkRevocations };
+module.exports = { readRevocations, checkRevocations, checkListsBeside };

@@ -5,7 +5,7 @@ const { parseJson } = require('./gate');
 const { validate } = require('./schema');
 const { refuse } = require('./refusal');
 const { checkName, checkCollisions } = require('./names');
-const { isReviewName } = require('./reviews');
+const { isAppendedName } = require('./appended');
 const { parseTime } = require('./times');
 const { Rational } = require('./rational');
 
@@ -40,7 +40,7 @@ function checkSubjects(document, problem) {
   const stated = predicate.files.map((file) => file.name);
   const same = stated.length === names.length && new Set(stated).size === stated.length && stated.every((name) => names.includes(name));
   if (!same) refuse('statement.files');
-  for (const name of names) if (name === 'statement.dsse.json' || isReviewName(name)) refuse('statement.file_name', name);
+  for (const name of names) if (name === 'statement.dsse.json' || isAppendedName(name)) refuse('statement.file_name', name);
   const expected = [
     ['programs/reference.json', predicate.reference.program],
     ['programs/surrogate.json', predicate.surrogate.program],

@@ -6,8 +6,9 @@ const { Refusal, OutOfScope, ofTheCaller } = require('./refusal');
 const { readPolicy } = require('./policy');
 const { openBundle } = require('./container');
 const { parseEnvelope } = require('./dsse');
-const { readRevocations, checkRevocations } = require('./revocation');
+const { readRevocations, checkRevocations, checkListsBeside } = require('./revocation');
 const { checkSignatures, checkTimes } = require('./signatures');
+const { readAppended } = require('./appended');
 const { checkReviews } = require('./reviews');
 const { readStatement } = require('./statement');
 const { checkMembers, checkBundleFiles } = require('./integrity');
@@ -50,8 +51,10 @@ function openCertificate(request, given, policy, now, limits, report) {
   report.add('structure', 'structure.bundle', 'passed');
   const certificate = blake3(envelope.payload).toString('hex');
   const revoked = checkRevocations(given.revocations, policy, now, certificate, report);
+  const appended = readAppended(bundle, policy, report);
+  for (const key of checkListsBeside(appended.lists, policy, now, certificate, report)) revoked.add(key);
   const counted = checkSignatures(envelope, policy, now, revoked, report);
-  checkReviews(bundle, envelope.payload, policy, now, revoked, report);
+  checkReviews(appended.reviews, envelope.payload, policy, now, revoked, report);
   return { bundle, envelope, certificate, counted };
 }
 
@@ -139,7 +142,7 @@ function verify(request) {
   const report = new Report();
   try {
     const now = parseTime(request.at);
-    const policy = readPolicy(request.policy);
+    const policy = readPolicy(request.policy, request.follows, now);
     const given = readGiven(request, policy);
     try {
       run(request, given, policy, now, report);

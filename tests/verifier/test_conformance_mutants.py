@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from blockcert import archive, authority, dsse, folder, keys, names, strict_json
+from blockcert import archive, authority, dsse, folder, keys, names, rotation, strict_json
 from blockcert.file_range import Span
 from blockcert_producers.conformance import all_cases, build
 from blockcert_verifier import run
@@ -96,6 +96,10 @@ MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "takes lists of any age": ((revocation, "_current", no_findings), "revocation", 4),
     "hears no review": ((run, "reviews", no_findings), "review", 9),
     "hears whichever review comes first": ((reviews, "_order", lambda _: 0), "review", 1),
+    "hears no list beside the certificate": ((run, "beside", lambda *_: ([], [])), "appended", 7),
+    "hears every list beside the certificate": ((revocation, "_too_few", lambda *_: None), "appended", 4),
+    "takes a policy of any number": ((rotation, "check_follows", nothing), "rotation", 3),
+    "takes a policy that anybody signed": ((rotation, "missing", lambda *_: {}), "rotation", 8),
     "unpacks as a common tool does": ((archive, "read_archive", any_zip), "packed", 15),
     "sets no limits": ((run, "apply_policy", limits_hold), "limit", 12),
 }

@@ -12,11 +12,15 @@ from blockcert import strict_json
 from blockcert.codes import CODES
 from blockcert.errors import Refusal
 from blockcert.findings import STEPS, step_status
+from blockcert.rotation import successor
 from blockcert.statistics import audit_bound, population_bound
 from blockcert.times import parse_time
+from blockcert.trust import TrustPolicy
 from blockcert_producers.conformance import all_cases, build
+from blockcert_producers.conformance.draft import NOW
 from blockcert_verifier import Report, render, to_json, verify
-from blockcert_verifier.conformance.index import Case
+from blockcert_verifier.conformance.index import Case, Inputs
+from blockcert_verifier.verification import read_policy
 
 EVERY = 6
 """Of the cases that give a report, one in so many is looked at."""
@@ -33,6 +37,14 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Case, Report
     return [*_reports(folder, index.cases)]
 
 
+def _policy(folder: Path, inputs: Inputs) -> TrustPolicy:
+    if inputs.follows is None:
+        return read_policy(folder / inputs.policy)
+    return successor(
+        read_policy(folder / inputs.follows), (folder / inputs.policy).read_bytes(), parse_time(NOW), "policy"
+    )
+
+
 def _reports(folder: Path, cases: tuple[Case, ...]) -> Iterator[tuple[Case, Report]]:
     for case in cases:
         inputs, options = case.inputs, case.options
@@ -41,7 +53,7 @@ def _reports(folder: Path, cases: tuple[Case, ...]) -> Iterator[tuple[Case, Repo
                 case,
                 verify(
                     folder / inputs.bundle,
-                    folder / inputs.policy,
+                    _policy(folder, inputs),
                     reference=None if inputs.reference is None else folder / inputs.reference,
                     corpus=[folder / name for name in inputs.corpus],
                     own=[folder / name for name in inputs.own],

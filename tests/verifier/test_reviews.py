@@ -12,12 +12,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from blockcert.appended import MOST_STATEMENTS
 from blockcert.bundle import STATEMENT, Bundle, append_statement
 from blockcert.dsse import Envelope, add_signature, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.keys import PrivateKey, generate
 from blockcert.packing import pack
-from blockcert.review import MOST_APPENDED, Outcome, new_review, parse_review, sign_review
+from blockcert.review import Outcome, new_review, parse_review, sign_review
 from blockcert.revocation import RevokedKey, new_list, sign_list
 from blockcert.trust import TrustedKey, TrustPolicy
 from blockcert_verifier import Report, verify
@@ -173,7 +174,7 @@ def test_only_statements_of_that_form_are_no_subjects(made: Made, name: str) -> 
 def test_more_statements_than_are_read_leave_the_verdict_open(made: Made) -> None:
     folder = made.bundle / "appended"
     folder.mkdir()
-    for i in range(MOST_APPENDED + 1):
+    for i in range(MOST_STATEMENTS + 1):
         (folder / f"{i:03}.dsse.json").write_bytes(b"{}")
     report = check(made, trusting(made))
     assert report.verdict == "indeterminate"
@@ -235,7 +236,7 @@ def test_both_digests_of_the_certificate_are_compared(made: Made) -> None:
 
 def test_a_statement_that_no_reader_would_read_is_not_put_there(made: Made) -> None:
     (made.bundle / "appended").mkdir()
-    for i in range(MOST_APPENDED):
+    for i in range(MOST_STATEMENTS):
         (made.bundle / "appended" / f"{i:03}.dsse.json").write_bytes(b"{}")
     with pytest.raises(Refusal) as refused:
         say(made, "approves", ANN)

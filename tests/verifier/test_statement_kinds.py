@@ -59,13 +59,13 @@ def test_as_a_certificate(made: Made, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_as_a_review(made: Made, kind: str) -> None:
+def test_beside_a_certificate(made: Made, kind: str) -> None:
     data = signed(made, kind)
     (made.bundle / "appended").mkdir()
     (made.bundle / "appended" / "a.dsse.json").write_bytes(data)
     report = verify(made.bundle, trusting(made), at=NOW)
-    said = {finding.code for finding in report.findings if finding.code.startswith("review.")}
-    assert said == {"review.objection" if kind == "review" else "review.malformed"}
+    said = {finding.code for finding in report.findings if finding.code.startswith(("appended.", "review."))}
+    assert said == {{"review": "review.objection", "list": "appended.list"}.get(kind, "review.malformed")}
     assert report.verdict == ("rejected" if kind == "review" else "accepted")
 
 

@@ -140,13 +140,14 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
     by = " and ".join(signer.name for signer in seen.signers)
     if verdict == "accepted":
         return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}{_fresh(seen)}{_proven(seen)}."
+    wanted: tuple[StepName, ...] = (*trust.require, *seen.asked)
+    # what is open in a step that nobody waits for is not why
+    open_ = next((f for f in seen.findings if f.status == "inconclusive" and f.step in wanted), None)
+    if open_ is not None:
+        return f"INDETERMINATE: {open_.place}: {open_.message} [{open_.code}]."
     hold = all(step_status(seen.findings, step) == "passed" for step in ("authenticity", "recompute"))
     if hold and seen.audit is None and "replay" in trust.require:
         return "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
-    open_ = next((finding for finding in seen.findings if finding.status == "inconclusive"), None)
-    if open_ is not None:
-        return f"INDETERMINATE: {open_.place}: {open_.message} [{open_.code}]."
-    wanted: tuple[StepName, ...] = (*trust.require, *seen.asked)
     missing: list[StepName] = [step for step in wanted if step_status(seen.findings, step) != "passed"]
     missing = [step for i, step in enumerate(missing) if step not in missing[:i]]
     did_not = f"{_who(missing, trust)} {', '.join(missing) or 'no step at all'}, which did not run"

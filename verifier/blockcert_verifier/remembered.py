@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from blockcert import dsse, rotation
 from blockcert.bundle import flush
 from blockcert.errors import Refusal
 from blockcert.revocation import RevocationState, SignedList, encode_state, parse_list, parse_state
@@ -26,13 +27,33 @@ def given_list(policy: TrustPolicy, path: Path | None, state: Path | None) -> Gi
     """
     seen = None if state is None else _seen(state, policy)
     if path is not None:
-        return Given(parse_list(_read(path), str(path)), str(path), seen)
+        return Given(_list(_read(path), str(path)), str(path), seen)
     if state is None:
         return None
     if seen is None:
         sentence = "no list is remembered there, and none was given; name the list as --revocations FILE too"
         raise Refusal("file.missing", str(state), sentence)
     return Given(None, str(state), seen)
+
+
+def _list(data: bytes, place: str) -> SignedList:
+    """The list in a file; where that is another document of trust, the refusal says which and what it is for."""
+    try:
+        return parse_list(data, place)
+    except Refusal as refusal:
+        for mark, what in _OTHERS:
+            if mark in data:
+                raise Refusal(refusal.code, refusal.place, f"{refusal.sentence} {what}") from None
+        raise
+
+
+_OTHERS = (
+    (b'"blockcert-trust-policy"', "This is a trust policy, which is given as --trust."),
+    (b'"blockcert-revocation-state"', "This is a revocation state, which is given as --revocation-state."),
+    (rotation.PAYLOAD_TYPE.encode(), "This is a signed trust policy: take it with blockcert trust accept."),
+    (dsse.PAYLOAD_TYPE.encode(), "This is a certificate or a review, and no revocation list."),
+)
+"""What a document has in it that was given in the place of a list."""
 
 
 def _seen(state: Path, policy: TrustPolicy) -> RevocationState | None:

@@ -55,12 +55,13 @@ from blockcert_verifier.published import Published
 from blockcert_verifier.remeasure import Opened, Remeasuring
 from blockcert_verifier.report import Audit, DepthRow, FidelityCheck, FrameCheck, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
+from blockcert_verifier.steps.appended import appended as read_appended
 from blockcert_verifier.steps.frame import Corpus, frame
 from blockcert_verifier.steps.fresh import Wanted
 from blockcert_verifier.steps.outcome import failures, from_refusal, passed
 from blockcert_verifier.steps.policy import policy as apply_policy
 from blockcert_verifier.steps.reviews import reviews
-from blockcert_verifier.steps.revocation import Given, Revocations, certificate, revocations
+from blockcert_verifier.steps.revocation import Given, Revocations, beside, certificate, revocations
 
 if TYPE_CHECKING:
     from blockcert_verifier.corpus import Population
@@ -217,13 +218,19 @@ class Run:
             self._remember(self._given.signed, self._said.signers)  # before what may take hours, or be interrupted
         current = not findings
         self._findings += findings
-        revoked = self._said.keys
+        appended, findings = read_appended(self._trust, bundle.sizes, bundle.read)
+        self._findings += findings
+        others, findings = beside(self._trust, appended.lists, self._now)
+        self._findings += findings
+        revoked = {raw: why for one in (*others, self._said) for raw, why in one.keys.items()}
         authority, findings = authenticity.signatures(self._trust, envelope, self._now, revoked)
         self._id = certificate_id(envelope.payload)
         self._signed(authority)
         self._add(findings)
         self._add(certificate(self._said, self._id, current=current))
-        self._add(reviews(self._trust, envelope.payload, bundle.sizes, bundle.read, self._now, revoked))
+        for said in others:
+            self._add(certificate(said, self._id, current=False))
+        self._add(reviews(self._trust, envelope.payload, appended.reviews, self._now, revoked))
 
         try:
             check_depth(envelope.payload, STATEMENT, self._limits)

@@ -63,12 +63,17 @@ def show(
     if raw:
         emit_untrusted(envelope.payload + b"\n")
         return
+    from blockcert.bundle import Bundle
     from blockcert.dsse import certificate_id
+    from blockcert_verifier.appended_text import appended_lines
     from blockcert_verifier.report import describe
     from blockcert_verifier.text import render_certificate
 
     certificate = describe(_statement(envelope), authenticated=False)
-    emit(render_certificate(certificate, certificate_id(envelope.payload), len(envelope.signatures)).encode())
+    bundle = Bundle(bundles[0])
+    appended = appended_lines(bundle.sizes, bundle.read, envelope.payload)
+    identity = certificate_id(envelope.payload)
+    emit(render_certificate(certificate, identity, len(envelope.signatures), appended).encode())
 
 
 def _difference(first: Path, second: Path, json: Path | None) -> None:

@@ -71,8 +71,13 @@ def sections(report: Report) -> list[list[str]]:
     return [block for block in blocks if block]
 
 
-def render_certificate(certificate: Certificate, certificate_id: str, signatures: int) -> str:
-    """What a certificate says, for `show`: the first sentence says that nothing of it was checked."""
+def render_certificate(
+    certificate: Certificate, certificate_id: str, signatures: int, appended: list[str] | None = None
+) -> str:
+    """What a certificate says, for `show`: the first sentence says that nothing of it was checked.
+
+    `appended` are the lines on what others put beside it.
+    """
     signed = "carries no signature" if not signatures else f"carries {signatures} signature{'s' * (signatures > 1)}"
     first = f"UNVERIFIED: this is what the bundle says of itself; nothing was checked. It {signed}."
     blocks = [
@@ -80,6 +85,8 @@ def render_certificate(certificate: Certificate, certificate_id: str, signatures
         ["Certificate", f"  {certificate_id}", *_about(certificate)],
         *claims_lines(certificate, recounted=False),
     ]
+    if appended:
+        blocks.append(appended)
     blocks.append(wrap("To check it: blockcert verify BUNDLE --trust trust.json --reference MODEL"))
     return joined(blocks)
 

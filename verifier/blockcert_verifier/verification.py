@@ -24,7 +24,7 @@ from blockcert_verifier.steps.frame import Corpus
 if TYPE_CHECKING:
     from blockcert_verifier.work import Estimate
 
-__all__ = ["Progress", "read_policy", "verify"]
+__all__ = ["Progress", "read_policy", "read_signed", "verify"]
 
 
 def verify(
@@ -163,13 +163,7 @@ def read_policy(policy: bytes | Path | str) -> TrustPolicy:
     if isinstance(policy, bytes):
         return parse_policy(policy, "policy")
     path = Path(policy)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        sentence = "there is no such file; make a policy with: blockcert trust new --producer KEY.pub --out trust.json"
-        raise Refusal("trust.not_found", str(path), sentence) from None
-    except OSError as fault:
-        raise Refusal("trust.unreadable", str(path), f"the policy cannot be read: {fault.strerror}") from None
+    data = read_signed(path)
     if data.startswith(b"blockcert-ed25519 "):
         sentence = f"this is a public key; make a policy that trusts it: blockcert trust new --producer {path.name}"
         raise Refusal("trust.key_given", str(path), sentence)
@@ -182,6 +176,17 @@ def read_policy(policy: bytes | Path | str) -> TrustPolicy:
         if (other := _not_a_policy(data)) is None:
             raise
         raise Refusal(refusal.code, refusal.place, f"{refusal.sentence} {other}") from None
+
+
+def read_signed(path: Path) -> bytes:
+    """The bytes of a policy, or of a signed one; refuses `trust.not_found` and `trust.unreadable`."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        sentence = "there is no such file; make a policy with: blockcert trust new --producer KEY.pub --out trust.json"
+        raise Refusal("trust.not_found", str(path), sentence) from None
+    except OSError as fault:
+        raise Refusal("trust.unreadable", str(path), f"the policy cannot be read: {fault.strerror}") from None
 
 
 def _not_a_policy(data: bytes) -> str | None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from blockcert_producers.cli import options
+
+if TYPE_CHECKING:
+    from blockcert.keys import PublicKey
 
 __all__ = ["keygen"]
 
@@ -18,14 +21,24 @@ def keygen(
     folder: Annotated[
         Path, typer.Option("--folder", metavar="FOLDER", help="Where the two files are written.")
     ] = Path(),
+    public_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-from",
+            metavar="FILE",
+            help="Make no key: write NAME.pub of this public key (PEM or DER) whose private one lives elsewhere.",
+        ),
+    ] = None,
     passphrase_file: options.PassphraseFile = None,
 ) -> None:
     """Make a signing key: NAME.key, encrypted and yours alone, and NAME.pub, to give to everybody.
 
-    Nothing that exists is overwritten.
+    Nothing that exists is overwritten. Where a hardware module keeps the key, --public-from makes NAME.pub of what
+    openssl pkey -pubout writes, and --signer of the commands that sign asks the module.
     """
     from blockcert import keys
     from blockcert.errors import Refusal
+    from blockcert.printable import plain
     from blockcert_producers.cli.passphrase import passphrase
 
     if len(Path(name).parts) > 1:
@@ -34,6 +47,12 @@ def keygen(
     keys.check_key_name(name, "NAME")
     if not folder.is_dir():
         raise Refusal("file.missing", str(folder), "there is no such folder; make it first")
+    if public_from is not None:
+        public = keys.load_spki(public_from)
+        keys.save_public(public_path, public, name)
+        print(plain(f"Wrote {public_path} (give it away); its private key stays where it is."))
+        _read_out(public)
+        return
     for path in (private_path, public_path):
         if path.exists():
             raise Refusal("key.exists", str(path), "there is a file already; a key is never overwritten")
@@ -41,5 +60,11 @@ def keygen(
     key = keys.generate()
     keys.save_private(private_path, key, secret)
     keys.save_public(public_path, key.public, name)
-    print(f"Wrote {private_path} (keep it, and its passphrase) and {public_path} (give it away).")
-    print(f"Fingerprint, to read out to those who should trust it: {keys.fingerprint(key.public)}")
+    print(plain(f"Wrote {private_path} (keep it, and its passphrase) and {public_path} (give it away)."))
+    _read_out(key.public)
+
+
+def _read_out(key: PublicKey) -> None:
+    from blockcert.keys import fingerprint
+
+    print(f"Fingerprint, to read out to those who should trust it: {fingerprint(key)}")

@@ -25,6 +25,7 @@ SPREAD = (
     "--shift",
     "--certificate",
     "--of-key",
+    "--append-to",
 )
 
 

@@ -10,6 +10,8 @@ import typer
 from blockcert_producers.cli import options, signing
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from blockcert.keys import PublicKey, Signs
     from blockcert.revocation import RevocationList
 
@@ -55,6 +57,10 @@ def revoke(
             help="In place of --out: sign a list that others wrote. With --after it must carry that one on.",
         ),
     ] = None,
+    append_to: Annotated[
+        list[Path] | None,
+        typer.Option("--append-to", metavar="BUNDLE…", help="Put the list beside these certificates too."),
+    ] = None,
     days: Annotated[
         int, typer.Option("--days", metavar="N", min=1, max=3650, help="Until the next list is promised.")
     ] = 30,
@@ -66,23 +72,29 @@ def revoke(
     """Write a signed revocation list: the one before it, and what no longer counts. Without either, an empty one.
 
     Verifiers whose policy trusts your key as revoker take it: blockcert verify --revocations FILE. Where it asks for
-    several revokers, the others sign what the first wrote: blockcert revoke --add-signature FILE.
+    several revokers, the others sign what the first wrote: blockcert revoke --add-signature FILE. --append-to also puts
+    the list beside a certificate: whoever has a policy that trusts its signers then sees what it revokes.
     """
     from datetime import UTC, datetime, timedelta
 
     from blockcert import keys
+    from blockcert.bundle import Bundle
     from blockcert.errors import Refusal
+    from blockcert.printable import plain
     from blockcert.revocation import RevokedCertificate, RevokedKey, new_list, sign_list
     from blockcert.times import format_time
     from blockcert_producers.cli.files import write_new
 
+    for bundle in append_to or ():
+        Bundle(bundle)  # a wrong path is said before anything is signed
     if add_signature is not None:
         if out is not None or certificate or of_key or note or superseded_by:
             sentence = (
                 "a list is signed as it stands; leave out --out, --certificate, --of-key, --note, --superseded-by"
             )
             raise Refusal("usage.revoke", "--add-signature", sentence)
-        _sign_too(add_signature, after, after_key, signing.chosen(key, passphrase_file, signer, public))
+        data = _sign_too(add_signature, after, after_key, signing.chosen(key, passphrase_file, signer, public))
+        _append(data, append_to or ())
         return
     if (note or superseded_by) and not (certificate or of_key):
         sentence = "this is said of what the list revokes; name that too, as --certificate or --of-key"
@@ -96,41 +108,65 @@ def revoke(
     now = datetime.now(UTC)
     since = format_time(now)
     instead = None if superseded_by is None else _digest(superseded_by, "--superseded-by")
+    named = [_digest(one, "--certificate") for one in certificate or ()]
+    if instead in named:
+        sentence = f"blake3:{instead} cannot replace itself; name the certificate that holds in its place"
+        raise Refusal("usage.revoke", "--superseded-by", sentence)
     who = signing.chosen(key, passphrase_file, signer, public)
+    before = _before(after, after_key, who.public)
     found = new_list(
-        _before(after, after_key, who.public),
-        [RevokedCertificate(_digest(one, "--certificate"), since, reason, note, instead) for one in certificate or ()],
+        before,
+        [RevokedCertificate(digest, since, reason, note, instead) for digest in named],
         [RevokedKey(keys.load_public(path).key.raw.hex(), since, reason, note) for path in of_key or ()],
         issued_at=now,
         next_update=now + timedelta(days=days),
     )
-    write_new(out, sign_list(found, who), "revocation list")
-    print(f"Wrote {out}: {_said(found)}")
-    print(f"the next is promised by {found.next_update}. Signed with the key {keys.fingerprint(who.public)}.")
+    data = sign_list(found, who)
+    write_new(out, data, "revocation list")
+    print(plain(f"Wrote {out}: {_said(found)}"))
+    if before is None:
+        print("There is no list before this one: where there is, name it as --after, or what it revoked is dropped.")
+    _print_entries(found, before)
+    print(f"Signed with the key {keys.fingerprint(who.public)}.")
+    _append(data, append_to or ())
 
 
-def _sign_too(path: Path, after: Path | None, after_key: Path | None, who: Signs) -> None:
-    """Put one more signature into a list, and print what it is put to."""
+def _append(data: bytes, bundles: Sequence[Path]) -> None:
+    """Puts a signed list beside certificates."""
+    from blockcert.appended import statement_name
+    from blockcert.bundle import append_statement
+    from blockcert.printable import plain
+
+    for bundle in bundles:
+        append_statement(bundle, statement_name(data), data)
+        print(plain(f"Put it beside the certificate in {bundle}."))
+
+
+def _sign_too(path: Path, after: Path | None, after_key: Path | None, who: Signs) -> bytes:
+    """Put one more signature into a list, print what it is put to, and return the list."""
     from blockcert import keys
     from blockcert.printable import plain
     from blockcert.revocation import add_to_list, check_carries_on, parse_list
-    from blockcert_producers.cli.files import read, replace_file
+    from blockcert_producers.cli.files import read, update_file
 
-    signed = parse_list(read(path), str(path))
     before = _before(after, after_key, who.public)
-    if before is not None:
-        check_carries_on(before, signed.list, str(path))
-    data = add_to_list(signed, who, str(path))
-    replace_file(path, data, "revocation list")
-    others = len(signed.envelope.signatures)
+    written: list[bytes] = []
+
+    def add(data: bytes | None) -> bytes:
+        # whoever signs at the same time is heard too: what is there now gets the signature
+        signed = parse_list(read(path) if data is None else data, str(path))
+        if before is not None:
+            check_carries_on(before, signed.list, str(path))
+        written.append(add_to_list(signed, who, str(path)))
+        return written[-1]
+
+    update_file(path, add, "revocation list")
+    signed = parse_list(written[-1], str(path))
+    others = len(signed.envelope.signatures) - 1
     print(plain(f"Signed {path}: {_said(signed.list)}"))
-    print(
-        f"the next is promised by {signed.list.next_update}. It revokes"
-        + (" beyond the one before:" if before else ":")
-    )
-    for line in _entries(signed.list, before):
-        print(plain(f"  {line}"))
+    _print_entries(signed.list, before)
     print(f"Signed with the key {keys.fingerprint(who.public)}, beside {others} signature{'s' * (others != 1)}.")
+    return written[-1]
 
 
 def _said(found: RevocationList) -> str:
@@ -138,6 +174,15 @@ def _said(found: RevocationList) -> str:
 
     certificates, revoked = counted(len(found.certificates), "certificate"), counted(len(found.keys), "key")
     return f"list number {found.number}, {certificates}, {revoked};"
+
+
+def _print_entries(found: RevocationList, before: RevocationList | None) -> None:
+    from blockcert.printable import plain
+
+    beyond = " beyond the one before:" if before else ":"
+    print(f"the next is promised by {found.next_update}. It revokes{beyond}")
+    for line in _entries(found, before):
+        print(plain(f"  {line}"))
 
 
 def _entries(found: RevocationList, before: RevocationList | None) -> list[str]:

@@ -18,7 +18,8 @@ Signer = Annotated[
     typer.Option(
         "--signer",
         metavar="CMD",
-        help="In place of --key: a command that reads the bytes to sign and prints the signature.",
+        help="In place of --key: a command that reads the bytes to sign on its standard input, and prints the 64 "
+        "bytes of their Ed25519 signature, raw, in base64 or in hexadecimal.",
     ),
 ]
 Public = Annotated[
@@ -46,8 +47,26 @@ def chosen(key: Path | None, passphrase_file: Path | None, signer: str | None, p
     if public is not None:
         raise Refusal("usage.signer", "--public", "--public goes with --signer; a private key knows its public one")
     try:
-        return keys.load_private(key, b"")
+        found = keys.load_private(key, b"")
     except Refusal as refusal:
         if refusal.code != "key.passphrase":
             raise
-        return keys.load_private(key, passphrase(passphrase_file, what=str(key)))
+        found = keys.load_private(key, passphrase(passphrase_file, what=str(key)))
+    _warn_of_readers(key)
+    return found
+
+
+def _warn_of_readers(key: Path) -> None:
+    """Says on standard error where others than its owner can read a private key: a passphrase can be guessed."""
+    import os
+    import stat
+    import sys
+
+    from blockcert.printable import plain
+
+    mode = stat.S_IMODE(key.stat().st_mode)
+    if os.name == "posix" and mode & 0o077:
+        print(
+            plain(f"blockcert: warning: {key}: others can read or change this private key; chmod 600 {key}"),
+            file=sys.stderr,
+        )

@@ -22,9 +22,11 @@ class Entry(NamedTuple):
 TRUST: dict[str, Entry] = {
     "new": Entry("Write a policy that trusts the keys you name.", "blockcert_producers.cli.trust_new", "new"),
     "add-key": Entry("Trust one more key, or a key for more.", "blockcert_producers.cli.trust_change", "add_key"),
-    "rotate": Entry("Sign the policy that follows yours.", "blockcert_producers.cli.trust_change", "rotate"),
-    "accept": Entry("Take the policy that follows yours.", "blockcert_producers.cli.trust_change", "accept"),
-    "show": Entry("Print whom a policy trusts, and for what.", "blockcert_producers.cli.trust_change", "show"),
+    "remove-key": Entry("Trust a key no more, or for less.", "blockcert_producers.cli.trust_change", "remove_key"),
+    "set": Entry("Change what is asked of a certificate.", "blockcert_producers.cli.trust_set", "set_"),
+    "rotate": Entry("Sign the policy that follows yours.", "blockcert_producers.cli.trust_rotate", "rotate"),
+    "accept": Entry("Take the policy that follows yours.", "blockcert_producers.cli.trust_rotate", "accept"),
+    "show": Entry("Print whom a policy trusts, and for what.", "blockcert_producers.cli.trust_rotate", "show"),
 }
 
 CONFORMANCE: dict[str, Entry] = {

@@ -1,18 +1,23 @@
-"""`blockcert trust add-key`, `rotate`, `accept` and `show`: a policy's life after it was new."""
+"""`blockcert trust add-key` and `remove-key`: whom a policy trusts, after it was new."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from blockcert_producers.cli import options, signing
+if TYPE_CHECKING:
+    from blockcert.trust import TrustedKey, TrustPolicy
 
-__all__ = ["accept", "add_key", "rotate", "show"]
+__all__ = ["Keep", "NewPolicy", "Policy", "add_key", "remove_key", "write_changed"]
 
 Policy = Annotated[Path, typer.Argument(metavar="POLICY", help="The policy that holds now.")]
 NewPolicy = Annotated[Path, typer.Option("--out", metavar="FILE", help="The policy to write; must not exist yet.")]
+Keep = Annotated[
+    bool,
+    typer.Option("--keep-number", help="Keep the number: one more change of a policy that nobody holds yet."),
+]
 
 
 def add_key(
@@ -26,6 +31,7 @@ def add_key(
         str | None, typer.Option("--not-before", metavar="TIME", help="Trusted from then on.")
     ] = None,
     not_after: Annotated[str | None, typer.Option("--not-after", metavar="TIME", help="Trusted until then.")] = None,
+    keep_number: Keep = False,
     out: NewPolicy,
 ) -> None:
     """Write the policy with one more key, or with one more role for a key that it has; its number grows by one."""
@@ -33,8 +39,8 @@ def add_key(
 
     from blockcert import keys, trust
     from blockcert.errors import Refusal
+    from blockcert.printable import plain
     from blockcert.times import parse_time
-    from blockcert_producers.cli.files import write_new
     from blockcert_verifier.verification import read_policy
 
     for option, time in (("--not-before", not_before), ("--not-after", not_after)):
@@ -48,103 +54,78 @@ def add_key(
     elif role in held.roles:
         raise Refusal("trust.key", str(policy), f"the policy trusts {held.name} as {role} already")
     elif not_before is not None or not_after is not None:
-        raise Refusal(
-            "trust.window", str(policy), f"the policy has {held.name} with a window of its own; edit the file"
+        sentence = (
+            f"the policy has {held.name} with a window of its own; take it out with blockcert trust remove-key, and "
+            "add it again with --keep-number and another one"
         )
+        raise Refusal("trust.window", str(policy), sentence)
     else:
         roles = tuple(one for one in trust.ROLES if one in (*held.roles, role))
         changed = tuple(replace(one, roles=roles) if one is held else one for one in old.keys)
-    new = trust.encode_policy(replace(old, keys=changed, number=old.number + 1))
-    trust.parse_policy(new, "new policy")
-    write_new(out, new, "policy")
-    print(f"Wrote {out}, number {old.number + 1}: trusts {named.name} ({keys.fingerprint(named.key)}) as {role}.")
+    new = write_changed(old, replace(old, keys=changed), out, keep_number)
+    print(plain(f"Wrote {out}, number {new.number}: trusts {named.name} ({keys.fingerprint(named.key)}) as {role}."))
 
 
-def rotate(
+def remove_key(
     *,
     policy: Policy,
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="The policy that follows it, number N + 1.")],
-    out: Annotated[
-        Path,
-        typer.Option("--out", metavar="FILE", help="The signed policy; your signature is added where it is there."),
+    key: Annotated[
+        str, typer.Argument(metavar="NAME|KEY.pub", help="The key, by its name in the policy or by its file.")
     ],
-    key: signing.Key = None,
-    passphrase_file: options.PassphraseFile = None,
-    signer: signing.Signer = None,
-    public: signing.Public = None,
-) -> None:
-    """Sign the policy that follows yours, as one of its owners. Those who hold the old one can then accept the new."""
-    from datetime import UTC, datetime
-
-    from blockcert.dsse import parse_envelope
-    from blockcert.errors import Refusal
-    from blockcert.rotation import PAYLOAD_TYPE, check_follows, missing, sign_policy
-    from blockcert_producers.cli.files import read, replace_file
-    from blockcert_verifier.verification import read_policy
-
-    old, following = read_policy(policy), read_policy(new)
-    check_follows(old, following, str(new))
-    signed = read(out) if out.exists() else None
-    who = signing.chosen(key, passphrase_file, signer, public)
-    if not any(one.public_key == who.public.raw.hex() and "owner" in one.roles for one in (*old.keys, *following.keys)):
-        sentence = "your key is an owner of neither policy, so its signature would count for nothing"
-        raise Refusal("trust.rotation.no_owner", str(new), sentence)
-    data = sign_policy(following, who, signed, str(out))
-    replace_file(out, data, "signed policy")
-    lacking = missing(old, following, parse_envelope(data, str(out), PAYLOAD_TYPE), datetime.now(UTC), str(out))
-    if lacking:
-        said = " and ".join(f"{count} more of the {which} policy's owners" for which, count in lacking.items())
-        print(f"Wrote {out}: policy number {following.number}, still to be signed by {said}.")
-    else:
-        print(f"Wrote {out}: policy number {following.number}, signed by enough owners of both.")
-
-
-def accept(
-    *,
-    policy: Policy,
-    signed: Annotated[Path, typer.Argument(metavar="SIGNED", help="The signed policy that follows it.")],
+    role: Annotated[
+        Literal["producer", "auditor", "revoker", "owner"] | None,
+        typer.Option("--role", help="Take this role from it, and leave it the others."),
+    ] = None,
+    keep_number: Keep = False,
     out: NewPolicy,
 ) -> None:
-    """Take the policy that follows yours, if enough owners of both signed it."""
-    from datetime import UTC, datetime
+    """Write the policy without a key, or without one of its roles; its number grows by one."""
+    from msgspec.structs import replace
+
+    from blockcert.errors import Refusal
+    from blockcert.printable import plain
+    from blockcert_producers.cli.policy_text import fingerprint
+    from blockcert_verifier.verification import read_policy
+
+    old = read_policy(policy)
+    held = _held(old, key)
+    if role is not None and role not in held.roles:
+        raise Refusal("trust.key", str(policy), f"the policy does not trust {held.name} as {role}")
+    roles = () if role is None else tuple(one for one in held.roles if one != role)
+    kept = [replace(one, roles=roles) if one is held else one for one in old.keys if one is not held or roles]
+    new = write_changed(old, replace(old, keys=tuple(kept)), out, keep_number)
+    what = f"as {role}" if roles else "any more"
+    print(plain(f"Wrote {out}, number {new.number}: does not trust {held.name} ({fingerprint(held)}) {what}."))
+
+
+def _held(policy: TrustPolicy, key: str) -> TrustedKey:
+    """The key that is meant, by its name, or else by its file."""
+    from blockcert import keys
+    from blockcert.errors import Refusal
+    from blockcert.names import shown
+
+    named = next((one for one in policy.keys if one.name == key), None)
+    if named is not None:
+        return named
+    if not Path(key).exists():
+        names = ", ".join(one.name for one in policy.keys)
+        sentence = f"the policy has no key of the name {shown(key, 80)}, nor is there such a file; it has {names}"
+        raise Refusal("trust.key", "KEY", sentence)
+    raw = keys.load_public(key).key.raw.hex()
+    found = next((one for one in policy.keys if one.public_key == raw), None)
+    if found is None:
+        raise Refusal("trust.key", key, "the policy does not trust this key")
+    return found
+
+
+def write_changed(old: TrustPolicy, new: TrustPolicy, out: Path, keep_number: bool) -> TrustPolicy:
+    """Writes a changed policy, its number one above that of ``old`` or the same; refuses as ``parse_policy``."""
+    from msgspec.structs import replace
 
     from blockcert import trust
-    from blockcert.rotation import successor
-    from blockcert_producers.cli.files import read, write_new
-    from blockcert_verifier.verification import read_policy
+    from blockcert_producers.cli.files import write_new
 
-    following = successor(read_policy(policy), read(signed), datetime.now(UTC), str(signed))
-    write_new(out, trust.encode_policy(following), "policy")
-    print(f"Wrote {out}: policy number {following.number}, signed by enough owners of both.")
-
-
-def show(*, policy: Policy) -> None:
-    """Print whom a policy trusts, for what and until when, and what it asks for."""
-    from blockcert import keys
-    from blockcert.printable import plain
-    from blockcert_verifier.verification import read_policy
-
-    found = read_policy(policy)
-    print(f"Policy number {found.number}")
-    print(f"Requires: {', '.join(found.require)}.")
-    print("Trusts:")
-    for key in found.keys:
-        until = f", {key.not_before or 'ever'} to {key.not_after or 'ever'}" if key.not_before or key.not_after else ""
-        print(f"  {key.name}: {', '.join(key.roles)}{until}")
-        print(f"    {keys.fingerprint(keys.public_from_hex(key.public_key, key.name))}")
-    needed = found.thresholds
-    print(f"Must sign: {needed.producer} producers, and {needed.auditor} auditors must approve.")
-    if found.able("owner"):
-        print(f"The policy that follows must be signed by {needed.owner} owners.")
-    if found.able("revoker"):
-        print(f"A revocation list must be signed by {needed.revoker} revokers.")
-    if found.revocation is not None:
-        print(plain(f"Asks for a revocation list: {found.revocation.source}"))
-    limits = {name: getattr(found.limits, name) for name in found.limits.__struct_fields__}
-    said = [f"{name} {_limit(value)}" for name, value in limits.items() if value is not None]
-    print(f"Limits: {'; '.join(said) or 'none'}.")
-
-
-def _limit(value: object) -> str:
-    fields = getattr(value, "__struct_fields__", None)
-    return str(value) if fields is None else " ".join(f"{name} {getattr(value, name)}" for name in fields)
+    data = trust.encode_policy(replace(new, number=old.number + (not keep_number)))
+    found = trust.parse_policy(data, "new policy")
+    write_new(out, data, "policy")
+    return found

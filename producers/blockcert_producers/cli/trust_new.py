@@ -53,10 +53,11 @@ def new(
 ) -> None:
     """Write a policy that accepts certificates signed by the keys you name.
 
-    It is a JSON file to read and edit: its limits say what you ask of a certificate.
+    It is a JSON file to read; blockcert trust set says what you ask of a certificate beyond that.
     """
     from blockcert import keys, trust
     from blockcert.errors import Refusal
+    from blockcert.printable import plain
     from blockcert_producers.cli.files import write_new
 
     producers = [keys.load_public(path) for path in producer]
@@ -87,4 +88,4 @@ def new(
         shown = keys.fingerprint(keys.public_from_hex(key.public_key, key.name))
         roles = "" if key.roles == ("producer",) else f" as {', '.join(key.roles)}"
         print(f"Trusts {key.name} ({shown}){roles}: compare it with what its owner tells you.")
-    print(f"Wrote {out}; it requires {', '.join(policy.require)}.")
+    print(plain(f"Wrote {out}; it requires {', '.join(policy.require)}."))

@@ -120,6 +120,7 @@ def _usual_inputs(draft: Draft, inside: str) -> Inputs:
         published=f"{inside}/published.txt" if draft.published is not None else None,
         revocations=f"{inside}/revocations.dsse.json" if draft.revocations is not None else None,
         revocation_state=f"{inside}/revocation-state.json" if draft.revocation_state is not None else None,
+        follows=f"{inside}/held-policy.json" if draft.follows is not None else None,
     )
 
 

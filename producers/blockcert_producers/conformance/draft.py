@@ -58,6 +58,8 @@ class Draft:
         self.revocation_state: bytes | None = None
         self.named: dict[str, str] = {}
         """What the verifier is told that some inputs are called: names at which nothing is written."""
+        self.follows: dict[str, Any] | None = None
+        """The policy that the verifier holds, where the case's own is one that follows it."""
         self.packed: Callable[[dict[str, bytes]], bytes] | None = None
         self.signers: list[PrivateKey] = [TRUSTED]
         self.policy: dict[str, Any] = {}
@@ -66,7 +68,7 @@ class Draft:
         self.options: dict[str, Any] = {"at": NOW, "replay": 0}
         self.given: set[str] = set()
         self.missing: set[str] = set()
-        """Inputs that are named and not there: `bundle`, `policy`, `reference`, `corpus`."""
+        """Inputs that are named and not there: `bundle`, `policy`, `reference`, `corpus`, `follows`."""
         self.sealed: dict[str, bytes] = {}
         self.signed = b""
         """The payload that was signed; known once the draft is sealed."""
@@ -178,6 +180,8 @@ class Draft:
             (folder / "revocations.dsse.json").write_bytes(self.revocations)
         if self.revocation_state is not None:
             (folder / "revocation-state.json").write_bytes(self.revocation_state)
+        if self.follows is not None and "follows" not in self.missing:
+            (folder / "held-policy.json").write_bytes(write_json(self.follows))
         for change in self._disk:
             change(folder)
 

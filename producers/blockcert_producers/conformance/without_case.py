@@ -48,7 +48,7 @@ _COMMANDS = (
     *_of(
         "command",
         "an option's words, which a request does not have",
-        "usage.budgets usage.only usage.revoke usage.signer usage.text usage.timeout",
+        "usage.budgets usage.only usage.review usage.revoke usage.signer usage.text usage.timeout usage.trust",
     ),
     *_of(
         "command",
@@ -143,8 +143,13 @@ _COMMANDS = (
     ),
     *_of(
         "command",
-        "a policy that follows another; nothing is verified with either",
-        "trust.rotation.no_owner trust.rotation.number trust.rotation.other trust.rotation.threshold",
+        "a file that is signed too, or anew, while a command works on it",
+        "output.changed",
+    ),
+    *_of(
+        "command",
+        "a policy that goes on from another, taken by a command; over the protocol there is one signed policy",
+        "trust.rotation.other",
         "blockcert.rotation",
     ),
     *_of("command", "a list that is signed beside the one before it", "revocation.dropped", "blockcert.revocation"),

@@ -49,7 +49,10 @@ class _Record(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Inputs(_Record, frozen=True):
-    """What a verifier has at hand; null and empty: it has not."""
+    """What a verifier has at hand; null and empty: it has not.
+
+    Where `follows` is given, it is the policy that the verifier holds, and `policy` the signed one that follows it.
+    """
 
     bundle: Place
     policy: Place
@@ -60,6 +63,7 @@ class Inputs(_Record, frozen=True):
     published: Place | None = None
     revocations: Place | None = None
     revocation_state: Place | None = None
+    follows: Place | None = None
 
 
 Most: TypeAlias = Annotated[int, Meta(ge=1, le=strict_json.LARGEST_INTEGER)]
@@ -178,4 +182,5 @@ def parse_index(data: bytes, place: str) -> Index:
 
 def _paths(inputs: Inputs) -> tuple[str, ...]:
     optional = (inputs.reference, inputs.tokenizer, inputs.published, inputs.revocations, inputs.revocation_state)
-    return (inputs.bundle, inputs.policy, *filter(None, optional), *inputs.corpus, *inputs.own)
+    given = filter(None, (*optional, inputs.follows))
+    return (inputs.bundle, inputs.policy, *given, *inputs.corpus, *inputs.own)

@@ -47,6 +47,7 @@ class Request(_Record, frozen=True):
     published: Absolute | None
     revocations: Absolute | None
     revocation_state: Absolute | None
+    follows: Absolute | None
     at: Time
     replay: Rows
     seed: Hash | None
@@ -100,6 +101,7 @@ def request_of(case: Case, corpus: Path) -> Request:
         published=at(inputs.published),
         revocations=at(inputs.revocations),
         revocation_state=at(inputs.revocation_state),
+        follows=at(inputs.follows),
         at=options.at,
         replay=options.replay,
         seed=options.seed,

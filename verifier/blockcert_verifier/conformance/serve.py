@@ -14,12 +14,14 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import asdict
 
 from blockcert.errors import Refusal
+from blockcert.rotation import successor
 from blockcert.times import parse_time
+from blockcert.trust import TrustPolicy
 from blockcert_verifier.conformance.index import OwnLimits
 from blockcert_verifier.conformance.messages import Answer, Request, encode_line, parse_request
 from blockcert_verifier.limits import DEFAULT, Limits
 from blockcert_verifier.report import Report
-from blockcert_verifier.verification import verify
+from blockcert_verifier.verification import read_policy, read_signed, verify
 
 __all__ = ["answer", "serve"]
 
@@ -33,7 +35,7 @@ def answer(request: Request) -> Answer:
         with _copied(request.revocation_state) as state:
             report = verify(
                 request.bundle,
-                request.policy,
+                _policy(request),
                 reference=request.reference,
                 published=request.published,
                 corpus=request.corpus,
@@ -62,6 +64,14 @@ def answer(request: Request) -> Answer:
 
 def _limits(own: OwnLimits | UnsetType) -> Limits:
     return DEFAULT if own is UNSET else Limits(**{k: v for k, v in asdict(own).items() if v is not UNSET})
+
+
+def _policy(request: Request) -> TrustPolicy:
+    """The policy to verify with: the one that is given, or the signed one that follows the one that is held."""
+    if request.follows is None:
+        return read_policy(request.policy)
+    held = read_policy(request.follows)
+    return successor(held, read_signed(Path(request.policy)), parse_time(request.at, "at"), request.policy)
 
 
 @contextlib.contextmanager

@@ -36,17 +36,30 @@ def signatures(
     return authority, _threshold(policy, authority)
 
 
+_TELLING = (
+    "signature.key_revoked",
+    "signature.key_not_valid_now",
+    "signature.key_not_valid_when_issued",
+    "signature.invalid",
+    "signature.repeated",
+    "signature.unknown_key",
+)
+"""Why signatures do not count, from what says most: anybody can append one that nobody knows, and put it first."""
+
+
 def _threshold(policy: TrustPolicy, authority: Authority) -> list[Finding]:
+    discounted = sorted(authority.discounted, key=lambda why: _TELLING.index(why.code))
     found, needed = authority.count("producer"), policy.thresholds.producer
     if found >= needed:
         names = ", ".join(signer.name for signer in authority.signers if "producer" in signer.roles)
         sentence = f"signed by {names}" + (f" ({needed} needed)" if needed > 1 else "")
         # a signature that does not count, beside enough that do, changes nothing
-        rest = [from_refusal("authenticity", refusal, "skipped") for refusal in authority.discounted]
+        rest = [from_refusal("authenticity", refusal, "skipped") for refusal in discounted]
         return [passed("authenticity", "authenticity.signatures", f"{PLACE}: $.signatures", sentence), *rest]
-    sentence = f"{found} of the {needed} trusted producer keys that the policy asks for signed this"
+    keys = "key" if needed == 1 else "keys"
+    sentence = f"{found} of the {needed} trusted producer {keys} that the policy asks for signed this"
     return [
-        *(from_refusal("authenticity", refusal) for refusal in authority.discounted),
+        *(from_refusal("authenticity", refusal) for refusal in discounted),
         failed("authenticity", "signature.threshold_not_met", f"{PLACE}: $.signatures", sentence),
     ]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from blockcert.appended import is_appended
 from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
 from blockcert.file_range import Source
 from blockcert.findings import Finding
-from blockcert.review import is_appended
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.locate import Located, file_size

@@ -56,7 +56,8 @@ def from_refusal(step: StepName, refusal: Refusal, status: Status = "failed") ->
     """The finding that a refused input is; what exceeds a limit of the caller's own is left undecided."""
     if refusal.code.startswith("limit."):
         status = "inconclusive"
-    return Finding(step, refusal.code, status, refusal.place, refusal.sentence)
+    # a finding's message is a clause: reports join several, and put the code behind it
+    return Finding(step, refusal.code, status, refusal.place, refusal.sentence.removesuffix("."))
 
 
 def failures(findings: list[Finding]) -> bool:

@@ -1,25 +1,26 @@
 """Reviews: what other parties put beside the certificate, each verified on its own.
 
-Normative text: `spec/11-trust.md`, "Reviews" (BC-TRU-19 to 24). Anybody can put a file there, so one that cannot be
-read, is not about this certificate or not by an auditor of the policy counts for nothing, and is said to.
+Normative text: `spec/11-trust.md`, "Reviews" (BC-TRU-19 to 24). Anybody can put one there, so one that cannot be read,
+is not about this certificate or not by an auditor of the policy counts for nothing, and is said to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
 
 from blockcert.authority import Signer, authorised
-from blockcert.dsse import Envelope, parse_envelope
+from blockcert.dsse import Envelope
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
-from blockcert.review import MOST_APPENDED, MOST_BYTES, Review, digests, is_appended, parse_review
+from blockcert.review import Review, digests, parse_review
 from blockcert.statement import Digests
 from blockcert.times import format_time, parse_time
 from blockcert.trust import TrustPolicy
-from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
+from blockcert_verifier.steps.appended import uncounted
+from blockcert_verifier.steps.outcome import failed, inconclusive, passed
 
 __all__ = ["reviews"]
 
@@ -29,36 +30,28 @@ _NOBODYS = frozenset({"signature.unknown_key", "signature.invalid"})
 def reviews(
     policy: TrustPolicy,
     payload: bytes,
-    names: Mapping[str, int],
-    read: Callable[[str, int], bytes],
+    given: Sequence[tuple[str, Envelope]],
     now: datetime,
     revoked: Mapping[bytes, str],
 ) -> list[Finding]:
     """What the trusted auditors say of the certificate whose payload is `payload`, which is not read.
 
-    `names` are the bundle's files; `read` gives one of at most so many bytes. Of several reviews by one key the latest
-    counts; of two of one time, the objection.
+    `given` are the reviews beside it, by name. Of several by one key the latest counts; of two of one time, the
+    objection.
     """
-    appended = sorted(filter(is_appended, names))
-    if not appended and not policy.thresholds.auditor:
-        return []
     findings: list[Finding] = []
     auditors = replace(policy, keys=tuple(key for key in policy.keys if "auditor" in key.roles))
     about = digests(payload)
     latest: dict[bytes, tuple[Signer, Review, str]] = {}
-    for name in appended[:MOST_APPENDED]:
+    for name, envelope in given:
         try:
-            signer, review = _one(auditors, about, name, read(name, MOST_BYTES), now, revoked)
+            signer, review = _one(auditors, about, name, envelope, now, revoked)
         except Refusal as refusal:
-            code = refusal.code if refusal.code.startswith("review.") else "review.malformed"
-            findings.append(skipped("authenticity", code, name, refusal.sentence))
+            findings.append(uncounted(name, refusal))
             continue
         before = latest.get(signer.key.raw)
         if before is None or _order(review) > _order(before[1]):
             latest[signer.key.raw] = (signer, review, name)
-    if len(appended) > MOST_APPENDED:
-        sentence = f"only the first {MOST_APPENDED} of {len(appended)} statements beside the certificate were read"
-        findings.append(inconclusive("authenticity", "review.malformed", "appended/", sentence))
     approving = [entry for entry in latest.values() if entry[1].outcome == "approves"]
     for signer, review, name in latest.values():
         if review.outcome == "objects":
@@ -66,7 +59,8 @@ def reviews(
             findings.append(failed("authenticity", "review.objection", name, sentence))
     needed = policy.thresholds.auditor
     if len(approving) < needed:
-        sentence = f"{len(approving)} of the {needed} trusted auditors that the policy asks for approve the certificate"
+        asked = "1 trusted auditor" if needed == 1 else f"{needed} trusted auditors"
+        sentence = f"{len(approving)} of the {asked} that the policy asks for approve the certificate"
         findings.append(inconclusive("authenticity", "review.threshold_not_met", "appended/", sentence))
     elif approving:
         said = ", ".join(f"{signer.name} (at {review.made_at})" for signer, review, _ in approving)
@@ -79,10 +73,9 @@ def _order(review: Review) -> tuple[datetime, bool]:
 
 
 def _one(
-    auditors: TrustPolicy, about: Digests, name: str, data: bytes, now: datetime, revoked: Mapping[bytes, str]
+    auditors: TrustPolicy, about: Digests, name: str, envelope: Envelope, now: datetime, revoked: Mapping[bytes, str]
 ) -> tuple[Signer, Review]:
     """The auditor that signed one statement, and what it says; refuses what counts for nothing."""
-    envelope = parse_envelope(data, name)
     if len(envelope.signatures) != 1:
         sentence = f"a review has one signature, its author's, and this has {len(envelope.signatures)}"
         raise Refusal("review.malformed", name, sentence)

@@ -1,23 +1,29 @@
 """Revocation: whether a current list of the policy's revokers names the certificate or a key that signed it.
 
-Normative text: `spec/11-trust.md`, "Revocation" (BC-TRU-14 to 18). A list that is missing, stale, older than one that
-was seen, or not signed by enough revokers leaves the question open: it is neither silence nor a revocation.
+Normative text: `spec/11-trust.md`, "Revocation" (BC-TRU-14 to 18, 27). A list that is missing, stale, older than one
+that was seen, or not signed by enough revokers leaves the question open: it is neither silence nor a revocation. A list
+beside the certificate adds refusals, and answers no question.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from blockcert.authority import authorised
+from blockcert.authority import Authority, authorised
+from blockcert.dsse import Envelope
+from blockcert.errors import Refusal
 from blockcert.findings import Finding
-from blockcert.revocation import RevocationList, RevocationState, RevokedCertificate, RevokedKey, SignedList
+from blockcert.revocation import RevocationList, RevocationState, RevokedCertificate, RevokedKey, SignedList, read_list
 from blockcert.times import format_time, parse_time
 from blockcert.trust import TrustPolicy
-from blockcert_verifier.steps.outcome import failed, inconclusive, passed
+from blockcert_verifier.steps.appended import uncounted
+from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
 
-__all__ = ["Given", "Revocations", "certificate", "revocations"]
+__all__ = ["Given", "Revocations", "beside", "certificate", "revocations"]
 
 _TRUSTED = frozenset({"signature.key_not_valid_now", "signature.key_not_valid_when_issued"})
 """Why the signature of a key that the policy has does not count."""
@@ -53,14 +59,64 @@ def revocations(policy: TrustPolicy, given: Given | None, now: datetime) -> tupl
     found, place = given.signed.list, given.place
     authority = authorised(policy, given.signed.envelope, now, parse_time(found.issued_at), place)
     signers = tuple(signer.key.raw.hex() for signer in authority.signers if "revoker" in signer.roles)
-    count = authority.count("revoker")
-    if count < policy.thresholds.revoker:
-        why = "".join(f"; {one.sentence}" for one in authority.discounted if one.code in _TRUSTED)
-        sentence = f"{count} of the {policy.thresholds.revoker} trusted revokers that the policy asks for signed this"
-        sentence += f" list with a key that counts, so it counts for nothing{why}"
-        return Revocations(None, place, {}), [inconclusive("authenticity", "revocation.untrusted", place, sentence)]
-    keys = {bytes.fromhex(key.public_key): _why(key) for key in found.keys}
-    return Revocations(found, place, keys, signers), _current(given.signed, given.seen, place, now)
+    if (why := _too_few(policy, authority)) is not None:
+        return Revocations(None, place, {}), [inconclusive("authenticity", "revocation.untrusted", place, why)]
+    return Revocations(found, place, _keys(found), signers), _current(given.signed, given.seen, place, now)
+
+
+def beside(
+    policy: TrustPolicy, given: Sequence[tuple[str, Envelope]], now: datetime
+) -> tuple[list[Revocations], list[Finding]]:
+    """What the lists beside the certificate say, as far as enough revokers of the policy signed them.
+
+    `given` are their envelopes, by name. One that does not count changes nothing, and none is asked whether it is
+    current: who wants to hide a revocation leaves it out.
+    """
+    said: list[Revocations] = []
+    findings: list[Finding] = []
+    # anybody's envelope is tried with every key: with no more of them than could count
+    revokers = replace(policy, keys=tuple(key for key in policy.keys if "revoker" in key.roles))
+    for place, envelope in given:
+        try:
+            found = _beside(revokers, envelope, place, now)
+        except Refusal as refusal:
+            findings.append(uncounted(place, refusal))
+            continue
+        said.append(Revocations(found, place, _keys(found)))
+        sentence = (
+            f"list number {found.number} of {found.issued_at} stands beside the certificate: what it revokes is "
+            "revoked, and whether it is the newest is not known"
+        )
+        findings.append(skipped("authenticity", "appended.list", place, sentence))
+    return said, findings
+
+
+def _beside(policy: TrustPolicy, envelope: Envelope, place: str, now: datetime) -> RevocationList:
+    """The list in an envelope; refuses what counts for nothing."""
+
+    def require(issued_at: datetime | None) -> None:
+        why = _too_few(policy, authorised(policy, envelope, now, issued_at, place))
+        if why is not None:
+            raise Refusal("review.unknown_signer", place, why)
+
+    require(None)
+    found = read_list(envelope.payload, place)  # only what trusted keys signed is read
+    require(parse_time(found.issued_at))
+    return found
+
+
+def _too_few(policy: TrustPolicy, authority: Authority) -> str | None:
+    """Why a list counts for nothing; None where enough revokers signed it."""
+    count, needed = authority.count("revoker"), policy.thresholds.revoker
+    if count >= needed:
+        return None
+    why = "".join(f"; {one.sentence.removesuffix('.')}" for one in authority.discounted if one.code in _TRUSTED)
+    asked = f"{count} of the {needed} trusted revoker{'s' * (needed != 1)} that the policy asks for signed this list"
+    return f"{asked} with a key that counts, so it counts for nothing{why}"
+
+
+def _keys(found: RevocationList) -> dict[bytes, str]:
+    return {bytes.fromhex(key.public_key): _why(key) for key in found.keys}
 
 
 def _missing(policy: TrustPolicy, seen: RevocationState | None) -> list[Finding]:

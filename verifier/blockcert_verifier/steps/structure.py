@@ -12,12 +12,12 @@ from itertools import chain
 from msgspec import Struct, field
 
 from blockcert import strict_json
+from blockcert.appended import is_appended
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.names import check_names, shown
 from blockcert.numbers import parse_decimal
 from blockcert.program import Program
-from blockcert.review import is_appended
 from blockcert.statement import MOST_STRATA, PREDICATE_TYPE, PREDICATE_VERSION, STATEMENT_TYPE, Statement
 from blockcert.times import parse_time
 from blockcert.wellformed import REFERENCE_PREFIX, problems
@@ -120,7 +120,7 @@ def _subjects(found: Statement) -> list[Finding]:
         findings.append(failed("structure", "statement.files", f"{PLACE}: $.predicate.files", sentence))
     for name in names:
         if name == PLACE or is_appended(name):
-            sentence = f"a subject is named {shown(name)}, which is kept for signed statements"
+            sentence = f"a subject is named {shown(name)}, which is kept for what others say of it"
             findings.append(failed("structure", "statement.file_name", f"{PLACE}: $.subject", sentence))
     for path, wanted in NAMES.items():
         if wanted not in names:

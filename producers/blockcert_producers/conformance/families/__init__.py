@@ -13,6 +13,7 @@ new entry: ``python -m tests.schemas.test_requirements`` writes the table of req
 
 from blockcert_producers.conformance.entry import Entry
 from blockcert_producers.conformance.families import (
+    appended,
     claims,
     containers,
     digests,
@@ -33,6 +34,7 @@ from blockcert_producers.conformance.families import (
     replays,
     reviews,
     revocations,
+    rotations,
     signatures,
     statements,
     tensors,
@@ -57,6 +59,8 @@ FAMILIES: tuple[tuple[Entry, ...], ...] = (
     policies.CASES,
     revocations.CASES,
     reviews.CASES,
+    appended.CASES,
+    rotations.CASES,
     limits.CASES,
     own_limits.CASES,
     statements.CASES,

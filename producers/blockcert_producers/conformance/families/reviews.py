@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
+from blockcert.appended import MOST_STATEMENTS, statement_name
 from blockcert.digest import blake3_bytes
 from blockcert.keys import PrivateKey
-from blockcert.review import APPENDED, MOST_APPENDED, MOST_BYTES
+from blockcert.review import MOST_BYTES
 from blockcert_producers.conformance.changes import policy
 from blockcert_producers.conformance.draft import TRUSTED, Change, Draft, write_json
 from blockcert_producers.conformance.entry import accepted, case, indeterminate, rejected
@@ -17,7 +18,7 @@ from blockcert_producers.conformance.families.revocations import given, key, rev
 from blockcert_producers.conformance.families.signatures import STRANGER, trusted
 from blockcert_producers.conformance.seeds import throwaway_key
 
-__all__ = ["CASES"]
+__all__ = ["ANN", "CASES", "appended", "auditors", "says"]
 
 ANN, BEN = throwaway_key("auditor"), throwaway_key("second auditor")
 EARLIER, LATER = "2026-11-20T10:00:00Z", "2026-11-21T10:00:00Z"
@@ -53,7 +54,7 @@ def says(
         subject = {"name": "statement.dsse.json", "digest": digest}
         document = {"_type": "https://in-toto.io/Statement/v1", "subject": [subject], "predicate": review}
         data = write_json(draft.envelope(write_json(document | {"predicateType": "urn:blockcert:review:v1"}), signers))
-        draft.sealed[f"{APPENDED}{blake3_bytes(data)[:32]}.dsse.json"] = data
+        draft.sealed[statement_name(data)] = data
 
     return lambda draft: draft.later(apply)
 
@@ -153,7 +154,14 @@ CASES = (
         auditors(0),
         *of_two(("approves", LATER), ("objects", LATER)),
     ),
-    case("review::stranger", "A stranger objects", "BC-TRU-21 BC-TRU-23", UNKNOWN, says("objects", STRANGER)),
+    case(
+        "review::stranger",
+        "A stranger objects",
+        "BC-TRU-21 BC-TRU-23",
+        UNKNOWN,
+        auditors(0),
+        says("objects", STRANGER),
+    ),
     case(
         "review::stranger-approves",
         "A stranger approves, and the policy asks for an approval",
@@ -162,7 +170,14 @@ CASES = (
         auditors(1),
         says("approves", STRANGER),
     ),
-    case("review::producer", "The producer objects", "BC-TRU-13 BC-TRU-21", UNKNOWN, says("objects", TRUSTED)),
+    case(
+        "review::producer",
+        "The producer objects",
+        "BC-TRU-13 BC-TRU-21",
+        UNKNOWN,
+        auditors(0),
+        says("objects", TRUSTED),
+    ),
     case(
         "review::another-certificate",
         "An objection to another certificate",
@@ -231,12 +246,20 @@ CASES = (
         auditors(0),
         says("objects", ANN, verdict="rejected"),
     ),
-    case("review::junk", "Junk among the reviews", "BC-TRU-23", MALFORMED, appended(b"{", "appended/junk.dsse.json")),
+    case(
+        "review::junk",
+        "Junk among the reviews",
+        "BC-TRU-23",
+        MALFORMED,
+        auditors(0),
+        appended(b"{", "appended/junk.dsse.json"),
+    ),
     case(
         "review::too-large",
         "A review of a byte more than a reader takes",
         "BC-TRU-20",
         MALFORMED,
+        auditors(0),
         appended(b"x" * (MOST_BYTES + 1), "appended/large.dsse.json"),
     ),
     case(
@@ -244,14 +267,16 @@ CASES = (
         "As many statements as a reader takes",
         "BC-TRU-20",
         MALFORMED,
-        appended(b"{}", *(f"appended/{i:03}.dsse.json" for i in range(MOST_APPENDED))),
+        auditors(0),
+        appended(b"{}", *(f"appended/{i:03}.dsse.json" for i in range(MOST_STATEMENTS))),
     ),
     case(
         "review::too-many",
         "One statement more than a reader takes",
         "BC-TRU-20",
         indeterminate("review.malformed"),
-        appended(b"{}", *(f"appended/{i:03}.dsse.json" for i in range(MOST_APPENDED + 1))),
+        auditors(0),
+        appended(b"{}", *(f"appended/{i:03}.dsse.json" for i in range(MOST_STATEMENTS + 1))),
     ),
     *(
         case(

@@ -15,7 +15,19 @@ from blockcert_producers.conformance.entry import accepted, case, indeterminate,
 from blockcert_producers.conformance.families.signatures import MET, STRANGER, trusted
 from blockcert_producers.conformance.seeds import throwaway_key
 
-__all__ = ["CASES", "given", "key", "revokers"]
+__all__ = [
+    "CASES",
+    "REVOKER",
+    "SECOND",
+    "certificate",
+    "given",
+    "key",
+    "not_asked",
+    "payload",
+    "remembered",
+    "revokers",
+    "two_revokers",
+]
 
 REVOKER, SECOND = throwaway_key("revoker"), throwaway_key("second revoker")
 SINCE = "2026-11-01T00:00:00Z"

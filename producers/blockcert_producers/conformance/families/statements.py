@@ -176,6 +176,13 @@ CASES = (
         listed("appended/a.dsse.json", b"{}"),
     ),
     case(
+        "statement::subject-named-as-a-report-beside-it",
+        "A subject whose name is kept for reports",
+        "BC-BND-10 BC-TRU-28",
+        rejected("statement.file_name"),
+        listed("appended/a.report.json", b"{}"),
+    ),
+    case(
         "statement::no-config",
         "No config.json among the subjects",
         "BC-BND-10",
