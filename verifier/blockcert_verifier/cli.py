@@ -6,16 +6,13 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from blockcert.errors import Refusal
 from blockcert.printable import plain
 from blockcert_verifier.output import check_writable, emit, write_file
-
-if TYPE_CHECKING:
-    from blockcert_verifier.limits import Limits
 
 __all__ = ["verify"]
 
@@ -120,6 +117,7 @@ def verify(
     """
 
     from blockcert.bundle import check_outside
+    from blockcert_verifier.limits import read_limits
     from blockcert_verifier.report import to_json
     from blockcert_verifier.terminal import announcement, progress_line
     from blockcert_verifier.verification import verify as run
@@ -155,7 +153,7 @@ def verify(
         catch_interrupt=True,
         announce=None if quiet else announcement(),
         at=None if at is None else _time(at),
-        limits=_limits(limit or []),
+        limits=read_limits(limit or ()),
         all_digests=all_digests,
         revocations=revocations,
         revocation_state=revocation_state,
@@ -195,22 +193,6 @@ def _seconds(text: str) -> float:
     if not (number.isascii() and number.replace(".", "", 1).isdigit() and len(number) <= 9 and float(number) > 0):
         raise Refusal("usage.time_limit", "--time-limit", f"{text!r} is no number of seconds above 0")
     return float(number)
-
-
-def _limits(words: list[str]) -> Limits:
-    """Limits out of words such as `seconds=60`."""
-    from blockcert_verifier.limits import Limits
-
-    found: dict[str, int] = {}
-    for word in words:
-        name, _, number = word.partition("=")
-        if name not in Limits.__struct_fields__ or name in found:
-            names = ", ".join(Limits.__struct_fields__)
-            raise Refusal("usage.limit", "--limit", f"{word!r} is no limit; give one of {names} and =N, each once")
-        if not (number.isascii() and number.isdigit() and len(number) <= 18 and int(number) > 0):
-            raise Refusal("usage.limit", "--limit", f"{word!r}: the limit is no whole number from 1 on")
-        found[name] = int(number)
-    return Limits(**found)
 
 
 def _seed(text: str) -> bytes:

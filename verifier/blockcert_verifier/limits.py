@@ -6,7 +6,7 @@ What exceeds one is left undecided: the bundle may be good, and this verifier wo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from blockcert.errors import Refusal
 from blockcert.statement import Statement
 from blockcert.wellformed import REFERENCE_PREFIX
 
-__all__ = ["DEFAULT", "Limits", "Watch", "as_own", "check_bytes", "check_depth", "check_memory"]
+__all__ = ["DEFAULT", "Limits", "Watch", "as_own", "check_bytes", "check_depth", "check_memory", "read_limits"]
 
 
 class Limits(Struct, frozen=True):
@@ -66,6 +66,24 @@ def _physical() -> int | None:
 
 
 DEFAULT = Limits()
+
+
+def read_limits(words: Sequence[str], names: Sequence[str] = Limits.__struct_fields__) -> Limits:
+    """Limits out of words such as `seconds=60`, each of one of ``names``.
+
+    Raises:
+        Refusal: ``usage.limit``.
+    """
+    found: dict[str, int] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in names or name in found:
+            listed = ", ".join(names)
+            raise Refusal("usage.limit", "--limit", f"{word!r} is no limit; give one of {listed} and =N, each once")
+        if not (number.isascii() and number.isdigit() and len(number) <= 18 and int(number) > 0):
+            raise Refusal("usage.limit", "--limit", f"{word!r}: the limit is no whole number from 1 on")
+        found[name] = int(number)
+    return Limits(**found)
 
 
 class Watch:
