@@ -12,6 +12,7 @@ from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, v
 from blockcert.statement import Statement
 from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
+from blockcert_verifier.counted import all_rows, counted_rows, verb
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
 from blockcert_verifier.point_report import Points
@@ -173,10 +174,12 @@ def _replayed(audit: Audit | None) -> str:
     if audit is None:
         return "and nothing was re-run"
     if audit.confirmed < audit.sampled:
-        return f"and of {audit.sampled} rows that were measured again, only {audit.confirmed} could be confirmed"
-    rows = "all" if audit.confirmed == audit.rows else f"{audit.confirmed} of"
+        seen = f"{counted_rows(audit.sampled)} that {verb(audit.sampled, 'was', 'were')} measured again"
+        return f"and of {seen}, only {audit.confirmed} could be confirmed"
+    which = all_rows(audit.rows) if audit.confirmed == audit.rows else f"{audit.confirmed} of {audit.rows} rows"
+    agree = verb(audit.confirmed, "was measured again and agrees", "were measured again and agree")
     chosen = " (chosen by a given seed)" if audit.repeatable and audit.sampled < audit.rows else ""
-    return f"and {rows} {audit.rows} rows were measured again and agree{chosen}"
+    return f"and {which} {agree}{chosen}"
 
 
 def _fresh(seen: Seen) -> str:
@@ -191,7 +194,7 @@ def _proven(seen: Seen) -> str:
     proof = seen.proof
     if proof is None or not proof.confirmed:
         return ""
-    return f"; what is claimed is proven on {proof.confirmed} row{'s' * (proof.confirmed != 1)}"
+    return f"; what is claimed is proven on {counted_rows(proof.confirmed)}"
 
 
 def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
@@ -210,9 +213,10 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
     else:
         if audit.confirmed < audit.sampled:
             how = "the findings name their cells; a machine with wider floating point may decide them"
-            add(f"{audit.sampled - audit.confirmed} rows that were measured again and not confirmed", how)
+            left = audit.sampled - audit.confirmed
+            add(f"{counted_rows(left)} that {verb(left, 'was', 'were')} measured again and not confirmed", how)
         if audit.sampled < audit.rows:
-            add(f"the other {audit.rows - audit.sampled} rows", "--replay all measures every row", "all-rows")
+            add(f"the other {counted_rows(audit.rows - audit.sampled)}", "--replay all measures every row", "all-rows")
         if audit.repeatable and audit.sampled < audit.rows:
             add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit", "replay")
     stated = seen.statement.predicate.claims.enclosures

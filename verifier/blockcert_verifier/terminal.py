@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from blockcert_verifier.counted import counted_rows
+
 if TYPE_CHECKING:
     from blockcert.findings import StepName
     from blockcert_verifier.verification import Progress
@@ -39,10 +41,8 @@ def announcement() -> Callable[[Estimate], None]:
 
     def announce(found: Estimate) -> None:
         if sys.stderr.isatty() or found.seconds >= _WORTH_SAYING:
-            rows = f"{found.rows} row{'s' * (found.rows != 1)}"
-            text = (
-                f"{found.what} {rows}: about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
-            )
+            cost = f"about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
+            text = f"{found.what} {counted_rows(found.rows)}: {cost}"
             sys.stderr.write(f"blockcert: {text}\n")
             sys.stderr.flush()
 

@@ -19,6 +19,7 @@ from blockcert.findings import Finding
 from blockcert.numbers import exact, parse_decimal, round_nearest, round_up
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims
+from blockcert_verifier.counted import verb
 from blockcert_verifier.enclose.claimed import cell_index, claimed_ends, judge_end
 from blockcert_verifier.enclose.interval import Enclosed, Interval, ends, largest
 from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
@@ -130,7 +131,8 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
         sentence = f"{why} after {len(done)} of the {len(order)} rows that were to be proven"
         findings.append(inconclusive("replay", "proof.partial", PLACE, sentence))
     if not findings:
-        sentence = f"{len(done)} of {rows} rows are proven: what is claimed holds of the two exact programs there"
+        proven = f"{len(done)} of {rows} rows {verb(len(done), 'is', 'are')} proven"
+        sentence = f"{proven}: what is claimed holds of the two exact programs there"
         findings.append(passed("replay", "proof.rows", PLACE, sentence))
     seconds = round_up(exact(max(0.0, plan.clock() - begun)), digits=3)
     return _report(inputs, plan, order, done, ending, seconds), findings
