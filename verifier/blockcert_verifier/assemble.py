@@ -12,7 +12,7 @@ from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, v
 from blockcert.statement import Statement
 from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
-from blockcert_verifier.counted import all_rows, counted_rows, verb
+from blockcert_verifier.counted import all_rows, counted, verb
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
 from blockcert_verifier.point_report import Points
@@ -174,7 +174,7 @@ def _replayed(audit: Audit | None) -> str:
     if audit is None:
         return "and nothing was re-run"
     if audit.confirmed < audit.sampled:
-        seen = f"{counted_rows(audit.sampled)} that {verb(audit.sampled, 'was', 'were')} measured again"
+        seen = f"{counted(audit.sampled, 'row')} that {verb(audit.sampled, 'was', 'were')} measured again"
         return f"and of {seen}, only {audit.confirmed} could be confirmed"
     which = all_rows(audit.rows) if audit.confirmed == audit.rows else f"{audit.confirmed} of {audit.rows} rows"
     agree = verb(audit.confirmed, "was measured again and agrees", "were measured again and agree")
@@ -194,7 +194,7 @@ def _proven(seen: Seen) -> str:
     proof = seen.proof
     if proof is None or not proof.confirmed:
         return ""
-    return f"; what is claimed is proven on {counted_rows(proof.confirmed)}"
+    return f"; what is claimed is proven on {counted(proof.confirmed, 'row')}"
 
 
 def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
@@ -214,9 +214,11 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
         if audit.confirmed < audit.sampled:
             how = "the findings name their cells; a machine with wider floating point may decide them"
             left = audit.sampled - audit.confirmed
-            add(f"{counted_rows(left)} that {verb(left, 'was', 'were')} measured again and not confirmed", how)
+            add(f"{counted(left, 'row')} that {verb(left, 'was', 'were')} measured again and not confirmed", how)
         if audit.sampled < audit.rows:
-            add(f"the other {counted_rows(audit.rows - audit.sampled)}", "--replay all measures every row", "all-rows")
+            add(
+                f"the other {counted(audit.rows - audit.sampled, 'row')}", "--replay all measures every row", "all-rows"
+            )
         if audit.repeatable and audit.sampled < audit.rows:
             add("rows that the producer could not foresee", "leave out --seed; then the sample is an audit", "replay")
     stated = seen.statement.predicate.claims.enclosures

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Scope
-from blockcert_verifier.counted import all_rows, verb
+from blockcert_verifier.counted import all_rows, counted, verb
 from blockcert_verifier.layout import columns, percent, wrap
 from blockcert_verifier.report import Audit
 
@@ -67,7 +67,7 @@ def _took(audit: Audit) -> list[str]:
     if not cost.rows and not cost.resumed:
         return []
     how = f" in {cost.jobs} processes" if cost.jobs > 1 else ""
-    text = f"Measured {cost.rows} rows in {cost.seconds} s on {cost.device}{how}"
+    text = f"Measured {counted(cost.rows, 'row')} in {cost.seconds} s on {cost.device}{how}"
     if cost.resumed:
         text += f"; {cost.resumed} rows come from earlier runs of this audit"
     return wrap(f"{text}.", "  ", "  ")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["all_rows", "counted_rows", "verb"]
+__all__ = ["all_rows", "counted", "verb"]
 
 
-def counted_rows(count: int) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{count} row" if count == 1 else f"{count} rows"
+def counted(count: int, one: str) -> str:
+    """`1 row`, `2 rows`: a number of what ``one`` is one of."""
+    return f"{count} {one}" if count == 1 else f"{count} {one}s"
 
 
 def all_rows(count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from blockcert.statement import Enclosures
+from blockcert_verifier.counted import counted
 from blockcert_verifier.layout import columns, share, short, wrap
 from blockcert_verifier.report import Certificate
 
@@ -31,7 +32,7 @@ def enclosures_lines(certificate: Certificate, proven: int) -> list[str]:
     ]
     if least is not None:
         rows.append((f"tokens within {at[-1]}, in every block", f"at least {share(least, stated.tokens)}"))
-    text = f"the first {stated.rows} prompts, at up to {stated.bits} bits; {who_proved(stated, proven)}"
+    text = f"the first {counted(stated.rows, 'prompt')}, at up to {stated.bits} bits; {who_proved(stated, proven)}"
     return [
         f"Proven of the two exact programs [{stated.scope}, {stated.basis}]",
         *wrap(text, "  ", "  "),

@@ -12,7 +12,7 @@ from typing import Literal
 from blockcert.findings import Finding, Status, StepName, step_status
 from blockcert.numbers import exact, parse_decimal, round_up
 from blockcert.statistics import audit_bound
-from blockcert_verifier.counted import all_rows, counted_rows, verb
+from blockcert_verifier.counted import all_rows, counted, verb
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.layout import percent
 from blockcert_verifier.proof_report import Proof
@@ -127,7 +127,7 @@ def _replay(status: Status | None, audit: Audit | None, rows: int | None, clock:
             f"fewer than {audit.false_rows_below} are false"
         )
         return _rung("replay", establishes, "yes", None, took)
-    drawn = f"{counted_rows(audit.sampled)} that {verb(audit.sampled, 'was', 'were')} drawn"
+    drawn = f"{counted(audit.sampled, 'row')} that {verb(audit.sampled, 'was', 'were')} drawn"
     establishes = f"{audit.confirmed} of the {drawn} {verb(audit.confirmed, 'agrees', 'agree')}, all else is undecided"
     return _rung("replay", establishes, _some(audit, status), "the findings say what was left open", took, price)
 
@@ -150,8 +150,10 @@ def _percent(confidence: Fraction) -> str:
 
 
 def _all_rows(status: Status | None, audit: Audit | None, rows: int | None, clock: _Clock) -> Rung:
-    whole = "the rows" if rows is None else f"the {rows} rows"
-    establishes = f"none of {whole} is false, within the replay's tolerance; the means hold too"
+    whole = "none of the rows is" if rows is None else f"none of the {rows} rows is"
+    if rows == 1:
+        whole = "the one row is not"
+    establishes = f"{whole} false, within the replay's tolerance; the means hold too"
     given = "" if audit is not None else "--reference MODEL "
     climbed: _Climbed = "no"
     if audit is not None and audit.sampled == audit.rows:

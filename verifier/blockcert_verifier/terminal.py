@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from blockcert_verifier.counted import counted_rows
+from blockcert_verifier.counted import counted
 
 if TYPE_CHECKING:
     from blockcert.findings import StepName
@@ -42,7 +42,7 @@ def announcement() -> Callable[[Estimate], None]:
     def announce(found: Estimate) -> None:
         if sys.stderr.isatty() or found.seconds >= _WORTH_SAYING:
             cost = f"about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
-            text = f"{found.what} {counted_rows(found.rows)}: {cost}"
+            text = f"{found.what} {counted(found.rows, 'row')}: {cost}"
             sys.stderr.write(f"blockcert: {text}\n")
             sys.stderr.flush()
 
