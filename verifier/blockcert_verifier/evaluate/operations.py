@@ -107,7 +107,7 @@ _ACTIVATIONS = {"gelu": _gelu, "gelu_tanh": _gelu_tanh, "silu": _silu, "relu": _
 
 
 def _ramp(x: np.ndarray[Any, Any], begin: Any, end: Any) -> np.ndarray[Any, Any]:
-    """0 up to ``begin``, 1 from ``end`` on, even between them; a step where this float type holds both as one number."""
+    """0 up to ``begin``, 1 from ``end`` on, even between; a step where this float type holds both as one number."""
     if not begin < end:
         return (x > begin).astype(x.dtype)
     return np.clip((x - begin) / (end - begin), 0, 1)

@@ -96,8 +96,8 @@ def fidelity(
 
 def _finding(check: FidelityCheck, *, gross: bool, within: bool) -> Finding:
     seen = (
-        f"on {counted(check.rows, 'prompt')} its logits and those of {check.against} differ by {check.max_logit_difference}, "
-        f"where the largest logit is {check.largest_logit}"
+        f"on {counted(check.rows, 'prompt')} its logits and those of {check.against} differ by "
+        f"{check.max_logit_difference}, where the largest logit is {check.largest_logit}"
     )
     if gross:
         return failed("replay", "fidelity.mismatch", PLACE, f"{seen}: no rounding does that, and float64 gives it too")
