@@ -1,15 +1,14 @@
 #!/bin/sh
-# Check the Lean library: lean/check.sh [--fresh] [CACHE_FOLDER]
+# Check the Lean library: lean/check.sh [--fresh] [--jobs N] [CACHE_FOLDER]
+# Exit status: 0 checked, 1 the library failed, 2 it cannot be checked here. PYTHON names another Python.
 # See README.md for what is checked and with which build of Lean.
-here=$(cd "$(dirname "$0")" && pwd) || exit 2
-for tool in python3 npm; do
-  if ! command -v "$tool" >/dev/null 2>&1; then
-    echo "lean/check.sh: $tool is not installed or not on the PATH; it is needed to fetch the build of Lean" >&2
-    exit 2
-  fi
-done
-if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-  echo "lean/check.sh: python3 is older than 3.11" >&2
+here=$(cd "$(dirname "$0")" && pwd) && [ -f "$here/checks/check.py" ] || exit 1
+python=${PYTHON:-python3}
+cannot() {
+  echo "lean: cannot be checked here: $1" >&2
   exit 2
-fi
-exec python3 -B "$here/checks/check.py" "$@"
+}
+command -v "$python" >/dev/null 2>&1 || cannot "$python is not on the PATH; install Python 3.11 or newer, or name one: PYTHON=…"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+  cannot "$python is older than Python 3.11; install a newer one, or name one: PYTHON=…"
+exec "$python" -B "$here/checks/check.py" "$@"

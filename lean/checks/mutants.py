@@ -1,5 +1,12 @@
 """Mutants of the library's statements: each says a little too much, and its old proof must not prove it."""
 
+import hashlib
+import re
+
+from runner import MESSAGE
+from side_by_side import run_graph
+from sources import CheckError
+
 MUTANTS = [  # name, module, text that stands there once, text in its place
     ("a tube of radius 0", "Composition",
      "    ∀ y, dist i (runReference p x i) y ≤ radius c e i →", "    ∀ y, dist i (runReference p x i) y ≤ 0 →"),
@@ -64,3 +71,42 @@ MUTANTS = [  # name, module, text that stands there once, text in its place
     ("an end above what is stated", "ProvenEnds",
      "    nthRat row st.blocks ≤ e.drift := by", "    e.drift ≤ nthRat row st.blocks := by"),
 ]  # fmt: skip
+
+NOT_A_MUTANT = re.compile(r"unexpected token|unknown namespace|unknown attribute|failed to synthesize")
+
+
+def check_mutants(lean, modules, digests, cache, fresh, jobs, say, mutants=MUTANTS):
+    """Every mutant must fail to check, and not because it says nothing; the names of the kept results."""
+    refused = cache / "refused"
+    refused.mkdir(exist_ok=True)
+    texts, kept, survivors = {}, {}, {}
+    for name, module, old, new in mutants:
+        _, text, imports = modules[f"BlockCert.{module}"]
+        if text.count(old) != 1:
+            raise CheckError(f"mutant {name!r}: its place stands {text.count(old)} times in {module}")
+        texts[name] = text.replace(old, new)
+        key = hashlib.sha256("\0".join([texts[name], *(digests[x] for x in imports)]).encode()).hexdigest()[:32]
+        kept[name] = refused / f"{key}.json"
+
+    def check(name):
+        if kept[name].is_file() and not fresh:
+            lean.used.add_kept(kept[name])
+            say(f"mutant {name!r}: refused (as before)")
+            return
+        file = f"Mutant{list(texts).index(name)}.lean"
+        (lean.work / file).write_text(texts[name], encoding="utf-8")
+        ran = lean(file)
+        errors = [x for x in ran.lines if MESSAGE.match(x) and ": error" in x]
+        if ran.status == 0 or not errors:
+            survivors[name] = "it checks, or gives no error"
+        elif any(NOT_A_MUTANT.search(x) for x in errors):
+            survivors[name] = f"it is not a statement: {errors[0]}"
+        else:
+            ran.write_used(kept[name])
+        say(f"mutant {name!r}: {survivors.get(name, 'refused')}")
+
+    run_graph(dict.fromkeys(texts, ()), check, jobs, lean.stop)
+    if survivors:
+        raise CheckError("mutants:\n" + "\n".join(f"{name}: {survivors[name]}" for name in texts if name in survivors))
+    say(f"mutants: {len(texts)} statements that say too much, none of them checks")
+    return {path.name for path in kept.values()}

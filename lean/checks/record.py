@@ -13,7 +13,7 @@ from sources import SOURCES, sources_digest
 
 RECORD = SOURCES / "CHECKED.json"
 README = SOURCES / "README.md"
-OPENING, CLOSING = "<!-- the last check, written by `make lean` -->\n", "<!-- end -->\n"
+OPENING, CLOSING = "<!-- the last check, written by `make lean-record` -->\n", "<!-- end -->\n"
 
 
 def sentence(record):
@@ -28,7 +28,8 @@ def sentence(record):
         f"none of which rests on an axiom outside Lean's own library; {record['mutants_refused']} mutants refused; "
         f"{parity['cases']} certificates judged as the Python verifier judges them. "
         f"Checking took {cpu['library']} s of CPU for the library, {cpu['mutants']} s for the mutants and "
-        f"{parity['cpu_seconds']} s for the certificates, and {record['peak_memory_gib']} GiB of memory."
+        f"{parity['cpu_seconds']} s for the certificates, and at most {record['peak_memory_gib']} GiB of memory "
+        "for a process."
     )
     return textwrap.fill(words, 106, break_on_hyphens=False, break_long_words=False) + "\n"
 
@@ -45,11 +46,11 @@ def with_sentence(readme, record):
 def main(checked, parity):
     for path in (checked, parity):
         if not path.is_file():
-            raise SystemExit(f"lean: no record is written: {path} is not there; run `make lean` from the beginning")
+            raise SystemExit(f"lean: no record is written: {path} is not there; run `make lean-record`")
     record = json.loads(checked.read_bytes())
     record["parity"] = json.loads(parity.read_bytes())
     if record["sources_sha256"] != sources_digest():
-        raise SystemExit("lean: no record is written: the sources changed meanwhile; run `make lean` again")
+        raise SystemExit("lean: no record is written: the sources changed meanwhile; run `make lean-record` again")
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     README.write_text(with_sentence(README.read_text(encoding="utf-8"), record), encoding="utf-8")
     sys.stdout.write("lean: wrote lean/CHECKED.json and its paragraph in lean/README.md; commit both\n")

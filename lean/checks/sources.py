@@ -23,7 +23,11 @@ UNCHECKED = {"README.md", "CHECKED.json", ".gitignore"}
 
 
 class CheckError(Exception):
-    pass
+    """The library, or what checks it, fails."""
+
+
+class CannotCheck(Exception):  # noqa: N818 - no error of the library
+    """It cannot be checked here; one sentence says why, and what to install or do."""
 
 
 def read_sources():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from blockcert_verifier.lean.toolchain import find_tool
 ROOT = Path(__file__).resolve().parents[2]
 LEAN = ROOT / "lean"
 PROVED = ROOT / "spec" / "16-what-is-proved.md"
-DO = "run `make lean`, and commit lean/CHECKED.json and lean/README.md"
+DO = "run `make lean-record`, and commit lean/CHECKED.json and lean/README.md"
 
 WITHOUT_HYPOTHESES = {
     "recurrence_eq_sum", "population_bound", "population_bound_all", "length_exactly", "length_atLeast",
@@ -30,19 +28,6 @@ WITHOUT_HYPOTHESES = {
 """Theorems that hold of everything they speak of, so that no instance is needed."""
 
 SHOWN_OTHERWISE = {"judgeTexts_eq_nil": "real bundles are accepted in test_parity"}
-
-
-@pytest.fixture(scope="module")
-def checks() -> Any:
-    """The modules of `lean/checks`, which run without this package."""
-    before = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # the folder goes into the wheel as it is
-    sys.path.insert(0, str(LEAN / "checks"))
-    try:
-        return {name: importlib.import_module(name) for name in ("sources", "record", "mutants")}
-    finally:
-        sys.path.remove(str(LEAN / "checks"))
-        sys.dont_write_bytecode = before
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """The Lean checker and the Python verifier give the same verdict and code, on many certificates near the edges.
 
 Both run on what both judge (`blockcert_verifier.lean.verdict`); the Lean side in one process for all cases. It needs a
-build of Lean: `make lean` fetches one and then runs these tests; elsewhere they are skipped. With BLOCKCERT_CONFORMANCE
-naming the folder of a built conformance corpus, its bundles are judged too. What was found is written to the file that
-BLOCKCERT_LEAN_PARITY names, for the record of `make lean`.
+build of Lean in `build/lean`, where `make lean` leaves one; without it the comparison is skipped. With
+BLOCKCERT_CONFORMANCE naming the folder of a built conformance corpus, its bundles are judged too. What was found is
+written to the file that BLOCKCERT_LEAN_PARITY names, for the record of `make lean-record`.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_both_checkers_agree(cases: list[Case], tmp_path: Path) -> None:
     try:
         tool = find_tool(CACHE, install=False)
     except Refusal as refusal:
-        pytest.skip(f"{refusal.sentence}; `make lean` does so here")
+        pytest.skip(f"{refusal.sentence}; `make lean` fetches one into build/lean")
     pairs: list[tuple[Path, Path]] = []
     for i, case in enumerate(cases):
         pair = (tmp_path / f"{i}.json", tmp_path / f"{case.base.name}.export.json")
