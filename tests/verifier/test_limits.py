@@ -14,8 +14,8 @@ from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
-from blockcert_verifier.cli import _limits
 from blockcert_verifier.evaluate import extended_is_wider
+from blockcert_verifier.limits import read_limits
 from blockcert_verifier.steps import measuring
 from blockcert_verifier.steps.compare import Disagreement, Outcome, compare
 from tests.support.bundles import NOW, Made, make_bundle
@@ -218,8 +218,8 @@ def test_the_command_takes_limits(made: Made, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_limits_from_words() -> None:
-    assert _limits([]) == Limits()
-    assert _limits(["seconds=60", "memory=1000"]) == Limits(seconds=60, memory=1000)
+    assert read_limits([]) == Limits()
+    assert read_limits(["seconds=60", "memory=1000"]) == Limits(seconds=60, memory=1000)
     for words in (
         ["seconds"],
         ["seconds=0"],
@@ -230,5 +230,5 @@ def test_limits_from_words() -> None:
         [""],
     ):
         with pytest.raises(Refusal) as refused:
-            _limits(words)
+            read_limits(words)
         assert refused.value.code == "usage.limit"
