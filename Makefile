@@ -76,9 +76,10 @@ lean-mutants:
 # everything that needs Lean, and the record of it that `make test` holds against the sources
 lean-record: $(READY)
 	@mkdir -p build/lean
-	@rm -f build/lean/checked.json build/lean/parity.json
+	@rm -rf build/lean/checked.json build/lean/parity.json build/lean/corpus
 	PYTHON="$(PYTHON)" sh lean/check.sh --record build/lean/checked.json
-	BLOCKCERT_LEAN_PARITY=build/lean/parity.json $(BIN)/pytest -q tests/lean/test_parity.py
+	$(BIN)/blockcert conformance build --out build/lean/corpus
+	BLOCKCERT_CONFORMANCE=build/lean/corpus BLOCKCERT_LEAN_PARITY=build/lean/parity.json $(BIN)/pytest -q tests/lean/test_parity.py
 	$(BIN)/python -B lean/checks/record.py build/lean/checked.json build/lean/parity.json
 	$(BIN)/pytest -q tests/lean/test_library.py
 

@@ -30,6 +30,9 @@ Distances live in any ordered commutative ring `R`, constants of a certificate i
 
 The recurrence is the `lipschitz` composition of BC-CLM-04, over the constants of BC-CLM-03; that it
 runs on the printed constants, rounded up by BC-NUM-03, is covered by `check_sound_rounded`.
+
+Not said here: that the stages are those of a transformer with the weights of any model, nor that the error
+and Lipschitz bounds hold of them; nor anything of what floating point computes of them.
 -/
 
 namespace BlockCert

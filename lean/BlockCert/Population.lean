@@ -20,6 +20,9 @@ at most the fraction `num / den` of the draws, whatever the true number of good 
 
 `K` is `at_least` of BC-CLM-07, with `M` for `windows`, `n` for `trials` (there `N`), `s` for `successes`
 and `num / den` for `alpha / k`.
+
+Not said here: which windows are good.  That is what two transformers with their weights do on a window, and what
+is recorded of it was measured in floating point.  Nor that a draw was one of equally likely ones.
 -/
 
 namespace BlockCert

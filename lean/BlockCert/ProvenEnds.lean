@@ -14,6 +14,9 @@ public import BlockCert.Soundness
 If `endRefusals statement evidence` is empty, the claims about proven rows are what the ends give, and each
 stated bound is at least every row's end (BC-CLM-18).  So if the ends hold of the exact programs, as an
 enclosure establishes (BC-ENC-15), the claims do.
+
+Not said here: that an end holds.  Enclosing a transformer with its weights, and the floating point in which that
+is done, are not in this library.
 -/
 
 namespace BlockCert

@@ -12,6 +12,9 @@ A verifier re-measures `m` of `N` rows, all choices being equally likely.  If `q
 false, at most `C(N - q, m)` of the `C(N, m)` samples contain none of them (`missed_le`), so an audit
 that finds nothing is that unlikely (`audit_confidence`); this is the confidence of BC-VER-13.
 Probability is counting: there is no measure theory here.
+
+Not said here: when a row is false.  A verifier finds that out by running both transformers on their weights in
+floating point, within a tolerance; nor that its sample was one of equally likely ones.
 -/
 
 namespace BlockCert

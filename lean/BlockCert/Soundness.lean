@@ -24,7 +24,8 @@ If `refusals statement evidence` is empty, then
 
 What acceptance says of scope, basis and the population is in `Bases`, of corpus files in `Strata`, of proven
 rows in `ProvenEnds`.
-That the cells and constants hold is for replay, enclosures and whoever states a constant to establish.
+Not said here: that the cells and constants hold of the two transformers and of the weights in their files.
+Replay measures that in floating point, within a tolerance; enclosures prove it; neither is in this library.
 -/
 
 namespace BlockCert

@@ -16,6 +16,9 @@ An audit takes rows in a random order, all orders being equally likely, and may 
 `clean_first_confidence`), and whoever states after `m` confirmed rows that fewer than `q m` are false is
 wrong for at most the fraction `beta` of the orders, whatever decides when to stop (`stopping_confidence`):
 it counts every order in which stopping anywhere would state something wrong.
+
+Not said here: when a row is false (weights, transformer and floating point are the verifier's, not this
+library's), nor that an order was one of equally likely ones.
 -/
 
 namespace BlockCert

@@ -19,14 +19,15 @@ OPENING, CLOSING = "<!-- the last check, written by `make lean-record` -->\n", "
 def sentence(record):
     """The last check in words."""
     build, theorems, parity = record["build"], record["theorems"], record["parity"]
-    cpu = record["cpu_seconds"]
+    cpu, corpus = record["cpu_seconds"], parity["corpus"]
     kind = "the official toolchain" if build["official"] else "an unofficial debug build, and by no other"
     words = (
         f"Last checked on {record['checked']} by {build['name']} {build['version']} "
         f"(SHA-256 `{build['sha256'][:16]}…`), that is Lean {build['lean']}, {kind}: "
         f"{record['modules']} modules, {theorems['stated']} theorems stated ({theorems['compiled']} compiled), "
         f"none of which rests on an axiom outside Lean's own library; {record['mutants_refused']} mutants refused; "
-        f"{parity['cases']} certificates judged as the Python verifier judges them. "
+        f"{parity['cases']} certificates judged as the Python verifier judges them, {corpus['cases']} of them the "
+        f"conformance corpus's ({sum(corpus['left_out'].values())} of its cases cannot be read so far). "
         f"Checking took {cpu['library']} s of CPU for the library, {cpu['mutants']} s for the mutants and "
         f"{parity['cpu_seconds']} s for the certificates, and at most {record['peak_memory_gib']} GiB of memory "
         "for a process."

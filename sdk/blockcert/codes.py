@@ -108,6 +108,7 @@ CODES: dict[str, str] = {
     "key.public_given": "A public key was given where a private one is needed.",
     "lean.failed": "The Lean checker gave no verdict.",
     "lean.library": "The sources of the Lean checker are not in this installation.",
+    "lean.limit": "The evidence has more cells than the Lean checker reads.",
     "lean.not_found": "Neither lake nor a build of Lean in the cache can run the Lean checker.",
     "lift.adapter": "A checkpoint's folder holds an adapter that is not merged into the weights.",
     "lift.architecture": "A checkpoint is of an architecture that cannot be lifted.",

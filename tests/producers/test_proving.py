@@ -30,7 +30,7 @@ from tests.support.bundles import CERTIFICATION, NOW, Made, make_bundle, restate
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
 
 from blockcert_producers.certify import enclosing
-from blockcert_verifier.enclose.claimed import proof_order
+from blockcert_verifier.enclose.order import proof_order
 
 EVIDENCE = "evidence.safetensors"
 ROWS = 2
@@ -146,6 +146,21 @@ def test_rows_are_proven_again(made: Made) -> None:
     text = " ".join(render(report).split())
     assert "2 rows, by the producer, and again here on all" in text
     assert "Of the 2 rows that the certificate itself proves, 2 were enclosed here" in text
+
+
+def test_stages_are_proven_on_the_same_rows(made: Made) -> None:
+    """BC-ENC-18: every other row of BC-ENC-02 has proven ends, in whatever order a replay draws the rows."""
+    orders: set[tuple[int, ...]] = set()
+    for first in range(4):
+        report = check(made, prove=1, prove_stages=3, seed=bytes([first] * 32))
+        assert report.proof is not None
+        assert report.points is not None
+        assert report.audit is not None
+        assert report.points.drawn[:1] == report.proof.drawn
+        assert report.points.drawn[0] < ROWS
+        assert list(report.points.drawn) == proof_order(report.audit.drawn, ROWS, 3)
+        orders.add(report.audit.drawn[:3])
+    assert any(one[0] >= ROWS for one in orders), "a replay that begins with another row"
 
 
 def test_an_end_one_unit_in_its_last_bit_too_low_is_refuted(made: Made, tmp_path: Path) -> None:

@@ -159,7 +159,12 @@ class Evaluator {
   frequencies(step) {
     const A = this.arithmetic;
     const { of, decimal, number, add, sub, mul, div } = A;
-    const clamp = (r) => (number(r) < 0 ? of(0) : number(r) > 1 ? of(1) : r);
+    // A step where this arithmetic holds both ends of the ramp as one number.
+    const ramp = (x, from, to) => {
+      if (number(sub(to, from)) === 0) return number(sub(x, from)) > 0 ? of(1) : of(0);
+      const r = div(sub(x, from), sub(to, from));
+      return number(r) < 0 ? of(0) : number(r) > 1 ? of(1) : r;
+    };
     const logTheta = A.log(decimal(step.theta));
     const { scaling } = step;
     return Array.from({ length: step.size / 2 }, (_, j) => {
@@ -171,11 +176,11 @@ class Evaluator {
         const low = decimal(scaling.low_frequency_factor);
         const high = decimal(scaling.high_frequency_factor);
         const turns = div(mul(of(scaling.original_context), w), mul(of(2), A.pi));
-        const r = clamp(div(sub(turns, low), sub(high, low)));
+        const r = ramp(turns, low, high);
         return add(mul(sub(of(1), r), slow), mul(r, w));
       }
       const from = decimal(scaling.ramp_from);
-      const r = clamp(div(sub(of(j), from), sub(decimal(scaling.ramp_to), from)));
+      const r = ramp(of(j), from, decimal(scaling.ramp_to));
       return add(mul(sub(of(1), r), w), mul(r, slow));
     });
   }

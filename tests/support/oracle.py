@@ -281,8 +281,8 @@ def _frequency(j: int, step: Rotary) -> float:
             return (1.0 - kept) * frequency / _number(scaling.factor) + kept * frequency
         case YarnScaling():
             scaling = step.scaling
-            first, last = _number(scaling.ramp_from), _number(scaling.ramp_to)
-            slowed = min(1.0, max(0.0, (j - first) / (last - first)))
+            first, last = Fraction(scaling.ramp_from), Fraction(scaling.ramp_to)
+            slowed = float(min(Fraction(1), max(Fraction(0), (j - first) / (last - first))))
             return slowed * frequency / _number(scaling.factor) + (1.0 - slowed) * frequency
 
 

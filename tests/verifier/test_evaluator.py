@@ -412,6 +412,20 @@ HAND: dict[str, tuple[tuple[Step, ...], list[list[float]], Tensors, list[list[fl
         {"w": np.zeros(1)},
         [[1, 0, 5], [0.8775825618903728, 0.479425538604203, 5]],
     ),
+    "turned by a ramp whose ends are one float64": (
+        # frequencies 1 and 1/10, that is 6.4 and 0.64 turns: above the step nothing changes, below it a fifth is left
+        (Rotary("out", "hidden", 4, 4, "100", Llama3Scaling("5", "1", "1.000000000000000000000001", 40)),),
+        [[1, 1, 0, 0], [1, 1, 0, 0]],
+        {"w": np.zeros(1)},
+        [[1, 1, 0, 0], [np.cos(1), np.cos(0.02), np.sin(1), np.sin(0.02)]],
+    ),
+    "turned by yarn with a ramp whose ends are one float64": (
+        # frequencies 1, 1/10 and 1/100, the first two up to the step, the third beyond it
+        (Rotary("out", "hidden", 6, 6, "1000", YarnScaling("5", "1", "1.000000000000000000000001", "1")),),
+        [[1, 1, 1, 0, 0, 0], [1, 1, 1, 0, 0, 0]],
+        {"w": np.zeros(1)},
+        [[1, 1, 1, 0, 0, 0], [*np.cos([1, 0.1, 0.002]), *np.sin([1, 0.1, 0.002])]],
+    ),
     "turned by yarn": (
         # frequencies 1 and 1/10, the second half way down the ramp to a fifth of it: 0.6 of it; three times as long
         (Rotary("out", "hidden", 5, 4, "100", YarnScaling("5", "0", "2", "3")),),

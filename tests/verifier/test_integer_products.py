@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,6 +176,35 @@ def test_what_is_cut_off_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert outside(product(digits, parts), exact) == 0
         monkeypatch.setattr(integer_products, "_LOST", 0.0)
         assert outside(product(digits, parts), exact) > 0
+
+
+def test_a_radius_is_at_least_what_it_is_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-ENC-17, step 4, before Arb rounds anything outward: a tiny radius is not lost beside the unit for what was cut
+    off."""
+    handed_on: list[list[float]] = []
+
+    def matrix(*arguments: Any) -> Any:
+        if isinstance(arguments[-1], list):
+            handed_on.append(arguments[-1])
+        return arb_mat(*arguments)
+
+    monkeypatch.setattr(integer_products, "arb_mat", matrix)
+    with ctx.workprec(150):
+        digits, parts = cut(ACTIVATIONS["rounded"]()), slices(WEIGHTS["float64"])
+        assert digits is not None
+        assert parts is not None
+        digits = Digits(digits.digits, np.full_like(digits.radius, 2.0**-100), digits.unit)
+        product(digits, parts)
+    [radii] = handed_on
+    carried = [
+        sum((Fraction(r) * Fraction(w) for r, w in zip(row, column, strict=True)), Fraction())
+        for row in digits.radius.tolist()
+        for column in parts.absolute.T.tolist()
+    ]
+    # every entry loses digits, and so has the same unit; in float64 nothing of what is carried is left beside it
+    unit = Fraction(2) ** math.floor(math.log2(min(radii)))
+    assert all(0 < one < unit * Fraction(2) ** -53 for one in carried)
+    assert all(Fraction(found) >= one + unit for found, one in zip(radii, carried, strict=True))
 
 
 def test_longer_slices_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:

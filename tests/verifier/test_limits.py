@@ -15,8 +15,8 @@ from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
 from blockcert_verifier.amounts import amount_of_bytes, amount_of_seconds
-from blockcert_verifier.cli import _limits
 from blockcert_verifier.evaluate import extended_is_wider
+from blockcert_verifier.limits import read_limits
 from blockcert_verifier.steps import measuring
 from blockcert_verifier.steps.compare import Disagreement, Outcome, compare
 from tests.support.bundles import NOW, Made, make_bundle
@@ -227,9 +227,9 @@ def test_the_command_takes_limits(made: Made, tmp_path: Path, capsys: pytest.Cap
 
 
 def test_limits_from_words() -> None:
-    assert _limits([]) == Limits()
-    assert _limits(["seconds=60", "memory=1000"]) == Limits(seconds=60, memory=1000)
-    assert _limits(["bytes=1.5GiB", "seconds=0.25"]) == Limits(bytes=3 << 29, seconds=0.25)
+    assert read_limits([]) == Limits()
+    assert read_limits(["seconds=60", "memory=1000"]) == Limits(seconds=60, memory=1000)
+    assert read_limits(["bytes=1.5GiB", "seconds=0.25"]) == Limits(bytes=3 << 29, seconds=0.25)
 
 
 REFUSED_WORDS: dict[str, tuple[list[str], str]] = {
@@ -256,7 +256,7 @@ REFUSED_WORDS: dict[str, tuple[list[str], str]] = {
 def test_words_that_are_no_limit(what: str) -> None:
     words, says = REFUSED_WORDS[what]
     with pytest.raises(Refusal) as refused:
-        _limits(words)
+        read_limits(words)
     assert refused.value.code == "usage.limit"
     assert says in refused.value.sentence
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from referencing import Registry
@@ -88,6 +89,38 @@ def test_a_lie_is_exceeded_and_leaves_the_verdict_waiting(tmp_path: Path, monkey
     assert report.points is not None
     assert "exceeded" in {one.verdict for one in report.points.stages}
     assert of(report, "proof.cell.inconclusive")
+
+
+def test_the_tolerance_beside_a_bound_is_a_replays(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BC-ENC-18: `S` has every stage's norms so far, the head's own logits among them."""
+    norms: list[list[float]] = []
+    largest = step._largest_norm
+    reached: list[float] = []
+    claim = step._Walk._claim
+
+    def seen(xp: Any, points: Any) -> float:
+        norms[-1].append(float(np.linalg.norm(points, axis=-1).max()))
+        assert largest(xp, points) == pytest.approx(norms[-1][-1])
+        return 1e9 * len(norms)
+
+    def claimed(self: Any, index: int, lower: float, upper: float) -> Any:
+        norms.append([])
+        reached.append(self._largest)
+        return claim(self, index, lower, upper)
+
+    norms.append([])
+    monkeypatch.setattr(step, "_largest_norm", seen)
+    monkeypatch.setattr(step._Walk, "_claim", claimed)
+    points = run(made).points
+    assert points is not None
+    assert reached == [1e9 * (i + 1) for i in range(len(points.stages))]
+    assert all(len(one) == 1 for one in norms[:-1])
+
+
+def test_logits_too_large_for_their_squares_decide_nothing() -> None:
+    assert step._largest_norm(np, np.full((1, 2, 3), 1e200)) == float("inf")
+    assert step._largest_norm(np, np.array([[[1.0, np.nan], [3.0, 4.0]]])) == float("inf")
+    assert step._largest_norm(np, np.array([[[1.0, 1.0], [3.0, 4.0]]])) == 5.0
 
 
 def test_radii_too_wide_decide_nothing_and_refuse_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,15 +19,20 @@ from referencing import Registry
 from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.numbers import parse_decimal
+from blockcert.same_program import same_stages
 from blockcert_verifier import Report, render, to_json, verify
 from blockcert_verifier.enclose.interval import Interval
-from blockcert_verifier.work import Estimate
+from blockcert_verifier.evaluate import WeightStore
+from blockcert_verifier.measure import Pair
+from blockcert_verifier.work import Estimate, Stopped
 from tests.support.bundles import CERTIFICATION, NOW, Made, make_bundle, restate, rewrite_column
 from tests.support.lies import EVIDENCE, lower_rows
+from tests.support.tiny import tiny_pair
 
 pytest.importorskip("flint", reason="python-flint, blockcert[prove], is not installed")
 
 from blockcert_verifier.enclose.interval import ends
+from blockcert_verifier.enclose.trajectories import Thresholds, enclose_row
 from blockcert_verifier.steps.proof import _total
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "report.schema.json"
@@ -228,6 +234,33 @@ def test_a_time_limit_leaves_the_verdict_waiting(made: Made) -> None:
     assert report.verdict == "indeterminate"
     assert report.proof is not None
     assert report.proof.ending == "time-limit"
+
+
+def test_the_time_is_looked_at_within_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head may take longer than all blocks: before each step, each head of attention, each part of a product and each
+    position's logits there is a look, and what it raises ends the row."""
+    reference, surrogate, paths = tiny_pair(tmp_path)
+    pair = Pair(reference, surrogate, same_stages(reference, surrogate), WeightStore(paths))
+    tokens, thresholds, head = [1, 5, 9, 2], Thresholds((), ()), len(pair.same) - 1
+    looks: Counter[int] = Counter()
+    enclose_row(pair, tokens, thresholds, 100, lambda done: looks.update([done]))
+    assert sorted(looks) == list(range(head + 2))
+    steps = [len(stage.steps) for stage in reference.stages]
+    assert looks[head] >= 1 + steps[head] + 1 + len(tokens)
+    assert all(looks[block] > 1 + steps[block] for block in range(1, head))
+
+    def reached(*_: Any) -> None:
+        raise AssertionError("the head went on")
+
+    def stop(done: int) -> None:
+        left.subtract([done])
+        if left[head] < looks[head] - 1:
+            raise Stopped("time-limit")
+
+    left = Counter(looks)
+    monkeypatch.setattr("blockcert_verifier.enclose.trajectories.logit_cells", reached)
+    with pytest.raises(Stopped):
+        enclose_row(pair, tokens, thresholds, 100, stop)
 
 
 def test_the_limit_of_memory_is_the_proofs_too(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

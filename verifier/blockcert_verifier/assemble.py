@@ -12,9 +12,9 @@ from blockcert.findings import STEPS, Finding, StepName, Verdict, step_status, v
 from blockcert.statement import Statement
 from blockcert.times import format_time
 from blockcert.trust import TrustPolicy
+from blockcert_verifier.counted import all_rows, counted, verb
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
-from blockcert_verifier.layout import counted
 from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import (
@@ -175,11 +175,12 @@ def _replayed(audit: Audit | None) -> str:
     if audit is None:
         return "and nothing was re-run"
     if audit.confirmed < audit.sampled:
-        return f"and of {audit.sampled} rows that were measured again, only {audit.confirmed} could be confirmed"
-    rows = "all" if audit.confirmed == audit.rows else f"{audit.confirmed} of"
-    were = "was measured again and agrees" if audit.confirmed == 1 else "were measured again and agree"
+        seen = f"{counted(audit.sampled, 'row')} that {verb(audit.sampled, 'was', 'were')} measured again"
+        return f"and of {seen}, only {audit.confirmed} could be confirmed"
+    which = all_rows(audit.rows) if audit.confirmed == audit.rows else f"{audit.confirmed} of {audit.rows} rows"
+    agree = verb(audit.confirmed, "was measured again and agrees", "were measured again and agree")
     chosen = " (chosen by a given seed)" if audit.repeatable and audit.sampled < audit.rows else ""
-    return f"and {rows} {audit.rows} rows {were}{chosen}"
+    return f"and {which} {agree}{chosen}"
 
 
 def _fresh(seen: Seen) -> str:
@@ -215,7 +216,7 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
         if audit.confirmed < audit.sampled:
             how = "the findings name their cells; a machine with wider floating point may decide them"
             left = audit.sampled - audit.confirmed
-            add(f"{counted(left, 'row')} that {'was' if left == 1 else 'were'} measured again and not confirmed", how)
+            add(f"{counted(left, 'row')} that {verb(left, 'was', 'were')} measured again and not confirmed", how)
         if audit.sampled < audit.rows:
             other = audit.rows - audit.sampled
             add(

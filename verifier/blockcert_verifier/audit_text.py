@@ -6,7 +6,8 @@ from itertools import groupby
 
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Scope
-from blockcert_verifier.layout import columns, counted, percent, wrap
+from blockcert_verifier.counted import all_rows, counted, verb
+from blockcert_verifier.layout import columns, percent, wrap
 from blockcert_verifier.report import Audit
 
 __all__ = ["audit_lines"]
@@ -79,7 +80,8 @@ def _percent(confidence: str) -> str:
 
 def _bound(audit: Audit) -> str:
     if audit.sampled == audit.rows:
-        return f"All {audit.rows} rows were measured again: none is false, within the replay's tolerance."
+        was = verb(audit.rows, "was measured again: it is not false", "were measured again: none is false")
+        return f"{all_rows(audit.rows).capitalize()} {was}, within the replay's tolerance."
     return (
         f"At {_percent(audit.confidence)} confidence fewer than {audit.false_rows_below} of the {audit.rows} rows are "
         "false. What holds even so, within the replay's tolerance:"

@@ -8,6 +8,7 @@ from decimal import Decimal
 from blockcert.numbers import parse_decimal
 from blockcert.printable import plain
 from blockcert.statement import Cost, StageClaim
+from blockcert_verifier.counted import counted
 from blockcert_verifier.depth_text import depth_lines
 from blockcert_verifier.enclosures_text import enclosures_lines
 from blockcert_verifier.layout import columns, percent, share, short
@@ -113,7 +114,7 @@ def _composition(certificate: Certificate) -> list[str]:
     lines: list[str] = []
     for claim in certificate.claims.composition:
         ratio = "" if claim.ratio is None else f", {short(claim.ratio)} times what was measured"
-        bound = f"{claim.method}: at most {short(claim.bound)}{ratio}, on {claim.rows} prompts"
+        bound = f"{claim.method}: at most {short(claim.bound)}{ratio}, on {counted(claim.rows, 'prompt')}"
         estimate = "; an estimate, no guarantee" if claim.basis == "estimate" else ""
         lines += [
             f"  {'VACUOUS: ' if claim.vacuous else ''}{bound}",

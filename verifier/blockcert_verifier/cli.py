@@ -6,16 +6,13 @@ import os
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from blockcert.errors import Refusal
 from blockcert.printable import plain
 from blockcert_verifier.output import check_writable, emit, is_standard_output, tell, write_file
-
-if TYPE_CHECKING:
-    from blockcert_verifier.limits import Limits
 
 __all__ = ["verify"]
 
@@ -125,6 +122,7 @@ def verify(
     """
 
     from blockcert.bundle import check_outside
+    from blockcert_verifier.limits import read_limits
     from blockcert_verifier.report import to_json
     from blockcert_verifier.terminal import announcement, progress_line
     from blockcert_verifier.verification import verify as run
@@ -160,7 +158,7 @@ def verify(
         catch_interrupt=True,
         announce=None if quiet else announcement(),
         at=None if at is None else _time(at),
-        limits=_limits(limit or []),
+        limits=read_limits(limit or ()),
         all_digests=all_digests,
         revocations=revocations,
         revocation_state=revocation_state,
@@ -203,31 +201,6 @@ def _seconds(text: str) -> float:
         return amount_of_seconds(text)
     except ValueError as fault:
         raise Refusal("usage.time_limit", "--time-limit", f"{text!r}: {fault}") from None
-
-
-def _limits(words: list[str]) -> Limits:
-    """Limits out of words such as `seconds=60` and `memory=2GiB`."""
-    from blockcert_verifier.amounts import amount_of_bytes, amount_of_seconds
-    from blockcert_verifier.limits import Limits
-
-    read = {"bytes": amount_of_bytes, "memory": amount_of_bytes, "seconds": amount_of_seconds}
-    found: dict[str, Any] = {}
-    for word in words:
-        name, _, number = word.partition("=")
-        if name not in Limits.__struct_fields__ or name in found:
-            names = ", ".join(Limits.__struct_fields__)
-            raise Refusal("usage.limit", "--limit", f"{word!r} is no limit; give one of {names} and =N, each once")
-        try:
-            found[name] = read.get(name, _count)(number)
-        except ValueError as fault:
-            raise Refusal("usage.limit", "--limit", f"{word!r}: {fault}") from None
-    return Limits(**found)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
-        raise ValueError("the limit is no whole number from 1 on")
-    return int(text)
 
 
 def _seed(text: str) -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from blockcert.numbers import parse_decimal
+from blockcert_verifier.counted import counted
 from blockcert_verifier.layout import bar, columns, share, short
 from blockcert_verifier.report import Certificate, DepthRow
 
@@ -79,7 +80,7 @@ def _costs(depth: Sequence[DepthRow], certificate: Certificate) -> list[str]:
         free = len(depth) - len(replaced)
         notes.append(f"  {free} of {len(depth)} stages are one program on both sides and cost nothing")
     return [
-        f"Which stage costs what, on {listed} prompts [{end.scope}, {end.basis}]",
+        f"Which stage costs what, on {counted(listed, 'prompt')} [{end.scope}, {end.basis}]",
         "  what a stage moves in the last hidden state where those before it are the",
         "  reference's and those after it the surrogate's; its share of the mean steps;",
         "  positions in % whose loss (nats) changes so little when it alone is replaced",

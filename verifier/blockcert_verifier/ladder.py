@@ -12,6 +12,7 @@ from typing import Literal
 from blockcert.findings import Finding, Status, StepName, step_status
 from blockcert.numbers import exact, parse_decimal, round_up
 from blockcert.statistics import audit_bound
+from blockcert_verifier.counted import all_rows, counted, verb
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.layout import percent
 from blockcert_verifier.proof_report import Proof
@@ -113,18 +114,21 @@ def _replay(status: Status | None, audit: Audit | None, rows: int | None, clock:
         how = None if status == "failed" else f"--reference MODEL --replay {USUAL_ROWS}"
         return _rung("replay", _bound(rows), "no", how, None, price)
     took = clock.took("replay")
+    again = verb(audit.rows, "was measured again and agrees", "were measured again and agree")
     if status == "passed" and audit.confirmed == audit.rows:
-        return _rung("replay", f"all {audit.rows} rows were measured again and agree", "yes", None, took)
+        return _rung("replay", f"{all_rows(audit.rows)} {again}", "yes", None, took)
+    agree = f"{audit.confirmed} of {audit.rows} rows {verb(audit.confirmed, 'agrees', 'agree')}"
     if audit.repeatable:
-        establishes = f"{audit.confirmed} of {audit.rows} rows agree; with a seed known beforehand it is no audit"
+        establishes = f"{agree}; with a seed known beforehand it is no audit"
         return _rung("replay", establishes, _some(audit, status), "leave out --seed", took, price)
     if status == "passed" and audit.false_rows_below is not None:
         establishes = (
-            f"{audit.confirmed} of {audit.rows} rows agree: at {_percent(parse_decimal(audit.confidence))} confidence "
+            f"{agree}: at {_percent(parse_decimal(audit.confidence))} confidence "
             f"fewer than {audit.false_rows_below} are false"
         )
         return _rung("replay", establishes, "yes", None, took)
-    establishes = f"{audit.confirmed} of the {audit.sampled} rows that were drawn agree, the others are undecided"
+    drawn = f"{counted(audit.sampled, 'row')} that {verb(audit.sampled, 'was', 'were')} drawn"
+    establishes = f"{audit.confirmed} of the {drawn} {verb(audit.confirmed, 'agrees', 'agree')}, all else is undecided"
     return _rung("replay", establishes, _some(audit, status), "the findings say what was left open", took, price)
 
 
@@ -137,7 +141,8 @@ def _bound(rows: int | None) -> str:
         return "how many of the recorded rows can be false at most"
     drawn = min(USUAL_ROWS, rows)
     below = audit_bound(rows, drawn, 1 - _CONFIDENCE)
-    return f"if {drawn} of {rows} rows agree: at {_percent(_CONFIDENCE)} confidence fewer than {below} are false"
+    agree = f"{drawn} of {rows} rows {verb(drawn, 'agrees', 'agree')}"
+    return f"if {agree}: at {_percent(_CONFIDENCE)} confidence fewer than {below} are false"
 
 
 def _percent(confidence: Fraction) -> str:
@@ -145,8 +150,10 @@ def _percent(confidence: Fraction) -> str:
 
 
 def _all_rows(status: Status | None, audit: Audit | None, rows: int | None, clock: _Clock) -> Rung:
-    whole = "the rows" if rows is None else f"the {rows} rows"
-    establishes = f"none of {whole} is false, within the replay's tolerance; the means hold too"
+    whole = "none of the rows is" if rows is None else f"none of the {rows} rows is"
+    if rows == 1:
+        whole = "the one row is not"
+    establishes = f"{whole} false, within the replay's tolerance; the means hold too"
     given = "" if audit is not None else "--reference MODEL "
     climbed: _Climbed = "no"
     if audit is not None and audit.sampled == audit.rows:

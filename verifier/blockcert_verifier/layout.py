@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from blockcert.printable import plain
 
-__all__ = ["WIDTH", "bar", "columns", "counted", "field", "joined", "lines_of", "percent", "share", "short", "wrap"]
+__all__ = ["WIDTH", "bar", "columns", "field", "joined", "lines_of", "percent", "share", "short", "wrap"]
 
 WIDTH = 80
 """Columns of a line."""
@@ -46,11 +46,6 @@ def bar(part: Fraction, most: int = 16) -> str:
     What is not 0 has one sign at least.
     """
     return "#" * min(most, math.ceil(part * most)) if part > 0 else ""
-
-
-def counted(count: int, thing: str) -> str:
-    """A number of things: ``1 row``, ``2 rows``."""
-    return f"{count} {thing}{'s' * (count != 1)}"
 
 
 def columns(rows: Sequence[Sequence[str]], *, left: Sequence[int] = (0,)) -> list[str]:

@@ -6,8 +6,9 @@ What exceeds one is left undecided: the bundle may be good, and this verifier wo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -17,7 +18,7 @@ from blockcert.errors import Refusal
 from blockcert.statement import Statement
 from blockcert.wellformed import REFERENCE_PREFIX
 
-__all__ = ["DEFAULT", "Limits", "Watch", "as_own", "check_bytes", "check_depth", "check_memory"]
+__all__ = ["DEFAULT", "Limits", "Watch", "as_own", "check_bytes", "check_depth", "check_memory", "read_limits"]
 
 
 class Limits(Struct, frozen=True):
@@ -66,6 +67,34 @@ def _physical() -> int | None:
 
 
 DEFAULT = Limits()
+
+
+def read_limits(words: Sequence[str], names: Sequence[str] = Limits.__struct_fields__) -> Limits:
+    """Limits out of words such as `seconds=60` and `memory=2GiB`, each of one of ``names``.
+
+    Raises:
+        Refusal: ``usage.limit``.
+    """
+    from blockcert_verifier.amounts import amount_of_bytes, amount_of_seconds
+
+    read = {"bytes": amount_of_bytes, "memory": amount_of_bytes, "seconds": amount_of_seconds}
+    found: dict[str, Any] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in names or name in found:
+            listed = ", ".join(names)
+            raise Refusal("usage.limit", "--limit", f"{word!r} is no limit; give one of {listed} and =N, each once")
+        try:
+            found[name] = read.get(name, _count)(number)
+        except ValueError as fault:
+            raise Refusal("usage.limit", "--limit", f"{word!r}: {fault}") from None
+    return Limits(**found)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
+        raise ValueError("the limit is no whole number from 1 on")
+    return int(text)
 
 
 class Watch:

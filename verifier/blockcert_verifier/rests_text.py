@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from blockcert.numbers import parse_decimal
+from blockcert_verifier.counted import all_rows, counted
 from blockcert_verifier.enclosures_text import who_proved
 from blockcert_verifier.layout import percent, wrap
 from blockcert_verifier.report import Audit, Certificate, Report
@@ -21,9 +22,9 @@ def rests_lines(report: Report, certificate: Certificate) -> list[str]:
     if claims.enclosures is not None:
         stated, again = claims.enclosures, None if report.proof is None else report.proof.enclosures
         who = who_proved(stated, 0 if again is None else again.confirmed)
-        rows.append(("enclosures", stated.scope, stated.basis, f"{stated.rows} rows, {who}"))
+        rows.append(("enclosures", stated.scope, stated.basis, f"{counted(stated.rows, 'row')}, {who}"))
     if report.points is not None and report.points.stages:
-        at = f"each stage alone, at points of {len(report.points.drawn)} rows"
+        at = f"each stage alone, at points of {counted(len(report.points.drawn), 'row')}"
         rows.append(("errors of stages", report.points.scope, report.points.basis, at))
     for bound in claims.composition:
         said = "VACUOUS; " if bound.vacuous else ""
@@ -40,7 +41,7 @@ def rests_lines(report: Report, certificate: Certificate) -> list[str]:
     rows.append(("what was kept", "both programs", "count", "producer's word" if audit is None else "counted again"))
     rows.append(("float32 floor", end.scope, "estimate", "one machine's rounding"))
     if certificate.fidelity is not None:
-        on = f"{certificate.fidelity.rows} prompts"
+        on = counted(certificate.fidelity.rows, "prompt")
         rows.append(("lifting fidelity", on, "estimate", "producer's word"))
     lines = ["Rests on (scope, basis, this run)"]
     for kind, scope, basis, ground in rows:
@@ -53,7 +54,7 @@ def _replayed(audit: Audit | None) -> str:
     if audit is None:
         return "recorded; nothing re-run"
     if audit.confirmed == audit.rows:
-        return f"all {audit.rows} rows re-run"
+        return f"{all_rows(audit.rows)} re-run"
     if audit.false_rows_below is None or audit.repeatable:
         return f"{audit.confirmed} of {audit.rows} rows re-run, no audit"
     sure = percent(parse_decimal(audit.confidence))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
+
+from blockcert_verifier.counted import counted
 
 if TYPE_CHECKING:
     from blockcert.findings import StepName
     from blockcert_verifier.verification import Progress
     from blockcert_verifier.work import Estimate
 
-__all__ = ["announcement", "duration", "progress_line"]
+__all__ = ["announcement", "duration", "progress_line", "waiting_line"]
 
 _WORTH_SAYING = 5.0
 """Seconds from which an estimate is printed where nobody watches."""
@@ -38,10 +41,8 @@ def announcement() -> Callable[[Estimate], None]:
 
     def announce(found: Estimate) -> None:
         if sys.stderr.isatty() or found.seconds >= _WORTH_SAYING:
-            rows = f"{found.rows} row{'s' * (found.rows != 1)}"
-            text = (
-                f"{found.what} {rows}: about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
-            )
+            cost = f"about {duration(found.seconds)} and {_size(found.memory)} of memory (estimate)"
+            text = f"{found.what} {counted(found.rows, 'row')}: {cost}"
             sys.stderr.write(f"blockcert: {text}\n")
             sys.stderr.flush()
 
@@ -75,3 +76,34 @@ def progress_line() -> Progress | None:
         sys.stderr.flush()
 
     return tell
+
+
+@contextmanager
+def waiting_line(what: str) -> Generator[Callable[[float], None]]:
+    """What to call with the seconds for which a program of others has run, of whose end nothing is known.
+
+    It says what is waited for, and to a person who watches for how long already; the line is gone afterwards.
+    """
+    if not sys.stderr.isatty():
+        said = False
+
+        def once(seconds: float) -> None:
+            nonlocal said
+            if seconds >= _WORTH_SAYING and not said:
+                said = True
+                sys.stderr.write(f"blockcert: {what}\n")
+                sys.stderr.flush()
+
+        yield once
+        return
+
+    def tell(seconds: float) -> None:
+        sys.stderr.write(f"\r{what}: {duration(seconds)}\x1b[K")
+        sys.stderr.flush()
+
+    tell(0.0)
+    try:
+        yield tell
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

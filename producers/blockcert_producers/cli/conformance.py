@@ -27,7 +27,7 @@ def build(
     Every key in it is made from a public seed: never trust one of them.
     """
     from blockcert_producers.conformance import build as build_corpus
-    from blockcert_verifier.layout import counted
+    from blockcert_verifier.counted import counted
 
     index = build_corpus(out)
     left = sum(case.unbuilt is not None for case in index.cases)

@@ -31,7 +31,7 @@ def unpack(
     """Put a packed bundle back into a folder. Nothing is checked but that it is whole; verify takes the file itself."""
     from blockcert.packing import unpack as run
     from blockcert.printable import plain
-    from blockcert_verifier.layout import counted
+    from blockcert_verifier.counted import counted
 
     count = run(file, out)
     print(plain(f"Wrote {out}: {counted(count, 'file')}"))

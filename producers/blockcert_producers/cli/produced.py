@@ -11,7 +11,7 @@ from blockcert.statement import Predicate
 from blockcert_producers.fronts import shift, table
 from blockcert_producers.produce import FrontProduced, Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
-from blockcert_verifier.layout import counted
+from blockcert_verifier.counted import counted
 
 __all__ = ["front_summary", "job", "now", "report", "report_front", "summary", "working"]
 

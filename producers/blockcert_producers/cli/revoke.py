@@ -170,7 +170,7 @@ def _sign_too(path: Path, after: Path | None, after_key: Path | None, who: Signs
 
 
 def _said(found: RevocationList) -> str:
-    from blockcert_verifier.layout import counted
+    from blockcert_verifier.counted import counted
 
     certificates, revoked = counted(len(found.certificates), "certificate"), counted(len(found.keys), "key")
     return f"list number {found.number}, {certificates}, {revoked};"

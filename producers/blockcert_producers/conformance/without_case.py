@@ -56,7 +56,7 @@ _COMMANDS = (
         "usage.fresh usage.prove usage.replay",
         "blockcert_verifier.cli",
     ),
-    *_of("command", "an option's words, which a request does not have", "usage.limit", "blockcert_verifier.cli"),
+    *_of("command", "an option's words, which a request does not have", "usage.limit", "blockcert_verifier.limits"),
     *_of("command", "an option's words, which a request does not have", "usage.show", "blockcert_verifier.show"),
     *_of(
         "command",
@@ -103,8 +103,20 @@ _COMMANDS = (
     *_of(
         "command",
         "the Lean checker beside a verifier",
-        "lean.failed lean.library lean.not_found",
+        "lean.library lean.not_found",
         "blockcert_verifier.lean.toolchain",
+    ),
+    *_of(
+        "command",
+        "the Lean checker beside a verifier",
+        "lean.failed",
+        "blockcert_verifier.lean.running",
+    ),
+    *_of(
+        "command",
+        "the Lean checker beside a verifier",
+        "lean.limit",
+        "blockcert_verifier.lean.export",
     ),
     *_of(
         "command",

@@ -138,14 +138,25 @@ def rotate(x: Balls, tables: list[list[tuple[Ball, Ball]]], head_size: int) -> B
     return found
 
 
-def attend(step: Attention, query: Balls, key: Balls, value: Balls, means: Balls | None) -> Balls:
-    """Causal attention with grouped heads on one prompt: T x heads*head_size (BC-PRG-10, 21, 24)."""
+def attend(
+    step: Attention,
+    query: Balls,
+    key: Balls,
+    value: Balls,
+    means: Balls | None,
+    look: Callable[[], None] = lambda: None,
+) -> Balls:
+    """Causal attention with grouped heads on one prompt: T x heads*head_size (BC-PRG-10, 21, 24).
+
+    ``look`` is called before each head; what it raises ends the work.
+    """
     size, groups = step.head_size, step.heads // step.key_value_heads
     length = len(query)
     scale = ball(step.denominator_squared).rsqrt()
     cap = None if step.cap is None else soft_cap(ball(step.cap))
     heads: list[Balls] = []
     for h, pattern in enumerate(step.patterns):
+        look()
         own = _head(value, h // groups, size)
         match pattern:
             case DensePattern() | WindowPattern():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 
 from blockcert.evidence import ENCLOSED, ENCLOSURE
@@ -11,7 +11,7 @@ from blockcert_verifier.enclose.interval import Enclosed, Interval
 from blockcert_verifier.enclose.judge import COUNTS, Judgement
 from blockcert_verifier.enclose.trajectories import Place
 
-__all__ = ["cell_index", "claimed_ends", "judge_end", "proof_order"]
+__all__ = ["cell_index", "claimed_ends", "judge_end"]
 
 
 def cell_index(place: Place) -> tuple[int, ...]:
@@ -46,19 +46,3 @@ def judge_end(value: Interval, end: Fraction, column: str) -> Judgement:
     if far is not None and (far < end if counts else far > end):
         return Judgement("refuted")
     return Judgement("inconclusive")
-
-
-def proof_order(drawn: Sequence[int], enclosed: int, asked: int) -> list[int]:
-    """The rows to be proven, ``asked`` of all rows, given the order in which they are drawn (BC-ENC-02).
-
-    Every other row, beginning with the first, is one of the first ``enclosed``, which have proven ends, while one is
-    left; both kinds come in the order drawn.
-    """
-    inside, all_ = (row for row in drawn if row < enclosed), iter(drawn)
-    found: dict[int, None] = {}
-    while len(found) < min(asked, len(drawn)):
-        row = next((row for row in inside if row not in found), None) if len(found) % 2 == 0 else None
-        if row is None:
-            row = next(row for row in all_ if row not in found)
-        found[row] = None
-    return list(found)

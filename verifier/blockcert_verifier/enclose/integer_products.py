@@ -165,8 +165,8 @@ def product(x: Digits, weight: Slices) -> Balls:
     lost = (sums[:dropped] != 0).any(axis=0)
     unit = x.unit + least + DIGIT * dropped
     radius = x.radius @ weight.absolute
-    radius *= 1 + 2.0**-40 + inner * 2.0**-50
     radius += _LOST * lost * 2.0 ** (least + DIGIT * dropped - weight.exponent)
+    radius *= 1 + 2.0**-40 + inner * 2.0**-50  # last, so that it covers the rounding of that sum too
     middle = _balls(sums[dropped:], unit)
     spread = arb_mat(rows, out, radius.reshape(-1).tolist()) * arb(0, arb(2) ** (x.unit + weight.exponent))
     return (middle + spread).tolist()

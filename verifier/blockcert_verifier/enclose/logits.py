@@ -5,7 +5,7 @@ A position's logits are a list of ``V`` balls. Definitions: ``spec/07-evidence.m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -35,16 +35,24 @@ class _Position(Struct, frozen=True):
 
 
 def logit_cells(
-    reference: Balls, surrogate: Balls | None, tokens: Sequence[int], thresholds: Sequence[Fraction]
+    reference: Balls,
+    surrogate: Balls | None,
+    tokens: Sequence[int],
+    thresholds: Sequence[Fraction],
+    look: Callable[[], None] = lambda: None,
 ) -> dict[str, list[Enclosed]]:
     """The cells of the logit columns; those of ``loss_within`` one for each threshold, all others alone.
 
-    ``surrogate`` is None where all stages are one program.
+    ``surrogate`` is None where all stages are one program. ``look`` is called before each position; what it raises ends
+    the work.
     """
     length = len(tokens)
     theirs = [None] * length if surrogate is None else surrogate
     # what a position needs beside its logits is let go before the next
-    positions = [_position(x, y, target) for x, y, target in zip(reference, theirs, (*tokens[1:], None), strict=True)]
+    positions: list[_Position] = []
+    for x, y, target in zip(reference, theirs, (*tokens[1:], None), strict=True):
+        look()
+        positions.append(_position(x, y, target))
     zero = Enclosed.exactly(0)
     losses = [one.losses for one in positions if one.losses is not None]
     found: dict[str, list[Enclosed]] = {

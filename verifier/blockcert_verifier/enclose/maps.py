@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -30,10 +30,13 @@ def vector(store: WeightStore, reference: TensorRef) -> list[Ball]:
 
 
 class Maps:
-    """The linear maps of one stage on both sides; a map that both sides name is converted once."""
+    """The linear maps of one stage on both sides; a map that both sides name is converted once.
 
-    def __init__(self, store: WeightStore) -> None:
-        self._store = store
+    ``look`` is called before each part of a product, and by whoever else works on the stage; what it raises ends that.
+    """
+
+    def __init__(self, store: WeightStore, look: Callable[[], None] = lambda: None) -> None:
+        self._store, self.look = store, look
         self._kept: dict[LinearMap, list[Matrix | Slices]] = {}
         self._cut: tuple[Balls, int, Digits | None] | None = None
 
@@ -74,6 +77,7 @@ class Maps:
         found: list[Balls] = []
         left: Any = None
         for one in parts:
+            self.look()
             digits = self._digits(x) if isinstance(one, Slices) else None
             if isinstance(one, Slices) and digits is not None:
                 found.append(product(digits, one))

@@ -60,6 +60,7 @@ def run_stage(
     # all trajectories as one tall value: one product for each map
     values: dict[str, Balls] = {"hidden": [row for one in hidden for row in one]}
     for step in stage.steps:
+        maps.look()
         try:
             values[step.out] = _run(step, store, maps, tokens, values, len(hidden))
         except (ValueError, IndexError) as error:
@@ -119,7 +120,7 @@ def _run(
             if step.means is not None:
                 means = _table(store.floats(step.means, (step.heads, step.head_size)))
             sides = zip(parts(step.query), parts(step.key), parts(step.value), strict=True)
-            return [row for q, k, v in sides for row in attend(step, q, k, v, means)]
+            return [row for q, k, v in sides for row in attend(step, q, k, v, means, maps.look)]
         case Take():
             indices = store.integers(step.indices, (None,)).tolist()
             return [[row[i] for i in indices] for row in values[step.input]]

@@ -59,13 +59,13 @@ def enclose_row(
         tokens: the prompt's token ids, each below the vocabulary.
         thresholds: of the counted columns.
         bits: the working precision.
-        tick: called after each stage with the number of stages done; what it raises ends the work.
+        tick: called with the number of stages done, after each and often within one; what it raises ends the work.
 
     Raises:
         Refusal: ``tensor.*`` or ``program.*`` where a program cannot be evaluated with these weights.
     """
     with ctx.workprec(bits):
-        row = _Row(pair, tokens, thresholds, bits)
+        row = _Row(pair, tokens, thresholds, bits, tick or (lambda _: None))
         for index in range(len(pair.same)):
             with ctx.workprec(row.precision()):
                 row.advance(index)
@@ -95,8 +95,11 @@ def _distances(x: Balls, y: Balls) -> list[Ball]:
 class _Row:
     """Both trajectories of one prompt as far as they have come, and the cells so far."""
 
-    def __init__(self, pair: Pair, tokens: Sequence[int], thresholds: Thresholds, bits: int) -> None:
+    def __init__(
+        self, pair: Pair, tokens: Sequence[int], thresholds: Thresholds, bits: int, tick: Callable[[int], None]
+    ) -> None:
         self._pair, self._tokens, self._thresholds, self._bits = pair, tokens, thresholds, bits
+        self._tick = tick
         # what is not carried on is rounded once: the bits that the last block leaves are enough for it
         self._least = min(bits, max(_LEAST_BITS, bits - 20 * pair.reference.blocks))
         self._last = len(pair.same) - 1
@@ -114,7 +117,11 @@ class _Row:
         """Run stage ``index`` on both sides and enclose its cells."""
         pair, same = self._pair, self._pair.same[index]
         before, stitched = self._x, [] if self._y is None else [self._y]
-        maps = Maps(pair.store)
+
+        def look() -> None:
+            self._tick(index)
+
+        maps = Maps(pair.store, look)
 
         def run(program: int, inputs: list[Balls]) -> list[Balls]:
             stage = (pair.reference, pair.surrogate)[program].stages[index]
@@ -143,7 +150,7 @@ class _Row:
         if index == self._last - 1:
             self.cells[Place("final_norm")] = _median(size, tau)
         if index == self._last:
-            found = logit_cells(self._x, self._y, self._tokens, self._thresholds.loss)
+            found = logit_cells(self._x, self._y, self._tokens, self._thresholds.loss, look)
             for column, cells in found.items():
                 for number, cell in enumerate(cells):
                     self.cells[Place(column, None, number if column == "loss_within" else None)] = cell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,13 +28,26 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     thresholds = Thresholds(tuple(map(fraction, begin.relative)), tuple(map(fraction, begin.loss)))
     while isinstance(frame := receive(source), Enclose):
         try:
-            cells = enclose_row(pair, frame.tokens, thresholds, frame.bits, lambda done: send(sink, Advance(done)))
+            cells = enclose_row(pair, frame.tokens, thresholds, frame.bits, _advance(sink))
         except Refusal as refusal:
             send(sink, Failed(refusal.code, refusal.place, refusal.sentence))
         except MemoryError:
             send(sink, Failed())
         else:
             send(sink, encode_cells(cells))
+
+
+def _advance(sink: BinaryIO) -> Callable[[int], None]:
+    """What sends the number of stages that are done, each time it has grown."""
+    known = 0
+
+    def tick(done: int) -> None:
+        nonlocal known
+        if done != known:
+            known = done
+            send(sink, Advance(done))
+
+    return tick
 
 
 if __name__ == "__main__":

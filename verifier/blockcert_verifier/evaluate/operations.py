@@ -106,6 +106,13 @@ def _relu(backend: Backend, x: Array, out: Array) -> None:
 _ACTIVATIONS = {"gelu": _gelu, "gelu_tanh": _gelu_tanh, "silu": _silu, "relu": _relu}
 
 
+def _ramp(x: np.ndarray[Any, Any], begin: Any, end: Any) -> np.ndarray[Any, Any]:
+    """0 up to ``begin``, 1 from ``end`` on, even between; a step where this float type holds both as one number."""
+    if not begin < end:
+        return (x > begin).astype(x.dtype)
+    return np.clip((x - begin) / (end - begin), 0, 1)
+
+
 def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
     """The rotary frequencies after scaling, size/2, in a numpy float type."""
     half = step.size // 2
@@ -116,13 +123,12 @@ def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
         case LinearScaling():
             frequency = frequency / wide(step.scaling.factor)
         case YarnScaling() as yarn:
-            first, last = wide(yarn.ramp_from), wide(yarn.ramp_to)
-            ramp = np.clip((np.arange(half, dtype=wide) - first) / (last - first), 0, 1)
+            ramp = _ramp(np.arange(half, dtype=wide), wide(yarn.ramp_from), wide(yarn.ramp_to))
             frequency = ramp * frequency / wide(yarn.factor) + (1 - ramp) * frequency
         case scaling:
             low, high = wide(scaling.low_frequency_factor), wide(scaling.high_frequency_factor)
             turns = scaling.original_context * frequency / (2 * wide(np.pi))
-            ramp = np.clip((turns - low) / (high - low), 0, 1)
+            ramp = _ramp(turns, low, high)
             frequency = (1 - ramp) * frequency / wide(scaling.factor) + ramp * frequency
     return frequency
 

@@ -5,6 +5,7 @@ The form is that of `lean/README.md`, "The evidence export". The same bundle giv
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -18,18 +19,29 @@ from blockcert.bundle import STATEMENT, Bundle
 from blockcert.digest import blake3_bytes
 from blockcert.dsse import LIMITS, parse_envelope
 from blockcert.errors import Refusal
-from blockcert.evidence import columns
+from blockcert.evidence import EvidenceShape, columns
 from blockcert.evidence_file import EvidenceTable, table_from_bytes
 from blockcert.same_program import same_stages
-from blockcert.statement import Statement
+from blockcert.statement import MOST_STRATA, Statement
 from blockcert.strata import Strata
 from blockcert_verifier.steps import recompute, structure
 
-__all__ = ["EXPORT_TYPE", "Exported", "encode_export", "exact_decimal", "export_bundle", "payload_of"]
+__all__ = [
+    "EXPORT_TYPE",
+    "MOST_VALUES",
+    "Exported",
+    "encode_export",
+    "exact_decimal",
+    "export_bundle",
+    "export_values",
+    "payload_of",
+]
 
 EXPORT_TYPE = "urn:blockcert:evidence-export:v1"
+MOST_VALUES = 64_000_000
+"""Values of an export, as BC-NUM-11 counts them, that the Lean checker reads: `exportCaps` in `BlockCert.Json`."""
 MOST_EVIDENCE = 1 << 30
-"""Bytes of an evidence file that is exported; its text is several times as long."""
+"""Bytes of an evidence file that is exported: more than cells in these values take."""
 
 
 class Exported(Struct, frozen=True):
@@ -71,6 +83,25 @@ def encode_export(table: EvidenceTable, same: Sequence[bool], strata: Strata | N
     return encode(document, order="sorted") + b"\n"
 
 
+def export_values(shape: EvidenceShape, files: int) -> int:
+    """The values of an export as BC-NUM-11 counts them: commas and opening brackets outside strings, and one.
+
+    Args:
+        shape: of the evidence.
+        files: strata that the export lists; 0 where it has none.
+    """
+
+    def listed(count: int) -> int:  # an array or object of so many entries: a bracket, and commas between them
+        return 1 + max(0, count - 1)
+
+    found = 1 + listed(4) + listed(shape.stages) + (listed(2) + listed(files) + listed(shape.rows) if files else 0)
+    found += listed(len(columns(shape)))
+    for one in columns(shape):
+        rows, width = one.shape[0], math.prod(one.shape[1:])
+        found += listed(rows) + rows * listed(width)
+    return found
+
+
 def payload_of(folder: Path) -> bytes:
     """The payload of a bundle's envelope, byte for byte; no signature is verified."""
     return parse_envelope(Bundle(folder).read(STATEMENT, LIMITS.bytes), STATEMENT).payload
@@ -81,7 +112,8 @@ def export_bundle(folder: Path) -> Exported:
 
     Raises:
         Refusal: where the statement, a program or the evidence cannot be read, with the code that `blockcert verify`
-            has for it; `integrity.digest.mismatch` where one of them is not the file that the statement names.
+            has for it; `integrity.digest.mismatch` where one of them is not the file that the statement names;
+            `lean.limit` where the evidence is larger than what the Lean checker reads, which is no fault of it.
     """
     bundle = Bundle(folder)
     payload = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT).payload
@@ -90,6 +122,12 @@ def export_bundle(folder: Path) -> Exported:
         first = findings[0]
         raise Refusal(first.code, first.place, first.message)
     p = statement.predicate
+    shape = recompute.evidence_shape(statement)
+    files = len(p.prompts.frame.corpus)
+    values = export_values(shape, files if 2 <= files <= MOST_STRATA else 0)
+    if values > MOST_VALUES:
+        sentence = f"an export of it would have {values} values, and the Lean checker reads at most {MOST_VALUES}"
+        raise Refusal("lean.limit", p.evidence.file, sentence)
     signed = {subject.name: subject.digest.blake3 for subject in statement.subject}
 
     def read(name: str, cap: int) -> bytes:
@@ -106,6 +144,6 @@ def export_bundle(folder: Path) -> Exported:
     if programs is None:
         raise Refusal(found[0].code, found[0].place, found[0].message)
     same = same_stages(*programs)
-    table = table_from_bytes(read(p.evidence.file, MOST_EVIDENCE), recompute.evidence_shape(statement), p.evidence.file)
+    table = table_from_bytes(read(p.evidence.file, MOST_EVIDENCE), shape, p.evidence.file)
     strata = recompute.terms(statement, same).strata
     return Exported(payload, encode_export(table, same, strata), statement, same, table)

@@ -18,6 +18,7 @@ from blockcert.numbers import exact, parse_decimal, round_up
 from blockcert.program import Program
 from blockcert.statement import Statement
 from blockcert.wellformed import REFERENCE_PREFIX
+from blockcert_verifier.counted import counted
 from blockcert_verifier.locate import Located
 from blockcert_verifier.report import FidelityCheck
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
@@ -95,8 +96,8 @@ def fidelity(
 
 def _finding(check: FidelityCheck, *, gross: bool, within: bool) -> Finding:
     seen = (
-        f"on {check.rows} prompts its logits and those of {check.against} differ by {check.max_logit_difference}, "
-        f"where the largest logit is {check.largest_logit}"
+        f"on {counted(check.rows, 'prompt')} its logits and those of {check.against} differ by "
+        f"{check.max_logit_difference}, where the largest logit is {check.largest_logit}"
     )
     if gross:
         return failed("replay", "fidelity.mismatch", PLACE, f"{seen}: no rounding does that, and float64 gives it too")

@@ -19,6 +19,7 @@ from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert.numbers import format_decimal
 from blockcert.statement import Statement
+from blockcert_verifier.counted import verb
 from blockcert_verifier.fresh_report import Fresh, FreshMaximum, FreshPredicate
 from blockcert_verifier.steps import recompute
 from blockcert_verifier.steps.outcome import capped, failed, failures, from_refusal, inconclusive, passed, skipped
@@ -213,7 +214,8 @@ def _findings(found: Fresh) -> list[Finding]:
         return capped(findings)
     less = f" ({found.asked} were asked for)" if found.rows < found.asked else ""
     open_ = f", {found.unresolved} of them not resolved" if found.unresolved else ""
-    sentence = f"{found.rows} of {found.windows} unused windows{less} were measured{open_}, and agree within chance"
+    were, agree = verb(found.rows, "was", "were"), verb(found.rows, "agrees", "agree")
+    sentence = f"{found.rows} of {found.windows} unused windows{less} {were} measured{open_}, and {agree} within chance"
     return [passed("fresh", "fresh.rows", PLACE, sentence)]
 
 

@@ -13,17 +13,18 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from blockcert.draw import replay_rows
 from blockcert.errors import Refusal
 from blockcert.evidence import ENCLOSURE
 from blockcert.findings import Finding
 from blockcert.numbers import exact, parse_decimal, round_nearest, round_up
 from blockcert.same_program import same_stages
 from blockcert.statement import Claims
-from blockcert_verifier.enclose.claimed import cell_index, claimed_ends, judge_end, proof_order
+from blockcert_verifier.counted import verb
+from blockcert_verifier.enclose.claimed import cell_index, claimed_ends, judge_end
 from blockcert_verifier.enclose.interval import Enclosed, Interval, ends, largest
 from blockcert_verifier.enclose.judge import COUNTS, Judgement, judge
 from blockcert_verifier.enclose.memory import row_bytes
+from blockcert_verifier.enclose.order import rows_to_prove
 from blockcert_verifier.enclose.rows import Encloser, enclosed_here, enclosed_in_processes
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, first_bits
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
@@ -71,9 +72,7 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
     """
     begun = plan.clock()
     rows, stages = inputs.table.shape.rows, inputs.table.shape.stages
-    enclosed = inputs.table.shape.enclosed_rows
-    drawn = replay_rows(inputs.certificate, plan.seed, rows, rows if enclosed else min(plan.asked, rows))
-    order = proof_order(drawn, enclosed, plan.asked)
+    order = rows_to_prove(inputs.certificate, plan.seed, inputs.table.shape, plan.asked)
     pair = Pair(
         inputs.reference,
         inputs.surrogate,
@@ -132,7 +131,8 @@ def prove(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Proof |
         sentence = f"{why} after {len(done)} of the {len(order)} rows that were to be proven"
         findings.append(inconclusive("replay", "proof.partial", PLACE, sentence))
     if not findings:
-        sentence = f"{len(done)} of {rows} rows are proven: what is claimed holds of the two exact programs there"
+        proven = f"{len(done)} of {rows} rows {verb(len(done), 'is', 'are')} proven"
+        sentence = f"{proven}: what is claimed holds of the two exact programs there"
         findings.append(passed("replay", "proof.rows", PLACE, sentence))
     seconds = round_up(exact(max(0.0, plan.clock() - begun)), digits=3)
     return _report(inputs, plan, order, done, ending, seconds), findings

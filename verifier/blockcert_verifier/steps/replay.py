@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from blockcert.findings import Finding
 from blockcert.numbers import exact, format_decimal, round_up
 from blockcert.statistics import audit_bound
+from blockcert_verifier.counted import verb
 from blockcert_verifier.report import Audit, ReplayCost
 from blockcert_verifier.steps.consequences import consequences
 from blockcert_verifier.steps.outcome import failures, inconclusive, passed, skipped
@@ -43,7 +44,9 @@ def replay(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[Audit,
     findings += judged.findings
     findings += _ending(plan, run.ending, judged)
     if not findings or all(finding.status == "skipped" for finding in findings):
-        sentence = f"{len(judged.prefix)} of {inputs.table.shape.rows} rows were measured again, and every cell agrees"
+        done = len(judged.prefix)
+        again = f"{verb(done, 'was', 'were')} measured again, and every cell agrees"
+        sentence = f"{done} of {inputs.table.shape.rows} rows {again}"
         findings.append(passed("replay", "replay.rows", PLACE, sentence))
     return _audit(inputs, plan, run, judged, findings), findings
 
