@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -39,6 +40,8 @@ DType: TypeAlias = Literal["float32", "float64"]
 
 _CELLS = 1 << 25
 """Logits held at once on each side: 256 MiB in float64."""
+_running: ContextVar[bool] = ContextVar("_running", default=False)
+"""Whether a model runs in this thread, rather than being loaded: loading needs the true types of tensors."""
 
 
 def measure_fidelity(folder: Path, program: Program, tokens: Array, evaluate: Evaluate) -> Fidelity:
@@ -106,18 +109,23 @@ def float64_modules() -> Generator[None]:
     Norms, rotary tables and the softmax of eager attention ask for float32 by ``x.float()``, ``x.to(torch.float32)`` or
     ``dtype=torch.float32``. Those calls are answered with float64 on their way into torch (a ``TorchFunctionMode``), so
     every formula stays the module's own, of whatever family, and no module or class is changed: the mode belongs to
-    this thread and ends with the context.
+    this thread and ends with the context. While a model runs, float64 also answers to the name of float32 (GPT-2's
+    upcast attention looks whether it got the float32 that it asked for).
     """
     torch = _torch()
     overrides: Any = import_module("torch.overrides")
     # these read bytes as a type rather than convert to it: another type would be other numbers
     reinterpret = (torch.Tensor.view, torch.frombuffer, torch.asarray)
+    type_of = torch.Tensor.dtype.__get__
 
     class Wide(overrides.TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             named: dict[str, Any] = kwargs or {}
             if func is torch.Tensor.float:
                 func = torch.Tensor.double
+            elif func == type_of:
+                found = func(*args, **named)
+                return torch.float32 if found is torch.float64 and _running.get() else found
             elif func not in reinterpret:
                 args = tuple(torch.float64 if value is torch.float32 else value for value in args)
                 named = {key: torch.float64 if value is torch.float32 else value for key, value in named.items()}
@@ -190,7 +198,11 @@ def _load(folder: Path, dtype: DType) -> Callable[[Array], Array]:
     def run(tokens: Array) -> Array:
         with torch.inference_mode():
             ids = torch.from_numpy(np.ascontiguousarray(tokens, dtype=np.int64))
-            logits = model(input_ids=ids, use_cache=False).logits
+            token = _running.set(True)
+            try:
+                logits = model(input_ids=ids, use_cache=False).logits
+            finally:
+                _running.reset(token)
         return logits.to(torch.float64).numpy()
 
     return run
