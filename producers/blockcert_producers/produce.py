@@ -11,7 +11,7 @@ from blockcert.bundle import BundleWriter
 from blockcert.digest import digest_file
 from blockcert.errors import Refusal
 from blockcert.program import Program
-from blockcert_producers.bundling import Job, Made, Produced, open_model, write_bundle
+from blockcert_producers.bundling import Job, Made, Produced, check_lift, open_model, write_bundle
 from blockcert_producers.extract.budget import parse_aim, parse_budget, parse_budgets
 from blockcert_producers.extraction import Extracting, FrontProduced
 from blockcert_producers.lift import lift
@@ -84,17 +84,20 @@ def compare_bundle(
     The candidate's weight files are copied into the bundle byte for byte.
 
     Raises:
-        Refusal: ``compare.shape`` where the two cannot be compared stage by stage, and whatever else is refused;
-            nothing is left at ``job.out`` then.
+        Refusal: ``compare.shape`` where the two cannot be compared stage by stage, ``fidelity.mismatch`` where the
+            lifted program of either is not what its checkpoint computes, and whatever else is refused; nothing is left
+            at ``job.out`` then.
     """
     with BundleWriter(job.out) as writer:
         opened = open_model(reference, job)
         program = lift(candidate, prefix="surrogate/")
         _check_shapes(opened.reference, program, candidate)
+        mine = {file.name: candidate / file.name.removeprefix("surrogate/") for file in program.files}
+        check_lift(candidate, program, mine, opened.population, job.device)
         copies: dict[str, Path] = {}
         for file in program.files:
             copies[file.name] = writer.path(file.name)
-            shutil.copyfile(candidate / file.name.removeprefix("surrogate/"), copies[file.name])
+            shutil.copyfile(mine[file.name], copies[file.name])
             if digest_file(copies[file.name], sha256=False).blake3 != file.blake3:
                 raise Refusal("compare.changed", file.name, "the candidate's file changed while it was being read")
         made = Made(program, copies, "compared as it is: nothing was extracted")

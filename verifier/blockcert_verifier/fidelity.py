@@ -9,11 +9,13 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from msgspec import Struct
 
 from blockcert.errors import Refusal
 from blockcert.numbers import exact, round_up
@@ -22,11 +24,15 @@ from blockcert.statement import Fidelity
 from blockcert_verifier.widening import stored_dtype, widen_while_used
 
 __all__ = [
+    "GROSS",
+    "Compared",
     "DType",
     "Evaluate",
     "compare_logits",
+    "compare_program",
     "float64_modules",
     "measure_fidelity",
+    "not_run_by",
     "require_transformers",
     "software",
     "transformers_logits",
@@ -38,14 +44,33 @@ Evaluate: TypeAlias = Callable[[Program, Array], Array]
 
 DType: TypeAlias = Literal["float32", "float64"]
 
+GROSS = Fraction(1, 100)
+"""Of the largest logit: no rounding, if float64 gives it too (BC-VER-28)."""
 _CELLS = 1 << 25
 """Logits held at once on each side: 256 MiB in float64."""
 _running: ContextVar[bool] = ContextVar("_running", default=False)
 """Whether a model runs in this thread, rather than being loaded: loading needs the true types of tensors."""
 
 
-def measure_fidelity(folder: Path, program: Program, tokens: Array, evaluate: Evaluate) -> Fidelity:
-    """The largest logit difference between ``program`` and the checkpoint in ``folder`` run by ``transformers``.
+class Compared(Struct, frozen=True):
+    """A program beside the software that runs its checkpoint: the largest logit difference and the largest logit of
+    that software in float32, and whether no rounding explains the difference (:data:`GROSS`, in float64 too)."""
+
+    difference: Fraction
+    largest: Fraction
+    gross: bool
+
+    def words(self, rows: int) -> str:
+        """What was seen on so many prompts, as the middle of a sentence."""
+        found = (
+            f"on {rows} prompts its logits and those of {software('float32')} differ by {round_up(self.difference)}, "
+            f"where the largest logit is {round_up(self.largest)}"
+        )
+        return f"{found}: no rounding does that, and float64 gives it too" if self.gross else found
+
+
+def compare_program(folder: Path, program: Program, tokens: Array, evaluate: Evaluate) -> Compared:
+    """``program`` beside its checkpoint in ``folder`` run by ``transformers``; where float32 differs grossly, in float64.
 
     Args:
         folder: the checkpoint that ``program`` was lifted from.
@@ -55,8 +80,43 @@ def measure_fidelity(folder: Path, program: Program, tokens: Array, evaluate: Ev
     Raises:
         Refusal: ``install.produce`` where torch or transformers is missing, ``fidelity.not_finite``.
     """
-    largest, _ = compare_logits(folder, program, tokens, evaluate, "float32")
-    return Fidelity(against=software("float32"), rows=len(tokens), max_logit_difference=round_up(exact(largest)))
+    difference, largest = map(exact, compare_logits(folder, program, tokens, evaluate, "float32"))
+    gross = difference > GROSS * largest
+    if gross:
+        with float64_modules():
+            wide, scale = map(exact, compare_logits(folder, program, tokens, evaluate, "float64"))
+        gross = wide > GROSS * scale
+    return Compared(difference, largest, gross)
+
+
+def measure_fidelity(folder: Path, program: Program, tokens: Array, evaluate: Evaluate) -> Fidelity:
+    """The largest logit difference between ``program`` and its checkpoint, as a statement has it (BC-STM-13).
+
+    Arguments as :func:`compare_program`.
+
+    Raises:
+        Refusal: ``fidelity.mismatch`` where every verifier that compares would reject the program (BC-VER-28);
+            ``fidelity.not_run`` where ``transformers`` does not run the checkpoint; as :func:`compare_program`.
+    """
+    try:
+        found = compare_program(folder, program, tokens, evaluate)
+    except (Refusal, MemoryError):
+        raise
+    except Exception as fault:  # whatever the other software makes of this checkpoint
+        raise Refusal("fidelity.not_run", str(folder), not_run_by(fault)) from fault
+    if found.gross:
+        sentence = (
+            f"the program lifted from this checkpoint is not what the checkpoint computes: {found.words(len(tokens))}; "
+            "nothing is certified of it (please report it, with the config.json)"
+        )
+        raise Refusal("fidelity.mismatch", str(folder), sentence)
+    return Fidelity(against=software("float32"), rows=len(tokens), max_logit_difference=round_up(found.difference))
+
+
+def not_run_by(fault: Exception) -> str:
+    """One sentence on why ``transformers`` does not run a checkpoint."""
+    reason = " ".join(str(fault).split())[:200]
+    return f"transformers does not run this checkpoint: {type(fault).__name__}: {reason}"
 
 
 def software(dtype: DType) -> str:
@@ -69,7 +129,7 @@ def compare_logits(
 ) -> tuple[float, float]:
     """The largest logit difference, and the largest absolute logit of ``transformers`` in ``dtype``.
 
-    Arguments and refusals as :func:`measure_fidelity`.
+    Arguments and refusals as :func:`compare_program`.
     """
     rows, length = tokens.shape
     step = max(1, _CELLS // (length * program.vocabulary))
