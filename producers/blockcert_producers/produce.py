@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -30,6 +30,7 @@ def extract_bundle(
     polish: int = 0,
     now: datetime,
     progress: Progress = silent,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Produced:
     """Extract a surrogate of ``model`` within ``budget``, measure it and write an unsigned bundle.
 
@@ -42,13 +43,14 @@ def extract_bundle(
         polish: steps of Adam by which chosen blocks are tuned on the calibration prompts; 0 for none.
         now: the time of issue.
         progress: called as work is done.
+        notice: told in a sentence what of earlier runs is found.
 
     What is finished is kept in a folder beside ``job.out`` until that stands: the same call goes on from there.
 
     Raises:
         Refusal: whatever of the input is refused; nothing is left at ``job.out`` then.
     """
-    extracting = Extracting(model, job, (parse_budget(budget),), parse_aim(aim), shift, polish)
+    extracting = Extracting(model, job, (parse_budget(budget),), parse_aim(aim), shift, polish, notice)
     return extracting.single(now=now, progress=progress)
 
 
@@ -62,6 +64,7 @@ def extract_front(
     polish: int = 0,
     now: datetime,
     progress: Progress = silent,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> FrontProduced:
     """Extract a surrogate for each of several budgets, from one study of the model, and write a folder at ``job.out``.
 
@@ -72,7 +75,7 @@ def extract_front(
     Raises:
         Refusal: whatever of the input is refused; nothing is left at ``job.out`` then.
     """
-    extracting = Extracting(model, job, parse_budgets(budgets), parse_aim(aim), shift, polish)
+    extracting = Extracting(model, job, parse_budgets(budgets), parse_aim(aim), shift, polish, notice)
     return extracting.front(now=now, progress=progress)
 
 

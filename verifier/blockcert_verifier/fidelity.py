@@ -70,7 +70,7 @@ class Compared(Struct, frozen=True):
 
 
 def compare_program(folder: Path, program: Program, tokens: Array, evaluate: Evaluate) -> Compared:
-    """``program`` beside its checkpoint in ``folder`` run by ``transformers``; where float32 differs grossly, in float64.
+    """``program`` beside its checkpoint, run by ``transformers`` in float32, and in float64 where that differs grossly.
 
     Args:
         folder: the checkpoint that ``program`` was lifted from.
