@@ -26,11 +26,12 @@ from blockcert_producers.extract.budget import Aim, Budget
 from blockcert_producers.extract.front import Extraction, front
 from blockcert_producers.extract.polish import Polish
 from blockcert_producers.extract.tensors import SURROGATE_FILE
+from blockcert_producers.fronts import FRONT
 from blockcert_producers.fronts import shift as shifts
 from blockcert_producers.fronts.controls import measure_controls
 from blockcert_producers.fronts.plot import plot
 from blockcert_producers.fronts.shift import Shifted
-from blockcert_producers.fronts.table import ABOUT, FrontTable, Point, of_bundle
+from blockcert_producers.fronts.table import ABOUT, FIRST, FrontTable, Point, of_bundle
 from blockcert_producers.fronts.table import decode as decode_table
 from blockcert_producers.fronts.table import encode as encode_table
 from blockcert_producers.progress import Progress
@@ -41,11 +42,10 @@ from blockcert_verifier.steps import structure
 
 __all__ = ["FRONT", "PLOT", "Extracting", "FrontProduced"]
 
-FRONT, PLOT = "front.json", "front.svg"
+PLOT = "front.svg"
 _SHIFT = "shift.json"
 _FINAL = ("extract.", "measure.", "fidelity.", "claims.")
 """Refusals of what was asked for, which the same request would meet again; others are of a disk or a file, and pass."""
-_FIRST = {"structure": "multiply-adds, then bits", "bits": "bits, then multiply-adds"}
 
 
 class FrontProduced(Struct, frozen=True):
@@ -242,7 +242,7 @@ class Extracting:
             named = limit if budget.name == limit else f"{limit} ({budget.name})"
             note = (
                 f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
-                f"with a margin of two standard errors; fewest {_FIRST[self._aim]}"
+                f"with a margin of two standard errors; fewest {FIRST[self._aim]}"
             )
             if self._polish is not None:
                 note += f"; blocks polished by {self._polish.steps} steps of Adam where that helped"

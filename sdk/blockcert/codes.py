@@ -72,6 +72,7 @@ CODES: dict[str, str] = {
     "frame.unread": "The corpus or its tokenizer could not be read here.",
     "frame.unverified": "Without the corpus it was not checked that the listed prompts are the frame's windows.",
     "frame.verified": "The listed prompts are the windows that the corpus gives.",
+    "front.malformed": "The file of a front is no table of one, or names a bundle that is not beside it.",
     "fresh.claim.refuted": "Fewer windows satisfy a predicate than the certificate claims, as fresh prompts show.",
     "fresh.disagreement": "Listed and fresh prompts differ by more than chance allows.",
     "fresh.not_run": "No fresh prompt of the frame was measured.",

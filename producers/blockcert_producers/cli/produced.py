@@ -107,7 +107,7 @@ def front_summary(produced: FrontProduced) -> list[str]:
     for one in produced.bundles:
         if one.shift is not None:
             lines += ["", f"{one.out.name}:", *shift.lines(one.shift)]
-    return [*lines, "", f"Not signed yet, each on its own: blockcert sign {produced.bundles[0].out} --key FILE"]
+    return [*lines, "", f"Not signed yet: blockcert sign {produced.out} --key FILE"]
 
 
 def report_front(produced: FrontProduced) -> None:

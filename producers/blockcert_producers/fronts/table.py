@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from pathlib import Path
+from typing import Literal, NoReturn, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from blockcert.errors import Refusal
+from blockcert.names import shown
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Claims, Cost, Kept, Statement
+from blockcert_producers.fronts import FRONT
 from blockcert_producers.fronts.shift import Shifted
 from blockcert_verifier.layout import columns, short, wrap
 
-__all__ = ["ABOUT", "FrontTable", "Part", "Point", "decode", "encode", "lines", "of_bundle", "point"]
+__all__ = [
+    "ABOUT",
+    "FIRST",
+    "FRONT",
+    "FrontTable",
+    "Part",
+    "Point",
+    "decode",
+    "encode",
+    "lines",
+    "of_bundle",
+    "point",
+    "read_front",
+]
 
 ABOUT = (
     "A summary of certificates, not signed and no part of any. Surrogates: each on the certification prompts of its "
@@ -26,6 +43,9 @@ ABOUT = (
 Kind: TypeAlias = Literal["surrogate", "rounding", "identity"]
 
 
+FIRST = {"structure": "multiply-adds, then bits", "bits": "bits, then multiply-adds"}
+"""For each aim what is fewest first, in words."""
+_GREATEST = 1 << 26
 _LEAST = Fraction(1, 10**12)
 """What float64 tells from 0, of a relative error."""
 
@@ -75,6 +95,34 @@ class FrontTable(Struct, frozen=True):
     thresholds: tuple[str, ...]
     points: tuple[Point, ...]
     controls: tuple[Point, ...]
+
+
+def read_front(folder: Path) -> FrontTable | None:
+    """The table of the front in ``folder``; None where there is none.
+
+    Raises:
+        Refusal: ``front.malformed`` where its file is not readable as one, or names a bundle that is not beside it.
+    """
+    path = folder / FRONT
+    if not path.is_file():
+        return None
+
+    def refuse(sentence: str) -> NoReturn:
+        raise Refusal("front.malformed", str(path), sentence)
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_GREATEST + 1)
+        table = decode(data)
+    except (OSError, ValueError) as error:
+        refuse(f"this is no table of a front ({' '.join(str(error).split())[:120]})")
+    if table.aim not in FIRST:
+        refuse(f"it has no aim that is known, but {shown(table.aim)}")
+    for one in table.points:
+        name = one.bundle
+        if name is None or name in ("", ".", "..") or Path(name).name != name or not (folder / name).is_dir():
+            refuse(f"it names the bundle {shown(name or '')}, and there is no such folder beside it")
+    return table
 
 
 def encode(table: FrontTable) -> bytes:
@@ -168,8 +216,10 @@ def _error(text: str) -> str:
 
 
 def _mean(text: str) -> str:
-    """A mean with two digits, to nearest."""
+    """A mean with two digits, to nearest; below what float64 resolves as ``_error``."""
     value = float(text)
+    if 0 < abs(value) < _LEAST:
+        return f"<{float(_LEAST):g}"
     if value == 0 or abs(value) >= 0.001:
         return f"{value:.2g}"
     digits, exponent = f"{value:.1e}".split("e")
