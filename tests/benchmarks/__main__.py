@@ -1,6 +1,6 @@
 """Run every benchmark, or those named, and print the ratios: ``python -m tests.benchmarks [NAME ...]``.
 
-Those in ``ALONE`` run only where they are named: they take minutes, or need models and texts that lie beside the project.
+Those in ``ALONE`` run only where they are named: they take minutes, or need models and texts beside the project.
 ``tests.benchmarks.scale`` is a command of its own, since it needs a folder with 9 GB of room.
 """
 
