@@ -78,7 +78,7 @@ def verify(
     jobs: Annotated[str, typer.Option("--jobs", metavar="N", help="Processes that measure.")] = "1",
     device: Annotated[
         str,
-        typer.Option("--device", metavar="DEVICE", help="Where they measure: cpu, torch (on the CPU), cuda or cuda:N."),
+        typer.Option("--device", metavar="DEVICE", help="Where they measure: cpu, torch (a CPU too), cuda or cuda:N."),
     ] = "cpu",
     time_limit: Annotated[
         str | None,
