@@ -27,7 +27,7 @@ from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
 from blockcert_producers.extract.front import BlockSummary, Chosen
 from blockcert_producers.output_lock import OutputLock
-from blockcert_producers.produce import Job, Produced, extract_bundle
+from blockcert_producers.produce import FrontProduced, Job, Produced, extract_bundle, extract_front
 from blockcert_producers.work_folder import WorkFolder
 from tests.support.certificates import NOW
 from tests.support.checkpoints import make_checkpoint
@@ -234,7 +234,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from blockcert_producers.output_lock import OutputLock
-from blockcert_producers.produce import Job, Produced, extract_bundle
+from blockcert_producers.produce import FrontProduced, Job, Produced, extract_bundle, extract_front
 from blockcert_producers.work_folder import WorkFolder
 from tests.support.certificates import NOW
 from tests.support.checkpoints import make_checkpoint
@@ -356,6 +356,24 @@ def test_killed_while_it_moves_its_result_a_run_ends_that_move(tiny: Path, monke
     with pytest.raises(Refusal) as found:
         made(folder, "out")
     assert found.value.code == "output.exists"
+
+
+def test_killed_once_its_front_stands_a_run_ends_that(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job((tiny / "text.txt",), tiny / "out", count=2, calibration=4, length=LENGTH, attribution=0)
+
+    def front() -> FrontProduced:
+        return extract_front(tiny / "model", job, budgets="0.2,0.4", shift=(tiny / "other.txt",), now=NOW)
+
+    killed_at(monkeypatch, "complete", front)
+    before = content(tiny / "out")
+    again = front()
+    assert content(tiny / "out") == before
+    assert not list(tiny.glob(".out*"))
+    assert [one.out for one in again.bundles] == [tiny / "out" / "0.2", tiny / "out" / "0.4"]
+    for one, point in zip(again.bundles, again.table.points, strict=True):
+        assert one.shift == point.shift is not None
+        assert len(one.notes) == 4
+        assert one.statement.predicate.claims.end_to_end.kl_mean == point.kl_mean
 
 
 def test_killed_while_it_removes_its_work_a_run_ends_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
