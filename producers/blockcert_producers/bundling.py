@@ -6,6 +6,7 @@ certification prompts from a key that contains the finished surrogate's digest (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,14 +29,16 @@ from blockcert_producers.progress import Progress
 from blockcert_verifier.corpus import Population, read_population, starting_token
 from blockcert_verifier.enclose import require_flint
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
-from blockcert_verifier.fidelity import measure_fidelity, require_transformers
+from blockcert_verifier.fidelity import Evaluate, measure_fidelity, require_transformers
 
 if TYPE_CHECKING:
     from blockcert_producers.certify.enclosing import RowShelf
 
-__all__ = ["Job", "Made", "Opened", "Produced", "open_model", "read_texts", "write_bundle"]
+__all__ = ["Job", "Made", "Opened", "Produced", "check_lift", "open_model", "read_texts", "write_bundle"]
 
 _BESIDE_THE_WEIGHTS = ("config.json", "tokenizer.json", "model.safetensors.index.json")
+_CHECKED = 2
+"""Windows on which a lifted program is compared with its checkpoint at once."""
 
 
 class Job(Struct, frozen=True):
@@ -97,7 +100,8 @@ def open_model(model: Path, job: Job) -> Opened:
     """The reference program of a model folder and the population of a job.
 
     Raises:
-        Refusal: what of the options, the model or the texts is refused, and ``prompts.too_few_windows``.
+        Refusal: what of the options, the model or the texts is refused, and ``prompts.too_few_windows``; as
+            ``check_lift``.
     """
     if job.prove:
         require_flint()
@@ -108,7 +112,27 @@ def open_model(model: Path, job: Job) -> Opened:
     files |= {f"reference/{name}": model / name for name in _BESIDE_THE_WEIGHTS if (model / name).is_file()}
     population = read_texts(model, reference, job.prompts, job.length)
     digest = blake3_bytes(strict_json.encode(reference))
-    return Opened(model, job, reference, files, Sample(population, digest, job.seed, job.calibration, job.count))
+    sample = Sample(population, digest, job.seed, job.calibration, job.count)
+    check_lift(model, reference, files, population, job.device)
+    return Opened(model, job, reference, files, sample)
+
+
+def check_lift(model: Path, program: Program, files: Mapping[str, Path], population: Population, device: str) -> None:
+    """Refuse a program that is not what its checkpoint computes, before any work rests on it.
+
+    The first windows of the texts are enough to show an option that was read wrongly; what a statement says of fidelity
+    is measured on the certification prompts.
+
+    Raises:
+        Refusal: ``fidelity.mismatch`` and the others of ``measure_fidelity``.
+    """
+    tokens = population.tokens(range(min(_CHECKED, population.windows)))
+    measure_fidelity(model, program, tokens, _evaluator(files, device))
+
+
+def _evaluator(files: Mapping[str, Path], device: str) -> Evaluate:
+    store, backend = WeightStore(files), Backend(device)
+    return lambda program, tokens: logits(program, store, tokens, backend)
 
 
 def read_texts(model: Path, reference: Program, texts: tuple[Path, ...], length: int) -> Population:
@@ -143,7 +167,7 @@ def write_bundle(
     ``writer`` already holds the surrogate's weights; ``shelf`` keeps the rows that are proven, as they are finished.
 
     Raises:
-        Refusal: as ``certify``.
+        Refusal: as ``measure_fidelity`` and ``certify``.
     """
     job, sample = opened.job, opened.sample
     writer.write(REFERENCE_PROGRAM, strict_json.encode(opened.reference))
@@ -152,10 +176,7 @@ def write_bundle(
     certification = sample.draw_certification(blake3_bytes(surrogate))
     write_prompts(writer.path(PROMPTS), opened.population, sample.draw_calibration(), certification)
     tokens = opened.population.tokens(certification)
-    store, backend = WeightStore(opened.files), Backend(job.device)
-    fidelity = measure_fidelity(
-        opened.model, opened.reference, tokens, lambda program, part: logits(program, store, part, backend)
-    )
+    fidelity = measure_fidelity(opened.model, opened.reference, tokens, _evaluator(opened.files, job.device))
     work = Work(
         kind=kind,
         reference=opened.reference,

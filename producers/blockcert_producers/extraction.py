@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
@@ -21,16 +21,18 @@ from blockcert.program import FileRef, Program
 from blockcert.safetensors_file import write
 from blockcert.statement import Statement
 from blockcert_producers.bundling import Job, Made, Opened, Produced, open_model, read_texts, write_bundle
-from blockcert_producers.certify.pipeline import SURROGATE_PROGRAM
+from blockcert_producers.certify.pipeline import EVIDENCE, SURROGATE_PROGRAM
 from blockcert_producers.extract.budget import Aim, Budget
 from blockcert_producers.extract.front import Extraction, front
 from blockcert_producers.extract.polish import Polish
 from blockcert_producers.extract.tensors import SURROGATE_FILE
+from blockcert_producers.fronts import FRONT
 from blockcert_producers.fronts import shift as shifts
 from blockcert_producers.fronts.controls import measure_controls
 from blockcert_producers.fronts.plot import plot
 from blockcert_producers.fronts.shift import Shifted
-from blockcert_producers.fronts.table import ABOUT, FrontTable, Point, of_bundle
+from blockcert_producers.fronts.table import ABOUT, FIRST, FrontTable, Point, of_bundle
+from blockcert_producers.fronts.table import decode as decode_table
 from blockcert_producers.fronts.table import encode as encode_table
 from blockcert_producers.progress import Progress
 from blockcert_producers.work_folder import WorkFolder, check_new
@@ -40,8 +42,10 @@ from blockcert_verifier.steps import structure
 
 __all__ = ["FRONT", "PLOT", "Extracting", "FrontProduced"]
 
-FRONT, PLOT = "front.json", "front.svg"
-_FIRST = {"structure": "multiply-adds, then bits", "bits": "bits, then multiply-adds"}
+PLOT = "front.svg"
+_SHIFT = "shift.json"
+_FINAL = ("extract.", "measure.", "fidelity.", "claims.")
+"""Refusals of what was asked for, which the same request would meet again; others are of a disk or a file, and pass."""
 
 
 class FrontProduced(Struct, frozen=True):
@@ -56,12 +60,21 @@ class Extracting:
     """One request: what ``extract_bundle`` and ``extract_front`` are given, opened."""
 
     def __init__(
-        self, model: Path, job: Job, budgets: Sequence[Budget], aim: Aim, shift: Sequence[Path], polish: int = 0
+        self,
+        model: Path,
+        job: Job,
+        budgets: Sequence[Budget],
+        aim: Aim,
+        shift: Sequence[Path],
+        polish: int = 0,
+        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Opens the model and the texts, and finds or makes the work folder.
 
+        ``notice`` is told in a sentence what is found there.
+
         Raises:
-            Refusal: as ``open_model``; ``output.exists``; what of the texts of ``shift`` is refused.
+            Refusal: as ``open_model``; ``output.exists``, ``output.busy``; what of the texts of ``shift`` is refused.
         """
         self._job, self._budgets = job, tuple(budgets)
         self._aim: Aim = aim
@@ -72,32 +85,62 @@ class Extracting:
         self._texts: Population | None = None
         if shift:
             self._texts = read_texts(model, self._opened.reference, tuple(shift), job.length)
-            shifts.check_texts(self._texts)
+            shifts.check_texts(self._texts, self._opened.population)
         self._work = WorkFolder(job.out, self._key())
         self._work.prepare()
+        self._say_what_is_kept(notice)
 
     def single(self, *, now: datetime, progress: Progress) -> Produced:
         """One bundle at the output, and its shift beside it."""
         beside = self._job.out.with_name(f"{self._job.out.name}.shift.json")
-        if self._texts is not None:
-            check_new(beside)
-        with self._refusable():
+        moves = {} if self._texts is None else {self._work.folder / _SHIFT: beside}
+        with self._kept():
+            if self._work.moved:
+                return self._rest_of_single(moves)
+            for target in moves.values():
+                check_new(target)
             (extraction,) = self._extract(progress)
             made = self._bundle(0, extraction, now, progress)
             shifted = self._shift(made, progress)
-        self._work.finish(made.out)
-        if shifted is not None:
-            beside.write_bytes(shifts.encode(shifted))
+            if shifted is not None:
+                self._work.beside(_SHIFT, shifts.encode(shifted))
+            self._work.finish(made.out, EVIDENCE, moves)
         return msgspec.structs.replace(made, out=self._job.out, shift=shifted)
 
     def front(self, *, now: datetime, progress: Progress) -> FrontProduced:
         """One bundle for each budget, their shifts, the table and the plot, in a folder at the output."""
-        with self._refusable():
+        with self._kept():
+            if self._work.moved:
+                return self._rest_of_front()
             bundles, table = self._measured_front(now, progress)
-        (self._work.result / FRONT).write_bytes(encode_table(table))
-        (self._work.result / PLOT).write_text(plot(table), encoding="utf-8")
-        self._work.finish(self._work.result)
+            (self._work.result / FRONT).write_bytes(encode_table(table))
+            (self._work.result / PLOT).write_text(plot(table), encoding="utf-8")
+            self._work.finish(self._work.result, FRONT)
         return FrontProduced(self._job.out, bundles, table)
+
+    def _rest_of_single(self, moves: Mapping[Path, Path]) -> Produced:
+        """What a run that was stopped in the middle of its last moves had made, with those moves ended."""
+        shifted: Shifted | None = None
+        for source, target in moves.items():
+            shifted = shifts.decode((source if source.exists() else target).read_bytes())
+        made = Produced(self._job.out, _statement(self._job.out), self._words(0), shifted)
+        self._work.complete(moves)
+        return made
+
+    def _rest_of_front(self) -> FrontProduced:
+        out = self._job.out
+        table = decode_table((out / FRONT).read_bytes())
+        bundles = tuple(
+            Produced(out / one.name, _statement(out / one.name), self._words(i), one.shift)
+            for i, one in enumerate(table.points)
+        )
+        self._work.complete()
+        return FrontProduced(out, bundles, table)
+
+    def _words(self, budget: int) -> tuple[str, ...]:
+        """What each block became, as far as the blocks are still kept."""
+        kept = [self._work.load(block) for block in range(1, self._opened.reference.blocks + 1)]
+        return tuple(chosen[budget].summary.words for chosen in kept if chosen is not None)
 
     def _measured_front(self, now: datetime, progress: Progress) -> tuple[tuple[Produced, ...], FrontTable]:
         bundles: list[Produced] = []
@@ -122,14 +165,36 @@ class Extracting:
         return tuple(bundles), table
 
     @contextmanager
-    def _refusable(self) -> Generator[None]:
-        """Work that is kept when it is stopped, and given up when it is refused."""
+    def _kept(self) -> Generator[None]:
+        """Work that is kept when it is stopped, and given up when what was asked for is refused."""
         try:
             yield
         except Refusal as refusal:
-            if not refusal.code.startswith("output."):
+            if refusal.code.startswith(_FINAL):
                 self._work.discard()
             raise
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"what is finished is kept in {self._work.all}; {self._goes_on()}") from None
+        finally:
+            self._work.release()
+
+    def _goes_on(self) -> str:
+        done, blocks = self._work.finished, self._opened.reference.blocks
+        after = f"from block {done + 1} of {blocks}" if done < blocks else f"after the last of {blocks} blocks"
+        return f"the same command goes on {after}"
+
+    def _say_what_is_kept(self, notice: Callable[[str], None]) -> None:
+        done, blocks = self._work.finished, self._opened.reference.blocks
+        if self._work.moved:
+            notice(f"{self._job.out} was finished by an earlier run of this command, which was stopped while it ended")
+        elif done:
+            notice(f"an earlier run of this command finished {done} of {blocks} blocks; they are taken as they are")
+        elif others := self._work.others():
+            notice(
+                f"{self._work.all} keeps {others} finished block{'s' if others > 1 else ''} of an earlier run with "
+                "other options or texts: what it was asked for would go on from there; this run begins anew, and "
+                "removes them when it ends"
+            )
 
     def _key(self) -> bytes:
         """Everything that the result depends on but the time."""
@@ -177,7 +242,7 @@ class Extracting:
             named = limit if budget.name == limit else f"{limit} ({budget.name})"
             note = (
                 f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
-                f"with a margin of two standard errors; fewest {_FIRST[self._aim]}"
+                f"with a margin of two standard errors; fewest {FIRST[self._aim]}"
             )
             if self._polish is not None:
                 note += f"; blocks polished by {self._polish.steps} steps of Adam where that helped"

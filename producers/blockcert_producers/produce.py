@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from blockcert.bundle import BundleWriter
 from blockcert.digest import digest_file
 from blockcert.errors import Refusal
 from blockcert.program import Program
-from blockcert_producers.bundling import Job, Made, Produced, open_model, write_bundle
+from blockcert_producers.bundling import Job, Made, Produced, check_lift, open_model, write_bundle
 from blockcert_producers.extract.budget import parse_aim, parse_budget, parse_budgets
 from blockcert_producers.extraction import Extracting, FrontProduced
 from blockcert_producers.lift import lift
@@ -30,6 +30,7 @@ def extract_bundle(
     polish: int = 0,
     now: datetime,
     progress: Progress = silent,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> Produced:
     """Extract a surrogate of ``model`` within ``budget``, measure it and write an unsigned bundle.
 
@@ -42,13 +43,14 @@ def extract_bundle(
         polish: steps of Adam by which chosen blocks are tuned on the calibration prompts; 0 for none.
         now: the time of issue.
         progress: called as work is done.
+        notice: told in a sentence what of earlier runs is found.
 
     What is finished is kept in a folder beside ``job.out`` until that stands: the same call goes on from there.
 
     Raises:
         Refusal: whatever of the input is refused; nothing is left at ``job.out`` then.
     """
-    extracting = Extracting(model, job, (parse_budget(budget),), parse_aim(aim), shift, polish)
+    extracting = Extracting(model, job, (parse_budget(budget),), parse_aim(aim), shift, polish, notice)
     return extracting.single(now=now, progress=progress)
 
 
@@ -62,6 +64,7 @@ def extract_front(
     polish: int = 0,
     now: datetime,
     progress: Progress = silent,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> FrontProduced:
     """Extract a surrogate for each of several budgets, from one study of the model, and write a folder at ``job.out``.
 
@@ -72,7 +75,7 @@ def extract_front(
     Raises:
         Refusal: whatever of the input is refused; nothing is left at ``job.out`` then.
     """
-    extracting = Extracting(model, job, parse_budgets(budgets), parse_aim(aim), shift, polish)
+    extracting = Extracting(model, job, parse_budgets(budgets), parse_aim(aim), shift, polish, notice)
     return extracting.front(now=now, progress=progress)
 
 
@@ -84,17 +87,20 @@ def compare_bundle(
     The candidate's weight files are copied into the bundle byte for byte.
 
     Raises:
-        Refusal: ``compare.shape`` where the two cannot be compared stage by stage, and whatever else is refused;
-            nothing is left at ``job.out`` then.
+        Refusal: ``compare.shape`` where the two cannot be compared stage by stage, ``fidelity.mismatch`` where the
+            lifted program of either is not what its checkpoint computes, and whatever else is refused; nothing is left
+            at ``job.out`` then.
     """
     with BundleWriter(job.out) as writer:
         opened = open_model(reference, job)
         program = lift(candidate, prefix="surrogate/")
         _check_shapes(opened.reference, program, candidate)
+        mine = {file.name: candidate / file.name.removeprefix("surrogate/") for file in program.files}
+        check_lift(candidate, program, mine, opened.population, job.device)
         copies: dict[str, Path] = {}
         for file in program.files:
             copies[file.name] = writer.path(file.name)
-            shutil.copyfile(candidate / file.name.removeprefix("surrogate/"), copies[file.name])
+            shutil.copyfile(mine[file.name], copies[file.name])
             if digest_file(copies[file.name], sha256=False).blake3 != file.blake3:
                 raise Refusal("compare.changed", file.name, "the candidate's file changed while it was being read")
         made = Made(program, copies, "compared as it is: nothing was extracted")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from blockcert.bundle import STATEMENT, Bundle, replace_statement
 from blockcert.digest import digest_files
-from blockcert.dsse import LIMITS, add_signature, certificate_id, encode_envelope, parse_envelope
+from blockcert.dsse import LIMITS, Envelope, add_signature, certificate_id, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.keys import Signs
 from blockcert_verifier.steps import integrity, structure
 from blockcert_verifier.steps.outcome import failures
 
-__all__ = ["sign_bundle"]
+__all__ = ["sign_bundle", "sign_bundles"]
 
 
 def sign_bundle(path: Path, key: Signs) -> str:
@@ -25,6 +26,30 @@ def sign_bundle(path: Path, key: Signs) -> str:
         Refusal: what a bundle is refused for, `bundle.changed` where another signed it meanwhile,
             `signature.exists` where this key has signed already.
     """
+    bundle, envelope = _signed(path, key)
+    replace_statement(bundle, encode_envelope(envelope))
+    return certificate_id(envelope.payload)
+
+
+def sign_bundles(paths: Sequence[Path], key: Signs) -> tuple[str, ...]:
+    """The certificate ids of several bundles, which now carry `key`'s signature too: all, or where one is refused none.
+
+    Raises:
+        Refusal: as `sign_bundle`; the place names the bundle.
+    """
+    signed: list[tuple[Bundle, Envelope]] = []
+    for path in paths:
+        try:
+            signed.append(_signed(path, key))
+        except Refusal as refusal:
+            place = refusal.place if str(path) in refusal.place else f"{path}: {refusal.place}"
+            raise Refusal(refusal.code, place, refusal.sentence) from None
+    for bundle, envelope in signed:
+        replace_statement(bundle, encode_envelope(envelope))
+    return tuple(certificate_id(envelope.payload) for _, envelope in signed)
+
+
+def _signed(path: Path, key: Signs) -> tuple[Bundle, Envelope]:
     bundle = Bundle(path)
     envelope = parse_envelope(bundle.read(STATEMENT, LIMITS.bytes), STATEMENT)
     statement, findings = structure.statement(envelope.payload)
@@ -35,6 +60,4 @@ def sign_bundle(path: Path, key: Signs) -> str:
     wrong = next((f for f in findings if f.status in ("failed", "inconclusive")), None)
     if wrong is not None:
         raise Refusal(wrong.code, wrong.place, f"{wrong.message}; it was not signed")
-    signed = add_signature(envelope, key, STATEMENT)
-    replace_statement(bundle, encode_envelope(signed))
-    return certificate_id(envelope.payload)
+    return bundle, add_signature(envelope, key, STATEMENT)

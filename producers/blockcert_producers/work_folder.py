@@ -3,15 +3,16 @@
 For the output ``out`` it is ``.out.work/KEY``, ``KEY`` being the start of the BLAKE3 of everything that the result
 depends on but the time: a run that asks for something else starts anew. Blocks, proven rows and bundles appear in it
 whole, by renaming. A process may be killed at any moment; the next run of the same request finds what was whole by
-then. When the output stands, ``.out.work`` is removed; when the request is refused, its own folder is, unless only the
-output could not be written.
+then, also where it was killed while it moved the result to its place. Of several runs for one output at once all but
+the first are refused. When the output stands, ``.out.work`` is removed; when the request is refused for what it asks,
+its own folder is: it would be refused again.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from blockcert.errors import Refusal
 from blockcert.program import Stage
 from blockcert.safetensors_file import read_header_bytes, write
 from blockcert_producers.extract.front import BlockSummary, Chosen
+from blockcert_producers.output_lock import LOCK, OutputLock
 
 __all__ = ["RowFolder", "WorkFolder", "check_new"]
 
 _KEY_CHARACTERS = 16
+_MOVING = "moving.json"
 
 
 class _Record(Struct, frozen=True):
@@ -35,6 +38,13 @@ class _Record(Struct, frozen=True):
 
     stage: Stage
     summary: BlockSummary
+    digest: str
+
+
+class _Move(Struct, frozen=True):
+    """What is on its way to the output: a file of it, and that file's BLAKE3."""
+
+    file: str
     digest: str
 
 
@@ -48,17 +58,26 @@ class WorkFolder:
 
     def __init__(self, output: Path, key: bytes) -> None:
         self.output = output
-        self._all = output.parent / f".{output.name}.work"
-        self.folder = self._all / blake3_bytes(key)[:_KEY_CHARACTERS]
+        self.all = output.parent / f".{output.name}.work"
+        self.folder = self.all / blake3_bytes(key)[:_KEY_CHARACTERS]
+        self._lock = OutputLock(output, self.all)
 
     def prepare(self) -> None:
-        """Make the folder, unless it is there; what a killed run left half done in it is removed.
+        """Make the folder, unless it is there, for this process alone; what a killed run left half done is removed.
+
+        Where the output stands already, that is only right if it is ``moved``.
 
         Raises:
-            Refusal: ``output.exists`` where the output stands already, ``output.unwritable``.
+            Refusal: ``output.exists``; ``output.busy`` where another run writes this output; ``output.unwritable``.
         """
-        check_new(self.output)
+        self._check_output()
         try:
+            self._lock.take()
+            try:
+                self._check_output()  # another run may have ended meanwhile
+            except Refusal:
+                self._lock.release()
+                raise
             for name in ("blocks", "result"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
                 for partial in (self.folder / name).glob("*.partial-*"):
@@ -66,29 +85,95 @@ class WorkFolder:
         except OSError as error:
             raise self._unwritable(error) from error
 
+    def release(self) -> None:
+        """Let other runs have the output; what is kept stays."""
+        self._lock.release()
+
     @property
     def result(self) -> Path:
         """The folder in which the result is put together."""
         return self.folder / "result"
 
-    def finish(self, result: Path) -> None:
-        """Move ``result``, a file or folder of this work folder, to the output, and remove the work folder.
+    @property
+    def moved(self) -> bool:
+        """Whether the output is this request's, from a run that was stopped before all of it was in its place."""
+        try:
+            move = msgspec.json.decode((self.folder / _MOVING).read_bytes(), type=_Move)
+            return blake3_bytes((self.output / move.file).read_bytes()) == move.digest
+        except (OSError, ValueError):
+            return False
+
+    @property
+    def finished(self) -> int:
+        """How many blocks are finished and kept."""
+        return _blocks(self.folder)
+
+    def others(self) -> int:
+        """How many blocks other requests for this output have kept, the one that has most."""
+        folders = [path for path in self.all.iterdir() if path != self.folder and path.is_dir()]
+        return max(map(_blocks, folders), default=0)
+
+    def beside(self, name: str, data: bytes) -> Path:
+        """The path of a new file of this folder, whole."""
+        path = self.folder / name
+        partial = path.with_name(f"{name}.partial-{os.urandom(4).hex()}")
+        try:
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return path
+
+    def finish(self, result: Path, seal: str, beside: Mapping[Path, Path] | None = None) -> None:
+        """Move ``result``, a folder of this one, to the output, then what stands beside it, and remove all else.
+
+        Args:
+            result: the folder.
+            seal: a file of it by which it is known again, if this is stopped in the middle.
+            beside: files of this folder, and where each is to stand.
 
         Raises:
             Refusal: ``output.exists``, ``output.unwritable``.
         """
-        check_new(self.output)
+        for target in (self.output, *(beside or {}).values()):
+            check_new(target)
         try:
+            digest = blake3_bytes((result / seal).read_bytes())
+            self.beside(_MOVING, msgspec.json.encode(_Move(seal, digest)))
             result.rename(self.output)
         except OSError as error:
             raise self._unwritable(error) from error
-        shutil.rmtree(self._all, ignore_errors=True)
+        self.complete(beside)
+
+    def complete(self, beside: Mapping[Path, Path] | None = None) -> None:
+        """The rest of ``finish``, once the output stands: what of ``beside`` is still here goes to its place.
+
+        Raises:
+            Refusal: ``output.exists``, ``output.unwritable``.
+        """
+        try:
+            for source, target in (beside or {}).items():
+                if source.exists():
+                    check_new(target)
+                    source.rename(target)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        # what tells a standing output from a stranger's goes last
+        _remove(self.all, but=(self.folder.name, LOCK))
+        _remove(self.folder, but=(_MOVING,))
+        shutil.rmtree(self.all, ignore_errors=True)
+        self._lock.release()
 
     def discard(self) -> None:
         """Remove what this request has kept: it was refused, and would be again."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
         with suppress(OSError):
-            self._all.rmdir()  # another request may have kept something
+            self.all.rmdir()  # another request may have kept something
+
+    def _check_output(self) -> None:
+        if not self.moved:
+            check_new(self.output)
 
     def load(self, block: int) -> tuple[Chosen, ...] | None:
         """A block's choices, one for each budget in order; None where it is not there, or not whole."""
@@ -156,6 +241,18 @@ class RowFolder:
             partial.rename(self._folder / f"{row}.json")
         except OSError as error:
             raise self._unwritable(error) from error
+
+
+def _blocks(folder: Path) -> int:
+    return sum(path.name.isdecimal() for path in (folder / "blocks").glob("*"))
+
+
+def _remove(folder: Path, but: Collection[str]) -> None:
+    for path in list(folder.glob("*")):
+        if path.name not in but:
+            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                path.unlink()
 
 
 def check_new(output: Path) -> None:

@@ -58,6 +58,12 @@ def test_every_command_explains_itself(command: list[str], capsys: pytest.Captur
     assert max(map(len, out)) <= 80
 
 
+@pytest.mark.parametrize("command", ["extract", "compare", "verify"])
+def test_every_device_is_listed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert "cpu, torch (a CPU too), cuda or cuda:N" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_mistyped_command_is_told_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verfy"]) == 2
     assert "Did you mean 'verify'?" in capsys.readouterr().err

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from blockcert.bundle import STATEMENT
@@ -18,11 +22,16 @@ from blockcert.dsse import parse_envelope
 from blockcert.errors import Refusal
 from blockcert.program import Constant, Stage, TensorRef
 from blockcert.statement import Cost
-from blockcert_producers import embedded
+from blockcert_producers import embedded, output_lock
 from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
 from blockcert_producers.extract.front import BlockSummary, Chosen
+from blockcert_producers.output_lock import OutputLock
+from blockcert_producers.produce import FrontProduced, Job, Produced, extract_bundle, extract_front
 from blockcert_producers.work_folder import WorkFolder
+from tests.support.certificates import NOW
+from tests.support.checkpoints import make_checkpoint
+from tests.support.corpora import save_tokenizer, save_windows
 
 COUNTS = ("--count", "6", "--calibration", "12", "--attribution", "2", "--length", "32")
 SECONDS = 120.0
@@ -79,7 +88,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_killed_after_a_block_it_gives_the_same_bundle(folder: Path) -> None:
     finish(folder, "undisturbed")
     kill_once_there(folder, "killed", "blocks/2")
-    (work,) = folder.glob(".killed.work/*")
+    (work,) = (blocks.parent for blocks in folder.glob(".killed.work/*/blocks"))
     before = (work / "blocks" / "1" / "chosen.json").stat().st_mtime_ns
     kill_once_there(folder, "killed", "blocks/3")
     # the first block was not made again
@@ -94,7 +103,7 @@ def test_killed_in_the_middle_of_a_polish_it_gives_the_same_bundle(folder: Path)
     more = ("--polish", "12", "--budget", "0.1", "--calibration", "8", "--length", "16", "--attribution", "0")
     finish(folder, "undisturbed", *more)
     kill_once_there(folder, "killed", "blocks/2", *more)
-    (work,) = folder.glob(".killed.work/*")
+    (work,) = (blocks.parent for blocks in folder.glob(".killed.work/*/blocks"))
     assert any(b"polished" in (work / "blocks" / number / "chosen.json").read_bytes() for number in ("1", "2"))
     finish(folder, "killed", *more)
     assert content(folder / "killed") == content(folder / "undisturbed")
@@ -160,7 +169,8 @@ def test_an_output_that_stands_is_never_replaced(tmp_path: Path) -> None:
     work = WorkFolder(tmp_path / "out", b"key")
     work.prepare()
     (tmp_path / "out").write_text("mine")
-    for refused in (work.prepare, lambda: work.finish(work.result)):
+    (work.result / "seal").write_text("")
+    for refused in (work.prepare, lambda: work.finish(work.result, "seal")):
         with pytest.raises(Refusal) as found:
             refused()
         assert found.value.code == "output.exists"
@@ -170,12 +180,16 @@ def test_an_output_that_stands_is_never_replaced(tmp_path: Path) -> None:
 def test_what_a_refused_request_kept_is_removed(tmp_path: Path) -> None:
     one, other = (WorkFolder(tmp_path / "out", key) for key in (b"one", b"other"))
     one.prepare()
-    other.prepare()
     one.keep(1, (CHOSEN,))
+    one.release()
+    other.prepare()
     other.keep(1, (CHOSEN,))
+    other.release()
+    one.prepare()
     one.discard()
     assert one.load(1) is None
     assert other.load(1) == (CHOSEN,)
+    other.prepare()
     other.discard()
     assert not list(tmp_path.iterdir())
 
@@ -193,3 +207,275 @@ def test_what_a_killed_run_left_half_done_is_removed(tmp_path: Path) -> None:
     assert not any(folder.exists() for folder in half)
     assert (work.result / "approximate").exists()
     assert work.load(1) == (CHOSEN,)
+
+
+# --- several runs at once ---------------------------------------------------------------------------------------
+
+
+def test_a_second_run_for_an_output_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
+    one = WorkFolder(tmp_path / "out", b"key")
+    one.prepare()
+    half = one.result / ".lossless.partial-0a1b2c3d"
+    half.mkdir()
+    for key in (b"key", b"another request"):
+        with pytest.raises(Refusal) as found:
+            WorkFolder(tmp_path / "out", key).prepare()
+        assert (found.value.code, found.value.place) == ("output.busy", str(tmp_path / "out"))
+    assert half.exists()
+    WorkFolder(tmp_path / "elsewhere", b"key").prepare()
+    one.prepare()  # its own lock is no other's
+    one.release()
+    other = WorkFolder(tmp_path / "out", b"key")
+    other.prepare()
+    assert not half.exists()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from blockcert_producers.output_lock import OutputLock
+from blockcert_producers.produce import FrontProduced, Job, Produced, extract_bundle, extract_front
+from blockcert_producers.work_folder import WorkFolder
+from tests.support.certificates import NOW
+from tests.support.checkpoints import make_checkpoint
+from tests.support.corpora import save_tokenizer, save_windows
+work = WorkFolder(Path(sys.argv[1]), b"key")
+work.prepare()
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_run_leaves_no_lock(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(Refusal) as found:
+            WorkFolder(tmp_path / "out", b"key").prepare()
+        assert found.value.code == "output.busy"
+        process.kill()
+    work = WorkFolder(tmp_path / "out", b"key")
+    work.prepare()
+    work.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_on_a_file_that_the_run_before_removed_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder goes while a second run has opened its file and not locked it yet."""
+    folder = tmp_path / ".out.work"
+    first, second, third = (OutputLock(tmp_path / "out", folder) for _ in range(3))
+    first.take()
+    lock = output_lock.fcntl.flock  # type: ignore[union-attr]
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(output_lock.fcntl, "flock", lock)
+        shutil.rmtree(folder)
+        first.release()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(output_lock.fcntl, "flock", late)
+    second.take()
+    with pytest.raises(Refusal) as found:
+        third.take()
+    assert found.value.code == "output.busy"
+    second.release()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_without_locks_nothing_is_locked(missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    if missing:
+        monkeypatch.setattr(output_lock, "fcntl", None)
+    else:
+        monkeypatch.setattr(output_lock.fcntl, "flock", unsupported)
+    one, other = (WorkFolder(tmp_path / "out", b"key") for _ in range(2))
+    one.prepare()
+    other.prepare()
+    one.discard()
+    other.release()
+    assert not list(tmp_path.iterdir())
+
+
+# --- stopped while it ends, and what is said ----------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """A process that is gone at this point: nothing after it runs but what the system does."""
+
+
+VOCABULARY, LENGTH = 29, 12
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A folder with a random model of four blocks, and texts of two populations."""
+    model = make_checkpoint(tmp_path / "model", "gpt2", n_layer=4)
+    save_tokenizer(model / "tokenizer.json", VOCABULARY)
+    for seed, name in enumerate(("text.txt", "other.txt")):
+        windows = np.random.default_rng(seed).integers(0, VOCABULARY, size=(20, LENGTH)).tolist()
+        save_windows(tmp_path / name, windows)
+    return tmp_path
+
+
+def made(folder: Path, out: str, **options: Any) -> Produced:
+    job = Job((folder / "text.txt",), folder / out, count=3, calibration=6, length=LENGTH, attribution=0)
+    more = {"budget": "0.2", "shift": (folder / "other.txt",), "now": NOW, **options}
+    return extract_bundle(folder / "model", job, **more)
+
+
+def killed_at(monkeypatch: pytest.MonkeyPatch, what: str, call: Callable[[], object]) -> None:
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object, **__: object) -> None:
+            raise Killed
+
+        patch.setattr(WorkFolder, what, stop)
+        with pytest.raises(Killed):
+            call()
+
+
+def test_killed_while_it_moves_its_result_a_run_ends_that_move(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny
+    whole = made(folder, "whole")
+    names = {"model", "other.txt", "text.txt", "whole", "whole.shift.json", "out", "out.shift.json"}
+    # the bundle stands, what was to stand beside it does not
+    killed_at(monkeypatch, "complete", lambda: made(folder, "out"))
+    assert (folder / "out").is_dir()
+    assert not (folder / "out.shift.json").exists()
+    said: list[str] = []
+    again = made(folder, "out", notice=said.append)
+    assert {path.name for path in folder.iterdir()} == names
+    assert (folder / "out.shift.json").read_bytes() == (folder / "whole.shift.json").read_bytes()
+    assert content(folder / "out") == content(folder / "whole")
+    assert (again.notes, again.shift, again.out) == (whole.notes, whole.shift, folder / "out")
+    assert "was finished by an earlier run of this command" in said[0]
+    with pytest.raises(Refusal) as found:
+        made(folder, "out")
+    assert found.value.code == "output.exists"
+
+
+def test_killed_once_its_front_stands_a_run_ends_that(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job((tiny / "text.txt",), tiny / "out", count=2, calibration=4, length=LENGTH, attribution=0)
+
+    def front() -> FrontProduced:
+        return extract_front(tiny / "model", job, budgets="0.2,0.4", shift=(tiny / "other.txt",), now=NOW)
+
+    killed_at(monkeypatch, "complete", front)
+    before = content(tiny / "out")
+    again = front()
+    assert content(tiny / "out") == before
+    assert not list(tiny.glob(".out*"))
+    assert [one.out for one in again.bundles] == [tiny / "out" / "0.2", tiny / "out" / "0.4"]
+    for one, point in zip(again.bundles, again.table.points, strict=True):
+        assert one.shift == point.shift is not None
+        assert len(one.notes) == 4
+        assert one.statement.predicate.claims.end_to_end.kl_mean == point.kl_mean
+
+
+def test_killed_while_it_removes_its_work_a_run_ends_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = WorkFolder(tmp_path / "out", b"key")
+    work.prepare()
+    work.keep(1, (CHOSEN,))
+    bundle = work.result / "one"
+    bundle.mkdir()
+    (bundle / "seal").write_text("mine")
+    shift = work.beside("shift.json", b"{}")
+    remove = shutil.rmtree
+
+    def stop(path: Path, **options: Any) -> None:
+        if path.name.endswith(".work"):
+            raise Killed
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", stop)
+    with pytest.raises(Killed):
+        work.finish(bundle, "seal", {shift: tmp_path / "out.shift.json"})
+    monkeypatch.undo()
+    work.release()
+    again = WorkFolder(tmp_path / "out", b"key")
+    assert again.moved
+    assert not WorkFolder(tmp_path / "out", b"another").moved
+    again.prepare()
+    again.complete({shift: tmp_path / "out.shift.json"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.shift.json"]
+
+
+def test_an_output_that_took_the_place_of_a_moved_one_is_a_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = WorkFolder(tmp_path / "out", b"key")
+    work.prepare()
+    bundle = work.result / "one"
+    bundle.mkdir()
+    (bundle / "seal").write_text("mine")
+    killed_at(monkeypatch, "complete", lambda: work.finish(bundle, "seal"))
+    work.release()
+    (tmp_path / "out" / "seal").write_text("another's")
+    with pytest.raises(Refusal) as found:
+        WorkFolder(tmp_path / "out", b"key").prepare()
+    assert found.value.code == "output.exists"
+
+
+def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, after: int, *more: str) -> int:
+    """The exit code of a run that is interrupted once it has kept so many blocks."""
+    keep = WorkFolder.keep
+
+    def stop(work: WorkFolder, block: int, chosen: Any) -> None:
+        keep(work, block, chosen)
+        if block == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "keep", stop)
+        counts = ("--count", "3", "--calibration", "6", "--length", str(LENGTH), "--budget", "0.2")
+        texts = ("--prompts", str(folder / "text.txt"), "--out", str(folder / "out"))
+        return run(["extract", str(folder / "model"), *texts, *counts, *more])
+
+
+def test_an_interruption_says_what_is_kept_and_the_next_run_what_it_takes(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny
+    assert interrupted(folder, monkeypatch, 2) == 130
+    kept = folder / ".out.work"
+    said = f"what is finished is kept in {kept}; the same command goes on from block 3 of 4"
+    assert capsys.readouterr().err.splitlines()[-2:] == [f"blockcert: {said}", "blockcert: interrupted"]
+    assert interrupted(folder, monkeypatch, 3) == 130
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first == "blockcert: an earlier run of this command finished 2 of 4 blocks; they are taken as they are"
+    assert interrupted(folder, monkeypatch, 1, "--seed", "1") == 130
+    first, *_ = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"blockcert: {kept} keeps 3 finished blocks of an earlier run with other options or texts")
+
+
+KEPT = {"tensor.unreadable": True, "output.unwritable": True, "extract.not_finite": False, "measure.not_finite": False}
+
+
+@pytest.mark.parametrize("code", KEPT)
+def test_work_is_given_up_for_what_was_asked_and_not_for_a_file(
+    code: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = WorkFolder.keep
+
+    def stop(work: WorkFolder, block: int, chosen: Any) -> None:
+        keep(work, block, chosen)
+        raise Refusal(code, "somewhere", "no")
+
+    monkeypatch.setattr(WorkFolder, "keep", stop)
+    with pytest.raises(Refusal):
+        made(tiny, "out")
+    assert bool(list(tiny.glob(".out.work/*/blocks/1"))) == KEPT[code]
+
+
+def test_the_certified_population_is_no_other(tiny: Path) -> None:
+    folder = tiny
+    (folder / "copy.txt").write_bytes((folder / "text.txt").read_bytes())
+    with pytest.raises(Refusal) as found:
+        made(folder, "out", shift=(folder / "other.txt", folder / "copy.txt"))
+    assert (found.value.code, found.value.place) == ("prompts.duplicate", "--shift: copy.txt")
+    assert "this is the text text.txt of --prompts" in found.value.sentence
+    assert not list(folder.glob(".out*"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -11,16 +13,20 @@ from xml.etree import ElementTree
 import msgspec
 import numpy as np
 import pytest
+from scipy.special import log_softmax
 
+from blockcert.bundle import STATEMENT
 from blockcert.digest import blake3_bytes
+from blockcert.dsse import encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
 from blockcert.program import Linear
 from blockcert.statement import Cost
 from blockcert_producers import embedded
+from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
 from blockcert_producers.extract import front
-from blockcert_producers.extract.budget import AIMS, Aim, cheapness, covered, parse_aim, parse_budgets
+from blockcert_producers.extract.budget import AIMS, Aim, cheapness, covered, parse_aim, parse_budget, parse_budgets
 from blockcert_producers.extract.rounding import rounded
 from blockcert_producers.fronts.plot import plot
 from blockcert_producers.fronts.shift import Shifted
@@ -30,7 +36,10 @@ from blockcert_producers.produce import FrontProduced, Job, extract_bundle, extr
 from blockcert_verifier import verify
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.evaluate.weights import dense_matrix
+from blockcert_verifier.steps.prompts import read_prompts
 from tests.support.certificates import NOW, sign_and_trust
+from tests.support.evaluator import evaluate
+from tests.support.oracle import reference_files
 
 MODEL = embedded.path("gpt2")
 
@@ -51,9 +60,16 @@ def test_budgets_go_by_name_or_number_from_the_narrowest() -> None:
 BAD = {
     "one twice": ("0.01,0.01", "extract.budgets"),
     "one by name and by number": ("lossless,0.01", "extract.budgets"),
-    "an unknown name": ("loseless", "number.grammar"),
-    "nothing between commas": ("0.01,,0.02", "number.grammar"),
-    "nothing": ("", "number.grammar"),
+    "one in two spellings": ("0.1,0.10", "extract.budgets"),
+    "an unknown name": ("loseless", "extract.budget"),
+    "nothing between commas": ("0.01,,0.02", "extract.budget"),
+    "a comma at the end": ("0.05,", "extract.budget"),
+    "nothing": ("", "extract.budget"),
+    "a point alone": (".", "extract.budget"),
+    "an exponent": ("1e-2", "extract.budget"),
+    "other digits": ("0.٥", "extract.budget"),
+    "endless": ("0." + "0" * 60 + "1", "extract.budget"),
+    "below 0": ("-0.1", "extract.budget"),
     "too large": ("0.01,1", "extract.budget"),
 }
 
@@ -64,6 +80,26 @@ def test_a_bad_list_of_budgets_is_refused(case: str) -> None:
     with pytest.raises(Refusal) as refused:
         parse_budgets(text)
     assert (refused.value.code, refused.value.place) == (code, "--budgets")
+
+
+SPELT = {"0.10": "0.1", ".05": "0.05", "00.250": "0.25", "0.03": "0.03", "lossless": "lossless"}
+
+
+@pytest.mark.parametrize("text", SPELT)
+def test_a_budget_is_spelt_as_people_spell_numbers(text: str) -> None:
+    found = parse_budget(text)
+    assert found.name == SPELT[text]
+    assert found == parse_budget(SPELT[text])
+
+
+@pytest.mark.parametrize("text", ["fast", "", "0,1"])
+def test_what_is_no_budget_is_told_what_one_is(text: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        parse_budget(text)
+    assert refused.value.place == "--budget"
+    assert "a number like 0.03, or a grade: lossless (0.01), near-lossless (0.02), approximate (0.05)" in str(
+        refused.value
+    )
 
 
 def test_an_aim_is_one_of_two() -> None:
@@ -174,10 +210,12 @@ def test_the_table_says_what_the_certificates_say(made: Made) -> None:
     assert [point.name for point in table.points] == ["lossless", "approximate"]
     assert [point.budget for point in table.points] == ["0.01", "0.05"]
     assert [point.name for point in table.controls] == [
+        "plain float16",
         "plain bfloat16",
         "plain int8",
         "plain int6",
         "plain int4",
+        "plain int4/32",
         "identity",
     ]
     for point in table.points:
@@ -196,18 +234,53 @@ def test_the_table_says_what_the_certificates_say(made: Made) -> None:
 
 
 def test_controls_are_measured_on_all_certification_prompts(made: Made) -> None:
-    bfloat16, int8, int6, int4, identity = made.front.table.controls
+    float16, bfloat16, int8, int6, int4, grouped, identity = made.front.table.controls
     assert 6 <= bfloat16.prompts <= 12
     assert int8.prompts == identity.prompts == bfloat16.prompts
     assert identity.multiply_adds.part == identity.bits.part == 0
     assert identity.top1.part < bfloat16.top1.part
-    assert (identity.kl_mean, identity.loss_difference) == (None, None)
     # the reference is stored in float32
     assert 0.49 < bfloat16.bits.share < 0.52
+    assert float16.bits == bfloat16.bits
     assert 0.24 < int8.bits.share < 0.28
-    errors = [parse_decimal(one.relative_error) for one in (bfloat16, int8, int6, int4)]
+    errors = [parse_decimal(one.relative_error) for one in (float16, bfloat16, int8, int6, grouped, int4)]
     assert errors == sorted(errors)
-    assert int4.bits.share < int6.bits.share < int8.bits.share
+    assert int4.bits.share < grouped.bits.share < int6.bits.share < int8.bits.share
+
+
+def test_the_identity_is_measured_to_its_loss_and_its_divergence(made: Made) -> None:
+    """By a computation of its own: the head on the embedding, and every block beside its own input."""
+    program, files = lift(MODEL), reference_files(MODEL)
+    windows: dict[int, list[int]] = {}
+    for one in made.front.bundles:
+        frame = one.statement.predicate.prompts.frame
+        listed = read_prompts((one.out / "prompts.safetensors").read_bytes(), frame, "prompts.safetensors")
+        certified = range(frame.calibration, frame.calibration + frame.certification)
+        windows |= {int(listed.window[row]): list(listed.row(row)) for row in certified}
+    tokens = np.array([windows[number] for number in sorted(windows)])
+    outputs = evaluate(program, files, tokens)
+    skipped = evaluate(msgspec.structs.replace(program, stages=(program.stages[0], program.stages[-1])), files, tokens)
+    theirs, mine = (log_softmax(logits, axis=-1)[:, :-1] for logits in (outputs[-1], skipped[-1]))
+    following = tokens[:, 1:, None]
+    losses = [-np.take_along_axis(one, following, axis=-1).mean() for one in (theirs, mine)]
+    divergence = (np.exp(theirs) * (theirs - mine)).sum(axis=-1)
+    identity = made.front.table.controls[-1]
+    assert identity.prompts == len(tokens)
+    assert identity.loss_difference is not None
+    assert identity.kl_mean is not None
+    assert float(identity.loss_difference) == pytest.approx(losses[1] - losses[0], rel=1e-6)
+    assert float(identity.kl_mean) == pytest.approx(divergence.mean(), rel=1e-6)
+    agreed = (outputs[-1].argmax(axis=-1) == skipped[-1].argmax(axis=-1)).sum()
+    assert (identity.top1.part, identity.top1.whole) == (agreed, tokens.size)
+    # every block alone, at the input of the reference's
+    errors = [
+        np.linalg.norm(after - before, axis=-1) / np.linalg.norm(after, axis=-1)
+        for before, after in pairwise(outputs[:-1])
+    ]
+    assert float(identity.relative_error) == pytest.approx(max(one.max() for one in errors), rel=1e-5)
+    for r, threshold in enumerate(made.front.table.thresholds):
+        worst = min((one <= float(threshold)).sum() for one in errors)
+        assert (identity.covered[r].part, identity.covered[r].whole) == (worst, tokens.size)
 
 
 def test_other_texts_stand_beside_unsigned(made: Made) -> None:
@@ -311,10 +384,115 @@ def test_a_bounds_least_unit_is_drawn_as_nothing() -> None:
     assert "e-1" not in text.replace("1e-1<", "")
 
 
-def test_the_table_on_a_terminal_rounds_shares_down(made: Made) -> None:
+def test_the_table_on_a_terminal_is_one_of_80_columns(made: Made) -> None:
     shown = lines(made.front.table)
     assert all(len(line) <= 80 for line in shown)
+    names = [point.name.removeprefix("plain ") for point in (*made.front.table.points, *made.front.table.controls)]
+    # one line for each, below one head
+    assert [line.split()[0] for line in shown[-len(names) :]] == names
+    head = shown[-len(names) - 1].split()
+    assert head == ["adds", "bits", ".01", ".02", ".05", "error", "top1", "loss", "KL"]
+    assert len(shown[-1].split()) == 1 + len(head)
+
+
+def test_the_table_on_a_terminal_rounds_shares_down() -> None:
     almost = msgspec.structs.replace(made_up("almost"), top1=Part(99_999, 100_000))
     text = "\n".join(lines(FrontTable("", "x", 1, "structure", ("0.01",), (almost,), ())))
     assert "99.9" in text
-    assert "100.0" not in text
+    assert "100" not in text
+
+
+def test_what_float64_does_not_tell_from_nothing_is_shown_as_below_it() -> None:
+    # a bfloat16 model rounded to bfloat16: other files, the same values
+    least = "0." + "0" * 29 + "1"
+    row = lines(FrontTable("", "x", 1, "bits", ("0.01",), (made_up("same", error=least, loss=least),), ()))[-1]
+    assert row.split()[-4:] == ["<1e-12", "100", "<1e-12", "<1e-12"]
+    assert lines(FrontTable("", "x", 1, "bits", ("0.01",), (made_up("same", error="0"),), ()))[-1].split()[-4] == "0"
+
+
+# --- signing and showing ------------------------------------------------------------------------------------------
+
+
+def test_a_front_is_shown_as_its_table(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["show", str(made.folder / "out")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("A front of gpt2, 4 blocks, fewest multiply-adds, then bits.")
+    assert "\n".join(lines(made.front.table)) in out
+    assert "bundles lossless, approximate: blockcert" in " ".join(out.split())
+    assert run(["show", str(made.folder / "out" / "lossless")]) == 0
+    assert "A front of" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def copy(made: Made, tmp_path: Path) -> Path:
+    """The front, without a signature of the other tests."""
+    shutil.copytree(made.folder / "out", tmp_path / "front")
+    for name in ("lossless", "approximate"):
+        path = tmp_path / "front" / name / STATEMENT
+        envelope = parse_envelope(path.read_bytes(), STATEMENT)
+        path.write_bytes(encode_envelope(msgspec.structs.replace(envelope, signatures=())))
+    return tmp_path / "front"
+
+
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("BLOCKCERT_PASSPHRASE", "correct horse")
+    assert run(["keygen", "acme", "--folder", str(tmp_path)]) == 0
+    return str(tmp_path / "acme.key")
+
+
+def signatures(front: Path) -> list[int]:
+    names = ("lossless", "approximate")
+    return [len(parse_envelope((front / name / STATEMENT).read_bytes(), STATEMENT).signatures) for name in names]
+
+
+def test_a_front_is_signed_whole(copy: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["sign", str(copy), "--key", key]) == 0
+    assert signatures(copy) == [1, 1]
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in shown[:2]] == [f"Signed {copy / n}" for n in ("lossless", "approximate")]
+    assert run(["sign", str(copy / "lossless"), "--key", key]) == 2
+    assert "signature.exists" in capsys.readouterr().err
+
+
+def test_of_several_bundles_all_are_signed_or_none(copy: Path, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    evidence = copy / "approximate" / "evidence.safetensors"
+    whole = evidence.read_bytes()
+    evidence.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    words = ["sign", str(copy / "lossless"), str(copy / "approximate"), "--key", key]
+    assert run(words) == 2
+    assert f"{copy / 'approximate'}: " in capsys.readouterr().err
+    assert signatures(copy) == [0, 0]
+    evidence.write_bytes(whole)
+    # one named twice is signed once
+    assert run([*words[:2], *words[1:]]) == 0
+    assert signatures(copy) == [1, 1]
+
+
+BAD_FRONTS = {
+    "not JSON": (b"{", "no table of a front"),
+    "another document": (b"{}", "no table of a front"),
+    "a bundle elsewhere": (b"../lossless", "it names the bundle '../lossless'"),
+    "a bundle that is not there": (b"nowhere", "it names the bundle 'nowhere'"),
+    "no bundle": (b"..", "it names the bundle '..'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FRONTS)
+@pytest.mark.parametrize("command", ["show", "sign"])
+def test_a_front_like_this_is_refused(
+    case: str, command: str, copy: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, part = BAD_FRONTS[case]
+    path = copy / "front.json"
+    if not data.startswith(b"{"):
+        data = path.read_bytes().replace(b'"bundle": "lossless"', b'"bundle": "' + data + b'"')
+    path.write_bytes(data)
+    capsys.readouterr()
+    assert run([command, str(copy), *(["--key", key] if command == "sign" else [])]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"blockcert: {path}: ")
+    assert part in err
+    assert "[front.malformed]" in err
+    assert signatures(copy) == [0, 0]

@@ -18,7 +18,7 @@ from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.fidelity import float64_modules, transformers_logits
 from tests.support.architectures_gemma import by_layer
-from tests.support.checkpoints import TINY, edit_config, edit_tensors, make_checkpoint
+from tests.support.checkpoints import TINY, YARN, edit_config, edit_tensors, make_checkpoint
 from tests.support.evaluator import evaluate
 from tests.support.oracle import reference_files
 from tests.support.reach import reach
@@ -166,6 +166,15 @@ def test_transformers_does_not_cap_gemma_3s_attention_scores(tmp_path: Path) -> 
     assert np.array_equal(wide(edit_config(folder, {"attn_logit_softcapping": 0.1}), tokens), before)
 
 
+def test_transformers_does_not_read_truncate_in_the_options_of_gemma_3s_layers(tmp_path: Path) -> None:
+    # why false is refused there, and is no other program than true
+    tokens = np.arange(LENGTH)[None, :]
+    folder = make_checkpoint(tmp_path, "gemma3_text", head_dim=16, rope_parameters=by_layer(YARN, YARN))
+    before = wide(folder, tokens)
+    said = {**YARN, "truncate": False}
+    assert np.array_equal(wide(edit_config(folder, {"rope_parameters": by_layer(said, said)}), tokens), before)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_files_of_the_base_model_with_a_copy_of_the_head_and_frequencies_are_read(family: str, tmp_path: Path) -> None:
     def change(tensors: dict[str, Any]) -> None:
@@ -258,6 +267,26 @@ BAD_GEMMA3: dict[str, tuple[dict[str, Any], str, str]] = {
         {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
         "rope_scaling.type",
         "some releases of transformers scale and some do not",
+    ),
+    "YaRN that is not truncated, with a window": (
+        {"rope_parameters": by_layer(ONE, {**YARN, "truncate": False})},
+        "rope_parameters.sliding_attention.truncate",
+        "so it truncates whatever stands here",
+    ),
+    "YaRN that is not truncated, in the old spelling": (
+        {"rope_parameters": None, "rope_scaling": {**YARN, "truncate": False}},
+        "rope_scaling.truncate",
+        "so it truncates whatever stands here",
+    ),
+    "YaRN truncated by nothing": (
+        {"rope_parameters": by_layer({**YARN, "truncate": None})},
+        "rope_parameters.full_attention.truncate",
+        "null is not true or false",
+    ),
+    "truncation beside the layers": (
+        {"rope_parameters": {**by_layer(YARN), "truncate": False}},
+        "rope_parameters.truncate",
+        '"truncate"',
     ),
     "a pattern of nothing": ({"sliding_window_pattern": 0}, "sliding_window_pattern", "0 is not an integer from 1"),
 }

@@ -66,8 +66,20 @@ GEMMA3: Shapes = {
         f"{name}, without a window": {"head_dim": 16, "rope_parameters": by_layer(options)}
         for name, options in SCALINGS.items()
     },
-    "linear scaling, with a window": {
-        "rope_parameters": by_layer({"rope_type": "default"}, SCALINGS["linear scaling"])
+    **{
+        f"{name}, with a window": {
+            "head_dim": 16,
+            "rope_parameters": by_layer({"rope_type": "default"}, options),
+        }
+        for name, options in SCALINGS.items()
+        if name != "another base"
+    },
+    "YaRN of its own in either kind of layer, truncated": {
+        "head_dim": 16,
+        "rope_parameters": by_layer(
+            {**YARN, "truncate": True, "mscale": 1.5, "mscale_all_dim": 0.5},
+            {**YARN, "rope_theta": 300.0, "beta_slow": 1.5, "attention_factor": 1.25},
+        ),
     },
 }
 
@@ -110,6 +122,11 @@ GEMMA3_REFUSED: Refused = {
         {"rope_parameters": by_layer({}, {"rope_type": "proportional"})},
         "rope_parameters.sliding_attention.rope_type",
         '"proportional"',
+    ),
+    "YaRN that is not truncated": (
+        {"rope_parameters": by_layer({**YARN, "truncate": False})},
+        "rope_parameters.full_attention.truncate",
+        "so it truncates whatever stands here",
     ),
     **_REFUSED,
     "capped attention scores": ({"attn_logit_softcapping": 50.0}, "attn_logit_softcapping", "does not cap"),

@@ -262,7 +262,7 @@ def _sees(pattern: object, t: int, s: int) -> bool:
     return True
 
 
-def _frequency(j: int, step: Rotary) -> float:
+def frequency_of(j: int, step: Rotary) -> float:
     frequency = _number(step.theta) ** (-2.0 * j / step.size)
     match step.scaling:
         case None:
@@ -292,7 +292,7 @@ def _rotate(x: Vector, t: int, step: Rotary) -> Vector:
     factor = _number(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else 1.0
     for start in range(0, len(x), step.head_size):
         for j in range(half):
-            angle = t * _frequency(j, step)
+            angle = t * frequency_of(j, step)
             a, b = x[start + j], x[start + j + half]
             rotated[start + j] = factor * (a * math.cos(angle) - b * math.sin(angle))
             rotated[start + j + half] = factor * (b * math.cos(angle) + a * math.sin(angle))

@@ -77,7 +77,8 @@ def verify(
     ] = None,
     jobs: Annotated[str, typer.Option("--jobs", metavar="N", help="Processes that measure.")] = "1",
     device: Annotated[
-        str, typer.Option("--device", metavar="DEVICE", help="Where they measure: cpu, torch, cuda or cuda:N.")
+        str,
+        typer.Option("--device", metavar="DEVICE", help="Where they measure: cpu, torch (a CPU too), cuda or cuda:N."),
     ] = "cpu",
     time_limit: Annotated[
         str | None,

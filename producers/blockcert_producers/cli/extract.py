@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,23 +67,26 @@ def extract(
     What is finished is kept beside --out until that stands: stopped, the same command goes on from there. The bundle
     is not signed yet: blockcert sign BUNDLE --key FILE.
     """
-    from blockcert_producers.cli.produced import job, now, report, report_front, working
-    from blockcert_producers.produce import extract_bundle, extract_front
+    from blockcert_producers.cli.produced import job, notice, now, report, report_front, working
+    from blockcert_producers.produce import FrontProduced, extract_bundle, extract_front
 
     if budget is not None and budgets is not None:
         raise Refusal("usage.budgets", "--budgets", "give one --budget, or a list with --budgets, not both")
     work = job(prompts, out, count, calibration, length, seed, device, attribution, prove)
     more = tuple(shift or ())
-    if budgets is not None:
+    asked: dict[str, Any] = {"aim": aim, "shift": more, "polish": polish, "now": now(), "notice": notice}
+    try:
         with working() as progress:
-            front = extract_front(
-                model, work, budgets=budgets, aim=aim, shift=more, polish=polish, now=now(), progress=progress
-            )
-        report_front(front)
-        return
-    one = "0.05" if budget is None else budget
-    with working() as progress:
-        produced = extract_bundle(
-            model, work, budget=one, aim=aim, shift=more, polish=polish, now=now(), progress=progress
-        )
-    report(produced)
+            if budgets is not None:
+                done = extract_front(model, work, budgets=budgets, **asked, progress=progress)
+            else:
+                one = "0.05" if budget is None else budget
+                done = extract_bundle(model, work, budget=one, **asked, progress=progress)
+    except KeyboardInterrupt as stop:
+        if stop.args:
+            notice(str(stop))
+        raise
+    if isinstance(done, FrontProduced):
+        report_front(done)
+    else:
+        report(done)

@@ -34,7 +34,7 @@ Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", min=0, max=(1 << 53) - 1, help="Seed of the draw."),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option("--device", metavar="DEVICE", help="cpu, torch (a CPU too), cuda or cuda:N.")]
 Attribution = Annotated[
     int,
     typer.Option(

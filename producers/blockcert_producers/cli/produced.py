@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import wrap
 
+from blockcert.printable import plain
 from blockcert.statement import Predicate
 from blockcert_producers.fronts import shift, table
 from blockcert_producers.produce import FrontProduced, Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
 from blockcert_verifier.counted import counted
 
-__all__ = ["front_summary", "job", "now", "report", "report_front", "summary", "working"]
+__all__ = ["front_summary", "job", "notice", "now", "report", "report_front", "summary", "working"]
 
 
 def job(
@@ -34,6 +36,11 @@ def job(
 def now() -> datetime:
     """The clock, read once per command."""
     return datetime.now(UTC).replace(microsecond=0)
+
+
+def notice(sentence: str) -> None:
+    """Say on standard error what was found before the work."""
+    print(f"blockcert: {plain(sentence)}", file=sys.stderr)
 
 
 def working() -> AbstractContextManager[Progress]:
@@ -105,7 +112,7 @@ def front_summary(produced: FrontProduced) -> list[str]:
     for one in produced.bundles:
         if one.shift is not None:
             lines += ["", f"{one.out.name}:", *shift.lines(one.shift)]
-    return [*lines, "", f"Not signed yet, each on its own: blockcert sign {produced.bundles[0].out} --key FILE"]
+    return [*lines, "", f"Not signed yet: blockcert sign {produced.out} --key FILE"]
 
 
 def report_front(produced: FrontProduced) -> None:

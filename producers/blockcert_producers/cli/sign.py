@@ -14,26 +14,49 @@ __all__ = ["sign"]
 
 def sign(
     *,
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="What extract, compare or pack wrote.")],
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE…", help="What extract, compare or pack wrote; of a front all."),
+    ],
     key: signing.Key = None,
     passphrase_file: options.PassphraseFile = None,
     signer: signing.Signer = None,
     public: signing.Public = None,
 ) -> None:
-    """Put your signature into a bundle, beside those it may carry already; its files are checked first."""
+    """Put your signature into bundles, beside those they may carry already; their files are checked first."""
     from blockcert import keys
     from blockcert.bundle import Bundle
     from blockcert.errors import Refusal
-    from blockcert_producers.sign import sign_bundle
+    from blockcert_producers.sign import sign_bundle, sign_bundles
 
-    if bundle.is_file() and _is_list(bundle):
-        sentence = "this is a revocation list; sign it with: blockcert revoke --add-signature LIST"
-        raise Refusal("bundle.not_a_folder", str(bundle), sentence)
-    Bundle(bundle)  # a wrong path is said before a passphrase is asked for
+    found: list[Path] = []
+    for path in dict.fromkeys(bundles):
+        if path.is_file() and _is_list(path):
+            sentence = "this is a revocation list; sign it with: blockcert revoke --add-signature LIST"
+            raise Refusal("bundle.not_a_folder", str(path), sentence)
+        found += _bundles(path)
+    for bundle in found:
+        Bundle(bundle)  # a wrong path is said before a passphrase is asked for
     who = signing.chosen(key, passphrase_file, signer, public)
-    certificate = sign_bundle(bundle, who)
-    print(f"Signed {certificate}")
+    if len(found) == 1:
+        print(f"Signed {sign_bundle(found[0], who)}")
+    else:
+        for bundle, certificate in zip(found, sign_bundles(found, who), strict=True):
+            print(f"Signed {bundle}: {certificate}")
     print(f"with the key {keys.fingerprint(who.public)}.")
+
+
+def _bundles(path: Path) -> list[Path]:
+    """The bundle itself, or those of a front, in its order."""
+    from blockcert_producers.fronts import is_front
+
+    if is_front(path):
+        from blockcert_producers.fronts.table import read_front
+
+        front = read_front(path)
+        if front is not None:
+            return [path / point.bundle for point in front.points if point.bundle is not None]
+    return [path]
 
 
 def _is_list(path: Path) -> bool:

@@ -46,14 +46,14 @@ LEAN: dict[str, Entry] = {
 
 COMMANDS: dict[str, Entry] = {
     "verify": Entry("Check a certificate, offline; the exit code is the verdict.", "blockcert_verifier.cli", "verify"),
-    "show": Entry("Print what a certificate says, without checking it.", "blockcert_verifier.show", "show"),
+    "show": Entry("Print what a certificate says, without checking it.", "blockcert_producers.cli.show", "show"),
     "trust": Entry("Write down whose certificates you accept.", table=TRUST),
     "extract": Entry(
         "Make an explicit surrogate of a model and certify it.", "blockcert_producers.cli.extract", "extract"
     ),
     "compare": Entry("Certify how far a copy of a model drifts from it.", "blockcert_producers.cli.compare", "compare"),
     "keygen": Entry("Make a signing key.", "blockcert_producers.cli.keygen", "keygen"),
-    "sign": Entry("Sign a bundle.", "blockcert_producers.cli.sign", "sign"),
+    "sign": Entry("Sign a bundle, several, or all of a front.", "blockcert_producers.cli.sign", "sign"),
     "pack": Entry("Put a bundle into one file; every command takes it.", "blockcert_producers.cli.pack", "pack"),
     "unpack": Entry("Put a packed bundle back into a folder.", "blockcert_producers.cli.pack", "unpack"),
     "review": Entry("Put your word about a certificate beside it, signed.", "blockcert_producers.cli.review", "review"),

@@ -85,8 +85,14 @@ _COMMANDS = (
     *_of(
         "command",
         "`--transformers`, which a request does not have",
-        "fidelity.larger fidelity.measured fidelity.mismatch fidelity.not_run",
+        "fidelity.larger fidelity.measured",
         "blockcert_verifier.steps.fidelity",
+    ),
+    *_of(
+        "command",
+        "`--transformers`, which a request does not have",
+        "fidelity.mismatch fidelity.not_run",
+        "blockcert_verifier.fidelity blockcert_verifier.steps.fidelity",
     ),
     *_of(
         "command",

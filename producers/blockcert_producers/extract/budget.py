@@ -8,6 +8,7 @@ be at least 95 %. The prompt is the unit because tokens of one prompt are depend
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
@@ -15,7 +16,8 @@ from typing import Literal, TypeAlias, get_args
 from msgspec import Struct
 
 from blockcert.errors import Refusal
-from blockcert.numbers import parse_decimal
+from blockcert.names import shown
+from blockcert.numbers import format_decimal, parse_decimal
 from blockcert.statement import Cost
 from blockcert_producers.extract.tensors import Host
 
@@ -27,27 +29,35 @@ GRADES = {"lossless": "0.01", "near-lossless": "0.02", "approximate": "0.05"}
 Aim: TypeAlias = Literal["structure", "bits"]
 AIMS: tuple[Aim, ...] = get_args(Aim)
 
+_NUMBER = re.compile(r"-?(?=\.?[0-9])[0-9]{0,40}(?:\.[0-9]{0,40})?", re.ASCII)
 _SHARE = Fraction(95, 100)
 _STANDARD_ERRORS = 2
 
 
 class Budget(Struct, frozen=True):
-    """A relative error and the name under which it was asked for: a grade's, or the decimal itself."""
+    """A relative error and its name: the grade's that was asked for, or else the decimal in its one spelling."""
 
     name: str
     limit: Fraction
 
 
 def parse_budget(budget: Fraction | str, place: str = "--budget") -> Budget:
-    """The budget that a grade's name or a number stands for.
+    """The budget that a grade's name or a number stands for; a number is spelt as people do: 0.1, 0.10 and .1 are one.
 
     Raises:
-        Refusal: ``number.grammar`` for text that is neither, ``extract.budget`` where it is not between 0 and 1.
+        Refusal: ``extract.budget`` for text that is neither, and where it is not between 0 and 1.
     """
     if isinstance(budget, Fraction):
         name, value = f"{float(budget):g}", budget
+    elif budget in GRADES:
+        name, value = budget, parse_decimal(GRADES[budget])
+    elif _NUMBER.fullmatch(budget):
+        value = Fraction(budget)
+        name = format_decimal(value)
     else:
-        name, value = budget, parse_decimal(GRADES.get(budget, budget), place)
+        grades = ", ".join(f"{grade} ({limit})" for grade, limit in GRADES.items())
+        what = f"{shown(budget)} is no budget" if budget else "a budget is missing here"
+        raise Refusal("extract.budget", place, f"{what}: it is a number like 0.03, or a grade: {grades}")
     if not 0 < value < 1:
         raise Refusal(
             "extract.budget",

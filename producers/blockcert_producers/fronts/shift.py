@@ -26,7 +26,7 @@ from blockcert_verifier.steps.fresh import FreshInputs, own
 from blockcert_verifier.steps.fresh_rows import measurer
 from blockcert_verifier.steps.plan import Plan
 
-__all__ = ["Shifted", "check_texts", "encode", "lines", "measure_shift"]
+__all__ = ["Shifted", "check_texts", "decode", "encode", "lines", "measure_shift"]
 
 ABOUT = (
     "Measured by the producer on texts of another population than the certificate's: not signed, no part of the "
@@ -42,8 +42,21 @@ class Shifted(Struct, frozen=True):
     measured: Fresh
 
 
-def check_texts(texts: Population) -> None:
-    """Refuse texts without a window, before any work: ``prompts.too_few_windows``."""
+def check_texts(texts: Population, certified: Population) -> None:
+    """Refuse texts that can show no other population, before any work.
+
+    Raises:
+        Refusal: ``prompts.too_few_windows`` where they give no window, ``prompts.duplicate`` where one of them is a
+            text of the population that is certified.
+    """
+    known = {file.blake3: file.name for file in certified.corpus}
+    for file in texts.corpus:
+        if file.blake3 in known:
+            sentence = (
+                f"this is the text {known[file.blake3]} of --prompts, the population that is certified; --shift takes "
+                "texts of another one"
+            )
+            raise Refusal("prompts.duplicate", f"--shift: {file.name}", sentence)
     if not texts.windows:
         names = ", ".join(file.name for file in texts.corpus)
         sentence = (
@@ -90,6 +103,15 @@ def measure_shift(
 def encode(shifted: Shifted) -> bytes:
     """The file that stands beside a bundle: JSON, indented."""
     return msgspec.json.format(msgspec.json.encode(shifted), indent=2) + b"\n"
+
+
+def decode(data: bytes) -> Shifted:
+    """What ``encode`` wrote.
+
+    Raises:
+        ValueError: where it is nothing of the kind.
+    """
+    return msgspec.json.decode(data, type=Shifted)
 
 
 def lines(shifted: Shifted) -> list[str]:

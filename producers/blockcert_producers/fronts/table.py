@@ -4,23 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NoReturn, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from blockcert.errors import Refusal
+from blockcert.names import shown
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Claims, Cost, Kept, Statement
+from blockcert_producers.fronts import FRONT
 from blockcert_producers.fronts.shift import Shifted
 from blockcert_verifier.layout import columns, short, wrap
 
-__all__ = ["ABOUT", "FrontTable", "Part", "Point", "encode", "identity", "lines", "of_bundle", "point"]
+__all__ = [
+    "ABOUT",
+    "FIRST",
+    "FRONT",
+    "FrontTable",
+    "Part",
+    "Point",
+    "decode",
+    "encode",
+    "lines",
+    "of_bundle",
+    "point",
+    "read_front",
+]
 
 ABOUT = (
     "A summary of certificates, not signed and no part of any. Surrogates: each on the certification prompts of its "
     "own bundle. Controls: measured the same way on all those prompts together. Scope listed-prompts, basis "
     "measurement."
 )
+
+
+Kind: TypeAlias = Literal["surrogate", "rounding", "identity"]
+
+
+FIRST = {"structure": "multiply-adds, then bits", "bits": "bits, then multiply-adds"}
+"""For each aim what is fewest first, in words."""
+_GREATEST = 1 << 26
+_LEAST = Fraction(1, 10**12)
+"""What float64 tells from 0, of a relative error."""
 
 
 class Part(Struct, frozen=True):
@@ -44,7 +71,7 @@ class Point(Struct, frozen=True):
     """
 
     name: str
-    kind: Literal["surrogate", "rounding", "identity"]
+    kind: Kind
     budget: str | None
     bundle: str | None
     prompts: int
@@ -70,12 +97,49 @@ class FrontTable(Struct, frozen=True):
     controls: tuple[Point, ...]
 
 
+def read_front(folder: Path) -> FrontTable | None:
+    """The table of the front in ``folder``; None where there is none.
+
+    Raises:
+        Refusal: ``front.malformed`` where its file is not readable as one, or names a bundle that is not beside it.
+    """
+    path = folder / FRONT
+    if not path.is_file():
+        return None
+
+    def refuse(sentence: str) -> NoReturn:
+        raise Refusal("front.malformed", str(path), sentence)
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_GREATEST + 1)
+        table = decode(data)
+    except (OSError, ValueError) as error:
+        refuse(f"this is no table of a front ({' '.join(str(error).split())[:120]})")
+    if table.aim not in FIRST:
+        refuse(f"it has no aim that is known, but {shown(table.aim)}")
+    for one in table.points:
+        name = one.bundle
+        if name is None or name in ("", ".", "..") or Path(name).name != name or not (folder / name).is_dir():
+            refuse(f"it names the bundle {shown(name or '')}, and there is no such folder beside it")
+    return table
+
+
 def encode(table: FrontTable) -> bytes:
     """The table as JSON for people and programs, indented."""
     return msgspec.json.format(msgspec.json.encode(table), indent=2) + b"\n"
 
 
-def point(name: str, kind: Literal["surrogate", "rounding"], claims: Claims, kept: Kept, prompts: int) -> Point:
+def decode(data: bytes) -> FrontTable:
+    """The table that ``encode`` gave.
+
+    Raises:
+        ValueError: where it is none.
+    """
+    return msgspec.json.decode(data, type=FrontTable)
+
+
+def point(name: str, kind: Kind, claims: Claims, kept: Kept, prompts: int) -> Point:
     """The point of measured claims."""
     blocks, end = claims.stages[1:-1], claims.end_to_end
     return Point(
@@ -101,25 +165,6 @@ def of_bundle(statement: Statement, budget: str, name: str, shift: Shifted | Non
     return msgspec.structs.replace(found, budget=budget, bundle=name, shift=shift)
 
 
-def identity(claims: Claims, kept: Kept, prompts: int) -> Point:
-    """The point of the identity in place of every block, from the control of any claims about that reference."""
-    control, tokens = claims.control.identity, claims.end_to_end.tokens
-    return Point(
-        name="identity",
-        kind="identity",
-        budget=None,
-        bundle=None,
-        prompts=prompts,
-        multiply_adds=Part(0, _sum(kept.reference, "multiply_adds")),
-        bits=Part(0, _sum(kept.reference, "bits")),
-        covered=_worst([[Part(c, tokens) for c in counts] for counts in control.covered[1:-1]]),
-        relative_error=max(control.relative_error[1:-1], key=parse_decimal),
-        top1=Part(control.top1_agree, tokens),
-        loss_difference=None,
-        kl_mean=None,
-    )
-
-
 def _sum(costs: Sequence[Cost], what: Literal["multiply_adds", "bits"]) -> int:
     """Over the blocks; the embedding and the head are never replaced."""
     return sum(getattr(cost, what) for cost in costs[1:-1])
@@ -131,35 +176,28 @@ def _worst(blocks: Sequence[Sequence[Part]]) -> tuple[Part, ...]:
 
 def lines(table: FrontTable) -> list[str]:
     """The front as a table for a terminal."""
-    head = (
-        "surrogate",
-        "multiply-adds",
-        "bits",
-        *(f"<= {t}" for t in table.thresholds),
-        "error",
-        "top-1",
-        "loss",
-        "KL",
-    )
+    head = ("", "adds", "bits", *(t.removeprefix("0") for t in table.thresholds), "error", "top1", "loss", "KL")
     rows: list[tuple[str, ...]] = [head]
     for one in (*table.points, *table.controls):
         rows.append(
             (
-                one.name,
+                one.name.removeprefix("plain "),
                 _percent(one.multiply_adds),
                 _percent(one.bits),
                 *(_percent(part) for part in one.covered),
-                short(one.relative_error),
+                _error(one.relative_error),
                 _percent(one.top1),
-                "-" if one.loss_difference is None else short(one.loss_difference, nearest=True),
-                "-" if one.kl_mean is None else short(one.kl_mean, nearest=True),
+                "-" if one.loss_difference is None else _mean(one.loss_difference),
+                "-" if one.kl_mean is None else _mean(one.kl_mean),
             )
         )
+    within = ", ".join(t.removeprefix("0") for t in table.thresholds)
     return [
         *wrap(
-            "In per cent: multiply-adds and bits kept in the blocks (int4 and int6 packed); tokens within a relative "
-            "error in the worst block; positions whose top-1 agrees. Then the largest relative error of a token, and "
-            "mean loss difference and KL in nats."
+            "In per cent: multiply-adds (adds) and bits kept in the blocks, int4 and int6 packed; tokens within a "
+            f"relative error of {within} in the worst block; positions whose top-1 agrees. Then the largest relative "
+            "error of a token, and mean loss difference and KL in nats. Below the surrogates stand controls: plain "
+            "rounding to a format, and the identity in place of every block."
         ),
         *columns(rows),
     ]
@@ -167,4 +205,22 @@ def lines(table: FrontTable) -> list[str]:
 
 def _percent(part: Part) -> str:
     """In per cent with one decimal, rounded down: not all is never 100."""
-    return f"{1000 * part.part // part.whole / 10:.1f}" if part.whole else "-"
+    tenths = 1000 * part.part // part.whole if part.whole else None
+    return "-" if tenths is None else "100" if tenths == 1000 else f"{tenths / 10:.1f}"
+
+
+def _error(text: str) -> str:
+    """A bound with few digits. One that float64 does not tell from 0 is shown as below what it resolves: programs that
+    compute the same from other weights are never stated to err by 0."""
+    return f"<{float(_LEAST):g}" if 0 < parse_decimal(text) < _LEAST else short(text)
+
+
+def _mean(text: str) -> str:
+    """A mean with two digits, to nearest; below what float64 resolves as ``_error``."""
+    value = float(text)
+    if 0 < abs(value) < _LEAST:
+        return f"<{float(_LEAST):g}"
+    if value == 0 or abs(value) >= 0.001:
+        return f"{value:.2g}"
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{digits}e{int(exponent)}"

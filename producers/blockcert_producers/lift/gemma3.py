@@ -16,6 +16,7 @@ __all__ = ["IGNORED", "build"]
 
 IGNORED = SHARED | {"_sliding_window_pattern"}
 """The options without effect; the last is written beside ``layer_types``, whatever stands there, and never read."""
+_UNREAD = "transformers looks for it beside the layers' options and not in them, so it truncates whatever stands here"
 
 
 def build(checkpoint: Checkpoint) -> Program:
@@ -62,6 +63,7 @@ def _read_rotary(options: Options, gemma: Gemma) -> tuple[Rotation, Rotation]:
         if group is None:
             return outer, None
         group.only("partial_rotary_factor", None, 1, 1.0, why=WHOLE)
+        group.only("truncate", None, True, why=_UNREAD)
         theta = group.number("rope_theta", outer)
         if options.given(name) and theta != outer:
             options.refuse(name, f"{outer} differs from {theta} in the layers' own options, so the base is ambiguous")

@@ -9,20 +9,22 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from blockcert.errors import Refusal
 from blockcert.file_range import Source
 from blockcert.findings import Finding
-from blockcert.numbers import exact, parse_decimal, round_up
+from blockcert.numbers import parse_decimal, round_up
 from blockcert.program import Program
 from blockcert.statement import Statement
 from blockcert.wellformed import REFERENCE_PREFIX
-from blockcert_verifier.counted import counted
 from blockcert_verifier.locate import Located
 from blockcert_verifier.report import FidelityCheck
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
 from blockcert_verifier.steps.plan import Look
+
+if TYPE_CHECKING:
+    from blockcert_verifier.fidelity import Compared
 
 __all__ = ["MOST_ROWS", "fidelity", "not_run"]
 
@@ -35,8 +37,6 @@ ROUNDING = Fraction(1, 10**5)
 """Of the largest logit: what float32 rounding moves, whatever was stated."""
 UNSTATED = Fraction(1, 10**3)
 """The same where nothing was stated."""
-GROSS = Fraction(1, 100)
-"""Of the largest logit: no rounding, if float64 gives it too."""
 
 
 def not_run(why: str) -> Finding:
@@ -60,47 +60,38 @@ def fidelity(
         Refusal: ``install.produce`` where torch or transformers is missing, and what ``look`` raises, which is called
             before anything is evaluated.
     """
-    from blockcert_verifier.fidelity import software
+    from blockcert_verifier.fidelity import not_run_by, software
 
     try:
         with tempfile.TemporaryDirectory() as scratch:
             # nothing but the files that were signed: whatever else lies beside them is not read
             folder = _signed_files(statement, located, Path(scratch))
-            difference, scale = _compare(folder, program, weights, tokens, "float32", look)
-            gross = difference > GROSS * scale
-            if gross:
-                wide, _ = _compare(folder, program, weights, tokens, "float64", look)
-                gross = wide > GROSS * scale
+            compared = _compare(folder, program, weights, tokens, look)
     except Refusal as refusal:
         if refusal.code.startswith("install.") or refusal.code == "limit.seconds":
             raise
         return None, [inconclusive("replay", "fidelity.not_run", PLACE, refusal.sentence)]
     except Exception as fault:  # whatever the other software makes of this checkpoint
-        reason = " ".join(str(fault).split())[:200]
-        sentence = f"transformers does not run this checkpoint: {type(fault).__name__}: {reason}"
-        return None, [inconclusive("replay", "fidelity.not_run", PLACE, sentence)]
+        return None, [inconclusive("replay", "fidelity.not_run", PLACE, not_run_by(fault))]
     stated = statement.predicate.reference.fidelity
-    limit = UNSTATED * scale
+    limit = UNSTATED * compared.largest
     if stated is not None:
-        limit = FACTOR * parse_decimal(stated.max_logit_difference) + ROUNDING * scale
+        limit = FACTOR * parse_decimal(stated.max_logit_difference) + ROUNDING * compared.largest
     check = FidelityCheck(
         against=software("float32"),
         rows=len(tokens),
         stated=None if stated is None else stated.max_logit_difference,
-        max_logit_difference=round_up(difference),
-        largest_logit=round_up(scale),
+        max_logit_difference=round_up(compared.difference),
+        largest_logit=round_up(compared.largest),
         limit=round_up(limit),
     )
-    return check, [_finding(check, gross=gross, within=difference <= limit)]
+    return check, [_finding(check, compared, within=compared.difference <= limit)]
 
 
-def _finding(check: FidelityCheck, *, gross: bool, within: bool) -> Finding:
-    seen = (
-        f"on {counted(check.rows, 'prompt')} its logits and those of {check.against} differ by "
-        f"{check.max_logit_difference}, where the largest logit is {check.largest_logit}"
-    )
-    if gross:
-        return failed("replay", "fidelity.mismatch", PLACE, f"{seen}: no rounding does that, and float64 gives it too")
+def _finding(check: FidelityCheck, compared: Compared, *, within: bool) -> Finding:
+    seen = compared.words(check.rows)
+    if compared.gross:
+        return failed("replay", "fidelity.mismatch", PLACE, seen)
     if within:
         return passed("replay", "fidelity.measured", PLACE, f"{seen}; an estimate of rounding, not a proof")
     said = "and nothing is stated of it" if check.stated is None else f"and {check.stated} is stated"
@@ -121,16 +112,12 @@ def _compare(
     program: Program,
     weights: Mapping[str, Source],
     tokens: Sequence[Sequence[int]],
-    dtype: Any,
     look: Look,
-) -> tuple[Fraction, Fraction]:
-    """The largest logit difference and the largest logit."""
-    from contextlib import nullcontext
-
+) -> Compared:
     import numpy as np
 
     from blockcert_verifier.evaluate import Backend, WeightStore, logits
-    from blockcert_verifier.fidelity import compare_logits, float64_modules
+    from blockcert_verifier.fidelity import compare_program
 
     store, backend = WeightStore(dict(weights)), Backend("cpu")
 
@@ -138,8 +125,5 @@ def _compare(
         look()
         return logits(one, store, part, backend)
 
-    ids = np.array(tokens, dtype=np.int64)
     look()
-    with float64_modules() if dtype == "float64" else nullcontext():
-        difference, scale = compare_logits(folder, program, ids, evaluate, dtype)
-    return exact(difference), exact(scale)
+    return compare_program(folder, program, np.array(tokens, dtype=np.int64), evaluate)
