@@ -64,8 +64,8 @@ class Compared(Struct, frozen=True):
     def words(self, rows: int) -> str:
         """What was seen on so many prompts, as the middle of a sentence."""
         found = (
-            f"on {counted(rows, 'prompt')} its logits and those of {software('float32')} differ by {round_up(self.difference)}, "
-            f"where the largest logit is {round_up(self.largest)}"
+            f"on {counted(rows, 'prompt')} its logits and those of {software('float32')} differ by "
+            f"{round_up(self.difference)}, where the largest logit is {round_up(self.largest)}"
         )
         return f"{found}: no rounding does that, and float64 gives it too" if self.gross else found
 
