@@ -149,7 +149,6 @@ class _Walk:
             if index < stages - 1:
                 norms = np.linalg.norm(self._backend.numpy(self._points), axis=-1)
                 self._largest = max(self._largest, float(norms.max(initial=0.0)))
-            self._pair.store.release()
             self.done.append(self._claim(index, lower, upper))
 
     def _point(self, stage: Stage, program: Any) -> PointStage:
