@@ -17,7 +17,18 @@ from msgspec import Struct
 
 from blockcert.errors import Refusal
 
-__all__ = ["FileRange", "Identity", "Source", "Span", "identity", "opened", "pieces", "pinned", "read_into"]
+__all__ = [
+    "FileRange",
+    "Identity",
+    "Source",
+    "Span",
+    "check_unchanged",
+    "identity",
+    "opened",
+    "pieces",
+    "pinned",
+    "read_into",
+]
 
 # Windows has none of the three, and opens no links or pipes by name this way.
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -107,6 +118,19 @@ def opened(source: Source, place: str) -> Generator[Span]:
             raise _changed(place)
     finally:
         os.close(descriptor)
+
+
+def check_unchanged(source: Source, place: str) -> None:
+    """Returns None where the file is still there and, of a bundle or looked at before, still as it was.
+
+    Raises:
+        Refusal: ``bundle.changed``.
+    """
+    try:
+        with opened(source, place):
+            pass
+    except OSError:
+        raise _changed(place) from None
 
 
 def _changed(place: str) -> Refusal:

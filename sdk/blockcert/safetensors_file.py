@@ -81,12 +81,17 @@ def read_header(source: Source, place: str) -> dict[str, TensorInfo]:
             if not span.regular:
                 raise Refusal("tensor.unreadable", place, "This is not a regular file.")
             file.seek(span.begin)
-            length = _header_length(file.read(min(8, span.size)), span.size, place)
-            return _parse(file.read(length), span.size, place)
+            start = file.read(min(8, span.size))
+            claimed = int.from_bytes(start, "little")
+            header = file.read(claimed) if 8 + claimed <= span.size and claimed <= MAX_HEADER else b""
+            size = span.size
     except OSError as error:
-        raise Refusal(
-            "tensor.unreadable", place, f"The file cannot be read: {error.strerror or 'unknown reason'}."
-        ) from None
+        # a file that was listed or looked at before could be read then
+        code = "tensor.unreadable" if isinstance(source, Path) else "bundle.changed"
+        raise Refusal(code, place, f"The file cannot be read: {error.strerror or 'unknown reason'}.") from None
+    # judged after the file was found unchanged: half a header must not be taken for a wrong one
+    _header_length(start, size, place)
+    return _parse(header, size, place)
 
 
 def read_header_bytes(data: Buffer, place: str) -> dict[str, TensorInfo]:

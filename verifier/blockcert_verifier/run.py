@@ -313,7 +313,7 @@ class Run:
         """The reference model's files, found and compared; afterwards only a model that is whole is at hand."""
         located = None
         if self._reference is not None:
-            located = locate(statement, self._reference, self._blake3)
+            located = locate(statement, self._reference, self._blake3).looked_at()
             if not any(os.path.lexists(path) for path in located.paths.values()):
                 sentence = (
                     "nothing here has the name of a file of the certified model; --reference names the original model"

@@ -154,7 +154,7 @@ class WeightStore:
         if found and _FLOATS[dtype] != precision:
             return self._converted(reference, found, part, precision)
         values = _wide(dtype, self.raw(reference, part)[1])
-        _check_finite(values.T if reference.transpose else values, place)
+        _check(_finite(values.T if reference.transpose else values), place)
         return values.astype(precision, copy=False)
 
     def _converted(
@@ -164,7 +164,7 @@ class WeightStore:
         place, dtype = f"{reference.file}: {reference.tensor}", self.info(reference).dtype
         if reference.transpose and part is not None:
             values = _wide(dtype, self.raw(reference, part)[1])
-            _check_finite(values, place)
+            _check(_finite(values), place)
             return values.astype(precision, order="C")
         flat = replace(reference, transpose=False)
         stored = shape[::-1] if reference.transpose else shape
@@ -172,10 +172,13 @@ class WeightStore:
         found = np.empty((pieces[-1][0].stop if pieces else 0, *stored[1:]), precision)
         if reference.transpose:
             found = np.empty(found.shape[::-1], precision).T
+        finite = True
         for (where, _), raw in zip(pieces, self.each(flat, [rows for _, rows in pieces]), strict=True):
             values = _wide(dtype, raw)
-            _check_finite(values, place)
+            finite = finite and _finite(values)
             found[where] = values
+        # after the file was found unchanged: half of another weight must not be taken for a wrong one
+        _check(finite, place)
         return found.T if reference.transpose else found
 
     def integers(
@@ -217,15 +220,18 @@ def _wide(dtype: str, stored: Host) -> Host:
     return bits.view(np.float32)
 
 
-def _check_finite(values: Host, place: str) -> None:
-    """Refuse what is not finite; in pieces of rows, which stay in the cache."""
+def _finite(values: Host) -> bool:
+    """Whether all are finite; looked at in pieces of rows, which stay in the cache."""
     rows = (
         [values] if values.ndim == 0 else [values[at] for at, _ in _pieces(None, len(values), _at_once(values.shape))]
     )
-    for piece in rows:
-        if not np.isfinite(piece).all():
-            sentence = "a weight is a NaN or an infinity, and has no meaning in a program"
-            raise Refusal("tensor.not_finite", place, sentence)
+    return all(np.isfinite(piece).all() for piece in rows)
+
+
+def _check(finite: bool, place: str) -> None:
+    if not finite:
+        sentence = "a weight is a NaN or an infinity, and has no meaning in a program"
+        raise Refusal("tensor.not_finite", place, sentence)
 
 
 def _at_once(shape: tuple[int, ...]) -> int:
