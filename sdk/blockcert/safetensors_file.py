@@ -43,14 +43,15 @@ DTYPE_SIZES: dict[str, int] = {
 }
 """Bytes of one element, by the format's name of its type."""
 
-MAX_HEADER = 100_000_000
-"""The format's own cap on the header, in bytes."""
+MAX_HEADER = 16 << 20
+"""Most bytes of the header: that of a dense model with 8,000 tensors has one megabyte, and one with 100,000, as in
+the largest mixtures of experts, fifteen. The format's own cap is 100,000,000."""
 MAX_AXES = 8
 """Most axes of one tensor: more than any program reads, fewer than array libraries refuse."""
 ALIGNMENT = 64
 _METADATA = "__metadata__"
-# Training tools keep megabytes of JSON in one metadata string; a tensor's entry has about eight values.
-_LIMITS = Limits(bytes=MAX_HEADER, nesting=3, nodes=4_000_000, string=32 << 20)
+# Training tools keep megabytes of JSON in one metadata string; the entry of a matrix has eight values.
+_LIMITS = Limits(bytes=MAX_HEADER, nesting=3, nodes=1 << 20, string=MAX_HEADER)
 _TYPECODES: dict[str, Literal["d", "q", "i", "B"]] = {"F64": "d", "I64": "q", "I32": "i", "U8": "B"}
 
 
