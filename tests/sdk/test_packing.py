@@ -107,7 +107,7 @@ def test_unzip_reads_it(packed: Path, tmp_path: Path) -> None:
     assert {name: (tmp_path / "out" / name).read_bytes() for name in FILES} == FILES
 
 
-def test_tensors_map_in_place(tmp_path: Path) -> None:
+def test_tensors_are_read_in_place(tmp_path: Path) -> None:
     np = pytest.importorskip("numpy")
     from blockcert.program import TensorRef
     from blockcert_verifier.evaluate import WeightStore
@@ -123,8 +123,7 @@ def test_tensors_map_in_place(tmp_path: Path) -> None:
     found = store.raw(TensorRef("w.safetensors", "w"))[1]
     assert (found == weights).all()
     assert (store.floats(TensorRef("w.safetensors", "odd")) == weights).all()  # of any alignment
-    assert not found.flags.owndata
-    assert found.ctypes.data % ALIGNMENT == 0
+    assert file.begin % ALIGNMENT == 0  # so that who maps the file can
 
 
 # --- zip64 ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from blockcert.digest import digest_files
 from blockcert.errors import Refusal
-from blockcert.trust import TrustPolicy, parse_policy
+from blockcert.trust import MOST_BYTES, TrustPolicy, parse_policy
 from blockcert_verifier.assemble import assemble
 from blockcert_verifier.choices import Measuring, beta
 from blockcert_verifier.limits import DEFAULT, Limits
@@ -164,8 +164,9 @@ def read_policy(policy: bytes | Path | str) -> TrustPolicy:
         return parse_policy(policy, "policy")
     path = Path(policy)
     try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)  # what is longer is refused by its length
+    except (FileNotFoundError, ValueError):  # a path with a NUL in it names nothing
         sentence = "there is no such file; make a policy with: blockcert trust new --producer KEY.pub --out trust.json"
         raise Refusal("trust.not_found", str(path), sentence) from None
     except OSError as fault:

@@ -33,6 +33,7 @@ def reviews(
     read: Callable[[str, int], bytes],
     now: datetime,
     revoked: Mapping[bytes, str],
+    look: Callable[[], None] = lambda: None,
 ) -> list[Finding]:
     """What the trusted auditors say of the certificate whose payload is `payload`, which is not read.
 
@@ -48,8 +49,10 @@ def reviews(
     latest: dict[bytes, tuple[Signer, Review, str]] = {}
     for name in appended[:MOST_APPENDED]:
         try:
-            signer, review = _one(auditors, about, name, read(name, MOST_BYTES), now, revoked)
+            signer, review = _one(auditors, about, name, read(name, MOST_BYTES), now, revoked, look)
         except Refusal as refusal:
+            if refusal.code.startswith("limit."):
+                raise  # of the caller's own: it ends the verification
             code = refusal.code if refusal.code.startswith("review.") else "review.malformed"
             findings.append(skipped("authenticity", code, name, refusal.sentence))
             continue
@@ -79,17 +82,24 @@ def _order(review: Review) -> tuple[datetime, bool]:
 
 
 def _one(
-    auditors: TrustPolicy, about: Digests, name: str, data: bytes, now: datetime, revoked: Mapping[bytes, str]
+    auditors: TrustPolicy,
+    about: Digests,
+    name: str,
+    data: bytes,
+    now: datetime,
+    revoked: Mapping[bytes, str],
+    look: Callable[[], None],
 ) -> tuple[Signer, Review]:
     """The auditor that signed one statement, and what it says; refuses what counts for nothing."""
     envelope = parse_envelope(data, name)
     if len(envelope.signatures) != 1:
         sentence = f"a review has one signature, its author's, and this has {len(envelope.signatures)}"
         raise Refusal("review.malformed", name, sentence)
-    _signer(auditors, envelope, now, None, name, revoked)
+    made_by: dict[bytes, bytes | None] = {}
+    _signer(auditors, envelope, now, None, name, revoked, look, made_by)
     found = parse_review(envelope.payload, name)  # only what a trusted key signed is read
     made = parse_time(found.predicate.made_at)
-    signer = _signer(auditors, envelope, now, made, name, revoked)
+    signer = _signer(auditors, envelope, now, made, name, revoked, look, made_by)
     if made > now:
         sentence = f"it says that it was made at {found.predicate.made_at}, and the clock here says {format_time(now)}"
         raise Refusal("review.unknown_signer", name, sentence)
@@ -108,9 +118,11 @@ def _signer(
     made: datetime | None,
     name: str,
     revoked: Mapping[bytes, str],
+    look: Callable[[], None],
+    made_by: dict[bytes, bytes | None],
 ) -> Signer:
     """The auditor whose signature counts; refuses with why it does not."""
-    authority = authorised(auditors, envelope, now, made, name, revoked)
+    authority = authorised(auditors, envelope, now, made, name, revoked, look, made_by)
     if authority.signers:
         return authority.signers[0]
     why = authority.discounted[0]

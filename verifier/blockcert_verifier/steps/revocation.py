@@ -6,6 +6,7 @@ was seen, or not signed by enough revokers leaves the question open: it is neith
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from msgspec import Struct
@@ -46,12 +47,17 @@ class Revocations(Struct, frozen=True):
     signers: tuple[str, ...] = ()
 
 
-def revocations(policy: TrustPolicy, given: Given | None, now: datetime) -> tuple[Revocations, list[Finding]]:
-    """What the given list says, as far as it is genuine, and what keeps it from being the last word."""
+def revocations(
+    policy: TrustPolicy, given: Given | None, now: datetime, look: Callable[[], None] = lambda: None
+) -> tuple[Revocations, list[Finding]]:
+    """What the given list says, as far as it is genuine, and what keeps it from being the last word.
+
+    ``look`` is called before each signature is tried, and raises where there is no more time.
+    """
     if given is None or given.signed is None:
         return Revocations(None, "revocation list", {}), _missing(policy, None if given is None else given.seen)
     found, place = given.signed.list, given.place
-    authority = authorised(policy, given.signed.envelope, now, parse_time(found.issued_at), place)
+    authority = authorised(policy, given.signed.envelope, now, parse_time(found.issued_at), place, look=look)
     signers = tuple(signer.key.raw.hex() for signer in authority.signers if "revoker" in signer.roles)
     count = authority.count("revoker")
     if count < policy.thresholds.revoker:
