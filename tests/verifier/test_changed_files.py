@@ -1,4 +1,7 @@
-"""Files that change while they are verified: whatever is measured from them decides nothing, and nothing crashes."""
+"""Files that change while they are verified: whatever is measured from them decides nothing, and nothing crashes.
+
+Requirements: BC-VER-30.
+"""
 
 from __future__ import annotations
 
