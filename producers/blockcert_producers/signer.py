@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
+import os
 import shlex
 import subprocess
+from threading import Thread
+from typing import IO, NamedTuple, cast
 
 from blockcert.errors import Refusal
 from blockcert.keys import PublicKey
 
 __all__ = ["CommandSigner"]
+
+MOST_BYTES = 1 << 12
+"""Most bytes that a command's answer may have."""
+_LINGER = 2.0
+"""Seconds in which what a command printed must be read when it has ended."""
 
 
 class CommandSigner:
@@ -41,21 +50,74 @@ class CommandSigner:
         if not words:
             raise self._failed("it is empty")
         try:
-            done = subprocess.run(words, input=message, capture_output=True, timeout=self._seconds, check=False)
+            done = _run(words, message, self._seconds)
         except OSError as error:
             raise self._failed(f"it cannot be run: {error.strerror}") from None
         except subprocess.TimeoutExpired:
             raise self._failed(f"it gave no answer in {self._seconds:g} seconds") from None
-        if done.returncode:
-            said = " ".join(done.stderr.decode(errors="replace").split())[-200:]
-            raise self._failed(f"it ended with exit code {done.returncode}" + (f": {said}" if said else ""))
-        found = _signature(done.stdout)
+        if len(done.output) > MOST_BYTES:
+            raise self._failed(f"it printed more than {MOST_BYTES} bytes, and a signature has 64")
+        if done.code:
+            said = " ".join(done.errors.decode(errors="replace").split())[-200:]
+            raise self._failed(f"it ended with exit code {done.code}" + (f": {said}" if said else ""))
+        found = _signature(done.output)
         if found is None:
             raise self._failed("what it printed is not 64 bytes, raw, in base64 or in hexadecimal")
         return found
 
     def _failed(self, why: str) -> Refusal:
         return Refusal("signer.failed", f"--signer {self._command}", f"{why}; nothing was signed")
+
+
+class _Done(NamedTuple):
+    """How a command ended, the first of what it printed, and the last of what it complained of."""
+
+    code: int
+    output: bytes
+    errors: bytes
+
+
+def _run(words: list[str], message: bytes, seconds: float) -> _Done:
+    """Run a command on ``message``; one that prints more than is taken is ended.
+
+    Raises:
+        OSError: where it cannot be run.
+        subprocess.TimeoutExpired: where it is not done in time.
+    """
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    given, printed, complained = cast("tuple[IO[bytes], ...]", (process.stdin, process.stdout, process.stderr))
+    output, errors = bytearray(), bytearray()
+
+    def give() -> None:
+        with contextlib.suppress(OSError):  # it may have read enough
+            given.write(message)
+        with contextlib.suppress(OSError):
+            given.close()
+
+    def take() -> None:
+        while len(output) <= MOST_BYTES and (piece := os.read(printed.fileno(), MOST_BYTES)):
+            output.extend(piece)
+        if len(output) > MOST_BYTES:
+            process.kill()
+
+    def complain() -> None:
+        while piece := os.read(complained.fileno(), MOST_BYTES):
+            errors.extend(piece)
+            del errors[:-MOST_BYTES]
+
+    threads = [Thread(target=work, daemon=True) for work in (give, take, complain)]
+    for thread in threads:
+        thread.start()
+    try:
+        code = process.wait(seconds)
+    finally:
+        process.kill()
+        process.wait()
+        for thread in threads:  # a process of its own that it left behind may hold the pipes
+            thread.join(_LINGER)
+        for stream in (printed, complained):
+            stream.close()
+    return _Done(code, bytes(output), bytes(errors))
 
 
 def _signature(output: bytes) -> bytes | None:

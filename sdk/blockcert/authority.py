@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -14,6 +14,10 @@ from blockcert.times import format_time
 from blockcert.trust import Role, TrustedKey, TrustPolicy, window
 
 __all__ = ["Authority", "Signer", "authorised"]
+
+
+SIGNATURE_BYTES = 64
+"""Of an Ed25519 signature (RFC 8032, section 5.1.6)."""
 
 
 class Signer(Struct, frozen=True):
@@ -43,10 +47,14 @@ def authorised(
     issued_at: datetime | None,
     place: str = "statement.dsse.json",
     revoked: Mapping[bytes, str] = {},
+    look: Callable[[], None] = lambda: None,
+    made: dict[bytes, bytes | None] | None = None,
 ) -> Authority:
     """Which keys of ``policy`` signed ``envelope`` and count, and why each other signature does not.
 
-    1. Every key is tried on every signature; key ids only say which to try first.
+    1. Every key is tried on every signature of 64 bytes, the same signature once; key ids only say which to try first.
+       Each try hashes the whole payload: before each ``look`` is called, and what it raises ends them. Whoever calls
+       again for the same envelope and policy gives the same dictionary as ``made``, in which is kept whose each is.
     2. Keys are told apart by their public bytes, so one key counts once however often it signed.
     3. A key counts if ``now``, the verifier's clock, lies in its window, and so does ``issued_at``, the time that the
        statement gives itself. That time stands in the payload, which must not be read before it is verified: with None
@@ -60,12 +68,22 @@ def authorised(
     message = pae(envelope.payload_type, envelope.payload)
     keys = [(entry, PublicKey(bytes.fromhex(entry.public_key))) for entry in policy.keys]
     ids = {keyid(key): entry.name for entry, key in keys}
+    known = {} if made is None else made
     counted: dict[bytes, Signer] = {}
+
+    def made_it(key: PublicKey, sig: bytes) -> bool:
+        look()
+        return key.verify(sig, message)
+
     discounted: list[Refusal] = []
     for i, signature in enumerate(envelope.signatures):
         at = f"{place}: $.signatures[{i}]"
-        ordered = sorted(keys, key=lambda pair: keyid(pair[1]) != signature.keyid)
-        found = next((pair for pair in ordered if pair[1].verify(signature.sig, message)), None)
+        if len(signature.sig) != SIGNATURE_BYTES:
+            known[signature.sig] = None
+        elif signature.sig not in known:
+            ordered = sorted((key for _, key in keys), key=lambda key: keyid(key) != signature.keyid)
+            known[signature.sig] = next((key.raw for key in ordered if made_it(key, signature.sig)), None)
+        found = next((pair for pair in keys if pair[1].raw == known[signature.sig]), None)
         if found is None:
             discounted.append(_unverified(ids.get(signature.keyid), at))
             continue

@@ -130,7 +130,7 @@ def _listed(path: Path, most: int) -> tuple[bool, dict[str, FileRange]]:
             sentence = "This is neither a folder nor a file; name the bundle's folder or its packed file."
             raise Refusal("bundle.not_a_folder", str(path), sentence)
         return True, _list_packed(path, most)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # a path with a NUL in it names nothing
         sentence = "There is no such folder or file; name what `blockcert extract`, `compare` or `pack` wrote."
         raise Refusal("bundle.not_found", str(path), sentence) from None
     except OSError as error:
@@ -188,6 +188,7 @@ class BundleWriter:
             Refusal: ``output.exists``, or ``output.unwritable``.
         """
         check_new(self.output)
+        _check_in_none(self.output)
         partial = self.output.parent / f".{self.output.name}.partial-{os.urandom(4).hex()}"
         with writing(self.output):
             self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -341,15 +342,27 @@ def check_new(output: Path) -> None:
 
 
 def check_outside(output: Path, bundle: Path) -> None:
-    """Returns None where ``output`` would not lie in the folder ``bundle``, which a further file would spoil.
+    """Returns None where ``output`` would not lie in the folder ``bundle`` or another bundle, which it would spoil.
 
     Raises:
         Refusal: ``output.unwritable``.
     """
+    _check_in_none(output)
     home = os.path.realpath(bundle)
     if os.path.isdir(home) and Path(os.path.realpath(output)).is_relative_to(home):
         sentence = "It lies in the bundle, and verifiers refuse a bundle with a file more; name a place outside it."
         raise Refusal("output.unwritable", str(output), sentence)
+
+
+def _check_in_none(output: Path) -> None:
+    """Refuses an output below a folder that holds a statement."""
+    for folder in Path(os.path.realpath(output)).parents:
+        if os.path.lexists(folder / STATEMENT):
+            sentence = (
+                f"It lies in the bundle {folder.name}, and verifiers refuse a bundle with a file more; name a place "
+                "outside it."
+            )
+            raise Refusal("output.unwritable", str(output), sentence)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ CODES: dict[str, str] = {
     "appended.not_read": "The policy names nobody who could have signed what stands beside the certificate.",
     "authenticity.signatures": "Enough trusted keys signed the certificate.",
     "authenticity.times": "The certificate and its signers' keys are valid at the stated and at the verifier's time.",
-    "bundle.changed": "A file of a bundle changed after the bundle was opened.",
+    "bundle.changed": "A file of a bundle or of the reference model changed after it was first looked at.",
     "bundle.file.missing": "The statement lists a file that is not in the bundle.",
     "bundle.file.unlisted": "The bundle has a file that the statement does not list.",
     "bundle.file_missing": "A bundle lacks a file that was asked for.",

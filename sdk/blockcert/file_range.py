@@ -6,7 +6,6 @@ wherever it is read.
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 from collections.abc import Generator, Iterator
@@ -18,7 +17,18 @@ from msgspec import Struct
 
 from blockcert.errors import Refusal
 
-__all__ = ["FileRange", "Identity", "Source", "Span", "identity", "mapped", "opened", "pieces"]
+__all__ = [
+    "FileRange",
+    "Identity",
+    "Source",
+    "Span",
+    "check_unchanged",
+    "identity",
+    "opened",
+    "pieces",
+    "pinned",
+    "read_into",
+]
 
 # Windows has none of the three, and opens no links or pipes by name this way.
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -32,11 +42,13 @@ class Identity(NamedTuple):
     inode: int
     size: int
     modified: int
+    changed: int
+    """What a writer that puts the time of modification back does not put back; on Windows, when the file was made."""
 
 
 def identity(status: os.stat_result) -> Identity:
     """The identity of the file that has this status."""
-    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 class FileRange(Struct, frozen=True):
@@ -66,9 +78,25 @@ class Span(NamedTuple):
     crc32: int | None
 
 
+def pinned(path: Path) -> Source:
+    """The regular file at ``path``, links followed, as it is now; the path itself where there is none to read.
+
+    What reads it later reads this file, and is refused where another was put in its place or anything was written.
+    """
+    try:
+        real = os.path.realpath(path)
+        status = os.stat(real)
+    except (OSError, ValueError):
+        return path
+    return FileRange(real, 0, status.st_size, identity(status)) if stat.S_ISREG(status.st_mode) else path
+
+
 @contextmanager
 def opened(source: Source, place: str) -> Generator[Span]:
     """``source``, open for reading and never waited for; closed at the end of the block.
+
+    A file of a bundle is compared with what was listed when it is opened, and again when the block has read it: what a
+    block took from a file that was written meanwhile is refused.
 
     Raises:
         OSError: where it cannot be opened.
@@ -84,21 +112,48 @@ def opened(source: Source, place: str) -> Generator[Span]:
             yield Span(descriptor, 0, status.st_size if regular else 0, regular, None)
             return
         if identity(status) != source.listed:
-            raise Refusal("bundle.changed", place, "The file changed after the bundle was opened; open it again.")
+            raise _changed(place)
         yield Span(descriptor, source.begin, source.size, regular, source.crc32)
+        if identity(os.fstat(descriptor)) != source.listed:
+            raise _changed(place)
     finally:
         os.close(descriptor)
 
 
-def mapped(span: Span, begin: int, size: int) -> tuple[mmap.mmap, int]:
-    """``size`` bytes from ``begin`` of a span, more than none, as a read-only map, and where in the map they begin.
+def check_unchanged(source: Source, place: str) -> None:
+    """Returns None where the file is still there and, of a bundle or looked at before, still as it was.
 
     Raises:
-        OSError, ValueError: where the file has become too short, or cannot be mapped.
+        Refusal: ``bundle.changed``.
     """
-    at = span.begin + begin
-    rest = at % mmap.ALLOCATIONGRANULARITY  # a map can begin only at a multiple of it
-    return mmap.mmap(span.descriptor, rest + size, access=mmap.ACCESS_READ, offset=at - rest), rest
+    try:
+        with opened(source, place):
+            pass
+    except OSError:
+        raise _changed(place) from None
+
+
+def _changed(place: str) -> Refusal:
+    return Refusal("bundle.changed", place, "The file changed after it was first looked at; begin again.")
+
+
+def read_into(span: Span, begin: int, buffer: memoryview) -> None:
+    """Fill ``buffer`` with the bytes of a span from ``begin``.
+
+    Raises:
+        OSError, EOFError: where the file cannot be read, or has become too short.
+    """
+    at, done = span.begin + begin, 0
+    while done < len(buffer):
+        if hasattr(os, "preadv"):
+            got = os.preadv(span.descriptor, [buffer[done:]], at + done)
+        else:
+            with open(span.descriptor, "rb", buffering=0, closefd=False) as file:
+                file.seek(at + done)
+                got = file.readinto(buffer[done:])
+        if not got:
+            raise EOFError("it has become shorter")
+        done += got
 
 
 def pieces(span: Span, most: int, ahead: bool = True) -> Iterator[memoryview]:

@@ -68,10 +68,13 @@ def verdict_of(findings: Collection[Finding], required: Collection[StepName]) ->
     """The verdict: rejected on a failed finding, accepted if every required step passed, else indeterminate.
 
     A failure rejects whether or not its step was required: what was checked and found false is not
-    overlooked. An empty ``required`` accepts nothing.
+    overlooked. A limit of the caller's own that was exceeded, and a file that changed while it was measured, leave the
+    verdict open in whichever step. An empty ``required`` accepts nothing.
     """
     if any(finding.status == "failed" for finding in findings):
         return "rejected"
+    if any(finding.code.startswith("limit.") or finding.code == "bundle.changed" for finding in findings):
+        return "indeterminate"
     if required and all(step_status(findings, step) == "passed" for step in required):
         return "accepted"
     return "indeterminate"

@@ -43,14 +43,15 @@ DTYPE_SIZES: dict[str, int] = {
 }
 """Bytes of one element, by the format's name of its type."""
 
-MAX_HEADER = 100_000_000
-"""The format's own cap on the header, in bytes."""
+MAX_HEADER = 16 << 20
+"""Most bytes of the header: that of a dense model with 8,000 tensors has one megabyte, and one with 100,000, as in
+the largest mixtures of experts, fifteen. The format's own cap is 100,000,000."""
 MAX_AXES = 8
 """Most axes of one tensor: more than any program reads, fewer than array libraries refuse."""
 ALIGNMENT = 64
 _METADATA = "__metadata__"
-# Training tools keep megabytes of JSON in one metadata string; a tensor's entry has about eight values.
-_LIMITS = Limits(bytes=MAX_HEADER, nesting=3, nodes=4_000_000, string=32 << 20)
+# Training tools keep megabytes of JSON in one metadata string; the entry of a matrix has eight values.
+_LIMITS = Limits(bytes=MAX_HEADER, nesting=3, nodes=1 << 20, string=MAX_HEADER)
 _TYPECODES: dict[str, Literal["d", "q", "i", "B"]] = {"F64": "d", "I64": "q", "I32": "i", "U8": "B"}
 
 
@@ -81,12 +82,17 @@ def read_header(source: Source, place: str) -> dict[str, TensorInfo]:
             if not span.regular:
                 raise Refusal("tensor.unreadable", place, "This is not a regular file.")
             file.seek(span.begin)
-            length = _header_length(file.read(min(8, span.size)), span.size, place)
-            return _parse(file.read(length), span.size, place)
+            start = file.read(min(8, span.size))
+            claimed = int.from_bytes(start, "little")
+            header = file.read(claimed) if 8 + claimed <= span.size and claimed <= MAX_HEADER else b""
+            size = span.size
     except OSError as error:
-        raise Refusal(
-            "tensor.unreadable", place, f"The file cannot be read: {error.strerror or 'unknown reason'}."
-        ) from None
+        # a file that was listed or looked at before could be read then
+        code = "tensor.unreadable" if isinstance(source, Path) else "bundle.changed"
+        raise Refusal(code, place, f"The file cannot be read: {error.strerror or 'unknown reason'}.") from None
+    # judged after the file was found unchanged: half a header must not be taken for a wrong one
+    _header_length(start, size, place)
+    return _parse(header, size, place)
 
 
 def read_header_bytes(data: Buffer, place: str) -> dict[str, TensorInfo]:

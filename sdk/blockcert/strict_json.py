@@ -33,9 +33,9 @@ class Limits(msgspec.Struct, frozen=True):
     ``string`` counts the bytes of a string as written, escapes included. ``nesting`` is at most 500.
     """
 
-    bytes: int = 64 << 20
+    bytes: int = 16 << 20
     nesting: int = 64
-    nodes: int = 1_000_000
+    nodes: int = 1 << 18
     string: int = 1 << 16
 
 
@@ -44,6 +44,8 @@ DEFAULT = Limits()
 # Possessive, so no input backtracks; an unterminated string runs to the end, where the parser refuses it.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
 _SPLIT = re.compile(f"({_STRING})".encode(), re.DOTALL)
+_PIECE = 1 << 18
+"""Bytes that are taken apart at a time."""
 # What is no number here, and long integers, on text without strings. The first three are refused at once.
 _NUMBER = r"NaN|Infinity|-0(?![0-9])|[0-9]{16,}[.eE]?|[0-9][.eE]"
 _SUSPECT = re.compile(_NUMBER.encode())
@@ -69,17 +71,13 @@ def check(data: bytes, place: str, limits: Limits = DEFAULT) -> None:
     except UnicodeDecodeError as error:
         raise Refusal("json.encoding", place, f"The text is not UTF-8 at byte {error.start}.") from None
 
-    # A value is at most one string, and its key another; stopping there bounds what hostile text allocates.
-    parts = _SPLIT.split(data, 2 * limits.nodes + 1)
-    strings = parts[1::2]
-    if len(strings) > 2 * limits.nodes:
-        raise _too_much(place, "strings or more", len(strings), 2 * limits.nodes)
-    # joined by a quote, so that two numbers around a string do not become one
-    structure = b'"'.join(parts[0::2])
-    _check_caps(structure, strings, place, limits)
+    structure, longest, lone = _structure(data, place, limits)
+    _check_caps(structure, longest, place, limits)
     _check_numbers(structure, data, place)
-    if b"\\u" in data:
-        _check_surrogates(strings, place)
+    if lone is not None:
+        raise lone
+    del structure
+    # one after another, since the objects of whatever follows are many times the text
     try:
         try:
             json.loads(text, object_pairs_hook=_no_duplicates)
@@ -131,7 +129,38 @@ def _too_much(place: str, what: str, found: int, most: int) -> Refusal:
     return Refusal("json.limit", place, f"The JSON text has {found} {what}; at most {most} are accepted.")
 
 
-def _check_caps(structure: bytes, strings: list[bytes], place: str, limits: Limits) -> None:
+def _structure(data: bytes, place: str, limits: Limits) -> tuple[bytes, int, Refusal | None]:
+    """The text with a quote in the place of each string, so that two numbers around one do not become one; with it the
+    bytes of the longest string, and the first string with a lone surrogate, refused.
+
+    Taken apart in pieces: every string of a piece is an object, and those of a whole text would be many times its size.
+    """
+    found, lone = bytearray(), None
+    at, size, longest, count = 0, _PIECE, 0, 0
+    escaped = b"\\u" in data
+    while at < len(data):
+        parts = _SPLIT.split(data[at : at + size])
+        strings = parts[1::2]
+        if at + size < len(data) and strings and not parts[-1]:
+            # the last may go on behind the piece: it is the first of the next
+            if len(strings) == 1 and not parts[0]:
+                size *= 2
+                continue
+            del parts[-2:], strings[-1]
+        at += sum(map(len, parts))
+        size = _PIECE
+        count += len(strings)
+        # a value is at most one string, and its key another
+        if count > 2 * limits.nodes:
+            raise _too_much(place, "strings or more", count, 2 * limits.nodes)
+        longest = max(longest, max(map(len, strings), default=2) - 2)
+        if escaped and lone is None:
+            lone = _lone_surrogate(strings, place)
+        found += b'"'.join(parts[0::2])
+    return bytes(found), longest, lone
+
+
+def _check_caps(structure: bytes, longest: int, place: str, limits: Limits) -> None:
     brackets = structure.translate(None, _NOT_BRACKETS)
     nodes = 1 + structure.count(b",") + brackets.count(b"[") + brackets.count(b"{")
     if nodes > limits.nodes:
@@ -139,7 +168,6 @@ def _check_caps(structure: bytes, strings: list[bytes], place: str, limits: Limi
     nesting = max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
     if nesting > limits.nesting:
         raise _too_much(place, "levels of nesting", nesting, limits.nesting)
-    longest = max(map(len, strings), default=2) - 2
     if longest > limits.string:
         raise _too_much(place, "bytes in one string", longest, limits.string)
 
@@ -170,7 +198,8 @@ def _check_numbers(structure: bytes, data: bytes, place: str) -> None:
     raise AssertionError("a number was refused and not found again")
 
 
-def _check_surrogates(strings: list[bytes], place: str) -> None:
+def _lone_surrogate(strings: list[bytes], place: str) -> Refusal | None:
+    """The refusal of the first string with a lone surrogate."""
     for string in strings:
         if re.search(rb"\\u[dD][89a-fA-F]", string) is None:
             continue
@@ -180,7 +209,8 @@ def _check_surrogates(strings: list[bytes], place: str) -> None:
             continue  # the parser says where
         except UnicodeEncodeError:
             name = shown(string.decode())
-            raise Refusal("json.encoding", place, f"The string {name} has a lone surrogate.") from None
+            return Refusal("json.encoding", place, f"The string {name} has a lone surrogate.")
+    return None
 
 
 class _DuplicateKeyError(Exception):

@@ -51,7 +51,9 @@ Positive: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 53)]
 Label: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
 Source: TypeAlias = Annotated[str, Meta(min_length=1, max_length=512, pattern=PRINTABLE)]
 
-_GATE = strict_json.Limits(bytes=1 << 20, nesting=8, nodes=1 << 14, string=1024)
+MOST_BYTES = 1 << 20
+"""Most bytes of a policy's document (BC-NUM-11)."""
+_GATE = strict_json.Limits(bytes=MOST_BYTES, nesting=8, nodes=1 << 14, string=1024)
 _SIZES = ("relative_drift", "kl_mean", "loss_difference", "logit_difference")
 """Limits that are the largest size allowed."""
 _FOUNDATION: tuple[StepName, ...] = ("structure", "authenticity", "integrity")

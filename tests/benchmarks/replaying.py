@@ -54,7 +54,6 @@ def needed(pair: Pair, tokens: Any, *, attributed: bool) -> None:
                         found = stage(np.concatenate([hidden] * times) if times > 1 else hidden)
                         output = found[: len(tokens)] if output is None else output
                 hidden = output
-                pair.store.release()
 
 
 def _rows(name: str, pair: Pair, rows: int, rounds: int) -> list[str]:

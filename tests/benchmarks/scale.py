@@ -89,7 +89,6 @@ def stages(model: str) -> list[tuple[str, float, float]]:
         ready = time.perf_counter()
         value = loaded(value)
         found.append((stage.kind, ready - begin, time.perf_counter() - ready))
-        store.release()
     return found
 
 

@@ -48,6 +48,15 @@ BAD = {
     "prints nothing": ("pass", "not 64 bytes"),
     "prints something else": ("print('ok')", "not 64 bytes"),
     "prints 63 bytes": ("import sys; sys.stdout.buffer.write(b'a' * 63)", "not 64 bytes"),
+    "prints without end": (
+        "import sys\nsys.stdin.buffer.read()\nwhile True: sys.stdout.buffer.write(b'a' * 65536)",
+        "more than 4096 bytes",
+    ),
+    "complains without end, and fails": (
+        "import sys\nfor _ in range(400): sys.stderr.write('a' * 65536)\nsys.exit('the token is locked')",
+        "the token is locked",
+    ),
+    "reads nothing": ("import sys; sys.exit('no token')", "no token"),
     "never answers": ("import time; time.sleep(60)", "no answer in"),
 }
 

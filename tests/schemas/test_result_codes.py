@@ -41,7 +41,11 @@ def statuses() -> Iterator[tuple[str, str]]:
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) in (3, 4)):
                 continue
             first = node.args[0]
-            if node.func.id == "Refusal" and isinstance(first, ast.Constant) and str(first.value).startswith("limit."):
+            if (
+                node.func.id == "Refusal"
+                and isinstance(first, ast.Constant)
+                and str(first.value).startswith(("limit.", "bundle.changed"))
+            ):
                 yield "inconclusive", str(first.value)  # as `from_refusal` has it
             if len(node.args) != 4:
                 continue

@@ -254,7 +254,7 @@ def test_signatures_of_nobody_cost_a_bounded_number_of_passes(monkeypatch: pytes
 
     monkeypatch.setattr(PublicKey, "verify", verify)
     policy = new_policy([NamedKey(f"k{i}", generate().public) for i in range(3)], replay=False)
-    signatures = tuple(Signature("", bytes(64)) for _ in range(MAX_SIGNATURES))
+    signatures = tuple(Signature("", bytes([i]) * 64) for i in range(MAX_SIGNATURES))
     authority = authorised(policy, Envelope(b"{}", signatures=signatures), datetime(2026, 11, 22, tzinfo=UTC), None)
     assert authority.signers == ()
     assert len(passes) == 3 * 16

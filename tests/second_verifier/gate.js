@@ -5,13 +5,13 @@ const { refuse } = require('./refusal');
 
 const MIB = 1024 * 1024;
 const CAPS = {
-  document: { bytes: 64 * MIB, levels: 64, values: 1000000, string: 65536 },
+  document: { bytes: 16 * MIB, levels: 64, values: 262144, string: 65536 },
   envelope: { bytes: 16 * MIB, levels: 4, values: 1024, string: 16 * MIB },
   policy: { bytes: MIB, levels: 8, values: 16384, string: 1024 },
   review: { bytes: 64 * 1024, levels: 8, values: 256, string: 4096 },
   revocations: { bytes: 8 * MIB, levels: 5, values: 262144, string: 4096 },
   state: { bytes: 32 * 1024, levels: 2, values: 512, string: 256 },
-  header: { bytes: 100000000, levels: 3, values: 4000000, string: 32 * MIB },
+  header: { bytes: 16 * MIB, levels: 3, values: 1048576, string: 16 * MIB },
 };
 
 const QUOTE = 0x22;

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from blockcert.bundle import STATEMENT
+from blockcert.dsse import Envelope, Signature, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
+from blockcert.keys import PublicKey
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
@@ -78,7 +81,10 @@ def test_depth_that_suffices(made: Made) -> None:
     assert check(made, Limits(depth=20)).verdict == "accepted"
 
 
-def test_memory_of_columns(made: Made) -> None:
+def test_memory_of_columns(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which are smaller here than the documents about them."""
+    for name in ("_TEXT", "_VALUE"):
+        monkeypatch.setattr(f"blockcert_verifier.limits.{name}", 0)
     only(check(made, Limits(memory=100)), "limit.memory", "recompute")
 
 
@@ -286,3 +292,39 @@ def test_bytes_are_exact(text: str) -> None:
 )
 def test_seconds_may_be_fractions(text: str, seconds: float) -> None:
     assert amount_of_seconds(text) == seconds
+
+
+def test_seconds_while_signatures_are_tried(made: Made, tmp_path: Path) -> None:
+    """Whoever appends sixteen signatures of nobody to a large payload does not hold a caller up (BC-VER-29)."""
+    copy = made.copy(tmp_path)
+    path = copy.bundle / STATEMENT
+    envelope = parse_envelope(path.read_bytes(), STATEMENT)
+    junk = tuple(Signature("", bytes([i]) * 64) for i in range(16))
+    path.write_bytes(encode_envelope(Envelope(envelope.payload, envelope.payload_type, junk)))
+    tried = 0
+    verify_one = PublicKey.verify
+
+    def slow(self: PublicKey, signature: bytes, message: bytes) -> bool:
+        nonlocal tried
+        tried += 1
+        return verify_one(self, signature, message)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PublicKey, "verify", slow)
+        report = check(copy, Limits(seconds=5), clock=lambda: float(tried))
+    only(report, "limit.seconds", "authenticity")
+    assert tried == 5
+
+
+def test_memory_of_a_document(made: Made) -> None:
+    """A statement, and then a program, that would take more than is allowed is not parsed."""
+    statement = (made.bundle / STATEMENT).stat().st_size
+    only(check(made, Limits(memory=7 * statement)), "limit.memory", "structure")
+
+
+def test_a_limit_in_a_step_that_nobody_requires_leaves_the_verdict_open(made: Made) -> None:
+    report = verify(
+        made.bundle, made.without_replay, reference=made.model, limits=Limits(memory=1 << 22), at=NOW, replay=1
+    )
+    only(report, "limit.memory", "replay")
+    assert report.exit_code == 3

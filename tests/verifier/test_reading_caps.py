@@ -17,7 +17,7 @@ from blockcert_verifier.steps import consequences
 from tests.support.bundles import NOW, Made, make_bundle, reseal
 
 EXTRA = 1 << 20
-LARGEST_PROGRAM = 64 << 20
+LARGEST_PROGRAM = 16 << 20
 
 
 @pytest.fixture(scope="module")

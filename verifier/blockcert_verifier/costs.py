@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from blockcert.program import (
     Attention,
@@ -45,14 +47,13 @@ _BITS = {
 }
 
 _AT_ONCE = 1 << 23
-"""Integers of a map that are counted at a time."""
+"""Weights that are counted at a time."""
 
 
 def _stored_bits(store: WeightStore, reference: TensorRef | None) -> int:
     if reference is None:
         return 0
-    dtype, tensor = store.raw(reference)
-    return int(tensor.size) * _BITS.get(dtype, 8)
+    return math.prod(store.shape(reference)) * _BITS.get(store.info(reference).dtype, 8)
 
 
 def _nonzero(tensor: np.ndarray[Any, Any]) -> int:
@@ -61,8 +62,14 @@ def _nonzero(tensor: np.ndarray[Any, Any]) -> int:
 
 def _nonzero_values(store: WeightStore, reference: TensorRef) -> int:
     """Values that are not 0; bfloat16 is kept as its bits, and its minus zero is a zero too."""
-    dtype, tensor = store.raw(reference)
-    return _nonzero(tensor & 0x7FFF if dtype == "BF16" else tensor)
+    flat = replace(reference, transpose=False)  # rows as they are stored
+    shape = store.shape(flat)
+    most = _AT_ONCE // max(1, math.prod(shape[1:]))
+    nonzero = 0
+    for part in cut(shape[0], most) if shape else [None]:
+        dtype, tensor = store.raw(flat, part)
+        nonzero += _nonzero(tensor & 0x7FFF if dtype == "BF16" else tensor)
+    return nonzero
 
 
 def _map_cost(store: WeightStore, linear: LinearMap) -> tuple[int, int]:
@@ -146,5 +153,4 @@ def program_costs(
     for stage in program.stages:
         look()
         found.append(stage_cost(stage, store, length))
-        store.release()
     return tuple(found)

@@ -18,7 +18,7 @@ from blockcert.errors import Refusal
 from blockcert.statement import Statement
 from blockcert.wellformed import REFERENCE_PREFIX
 
-__all__ = ["DEFAULT", "Limits", "Watch", "as_own", "check_bytes", "check_depth", "check_memory", "read_limits"]
+__all__ = ["DEFAULT", "Limits", "Watch", "as_own", "check_bytes", "check_document", "check_memory", "read_limits"]
 
 
 class Limits(Struct, frozen=True):
@@ -30,8 +30,9 @@ class Limits(Struct, frozen=True):
         depth: levels of nesting of a JSON document; the standard's cap is 64.
         seconds: of the whole verification, counted by the caller's clock. Measuring ends at it as at a time limit and
             reports what is done.
-        memory: bytes that the columns of prompts and evidence may have together, and that measuring may be estimated
-            to take; None is what this machine has, where it says so.
+        memory: bytes that a JSON document may be estimated to take while it is parsed, that the columns of prompts and
+            evidence may have together, and that measuring may be estimated to take; None is what this machine has,
+            where it says so.
 
     Raises:
         ValueError: where a limit is not positive, or the seconds are negative; 0 of them are no time for anything.
@@ -138,12 +139,19 @@ def check_bytes(sizes: dict[str, int], statement: Statement | None, limits: Limi
         raise Refusal("limit.bytes", "bundle", sentence)
 
 
-def check_depth(data: bytes, place: str, limits: Limits) -> None:
-    """Returns None where the document nests within a limit that is below the standard's; other faults are left alone.
+_TEXT, _VALUE = 8, 300
+"""Bytes of memory for each byte of a JSON text, and for each value in it: more than parsing one was seen to take."""
+
+
+def check_document(data: bytes, place: str, limits: Limits) -> None:
+    """Returns None where parsing the document is estimated to take no more memory than allowed, and where it nests
+    within a limit that is below the standard's; other faults are left alone.
 
     Raises:
-        Refusal: ``limit.depth``.
+        Refusal: ``limit.memory``, ``limit.depth``.
     """
+    values = sum(map(data.count, (b",", b"[", b"{")))
+    check_memory(_TEXT * len(data) + _VALUE * min(values, strict_json.DEFAULT.nodes), place, limits)
     if limits.depth >= strict_json.DEFAULT.nesting:
         return
     room = len(data) + 1

@@ -13,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from blockcert.file_range import Source
+from blockcert.file_range import Source, pinned
 from blockcert.statement import Statement, Subject
 from blockcert.wellformed import REFERENCE_PREFIX
 
@@ -29,14 +30,25 @@ class Located(Struct, frozen=True):
     """The path of each file of the reference model, by its subject's name; whether each is right is not decided here.
 
     ``folder`` is where further files of the model are looked for: the folder given, or the snapshot with its config.
+    ``found`` are the files that lay there when they were looked at, links followed: what is hashed and what is measured
+    must both be these, and unchanged.
     """
 
     folder: Path
     paths: dict[str, Path]
+    found: dict[str, Source] = {}
 
     def path(self, name: str) -> Path:
         """The path of a file of the model, ``reference/...``, also of one that is no subject."""
         return self.paths.get(name, self.folder / name.removeprefix(REFERENCE_PREFIX))
+
+    def source(self, name: str) -> Source:
+        """What is read of the model as ``name``: the file that was looked at, or the path of one that was not there."""
+        return self.found.get(name, self.path(name))
+
+    def looked_at(self) -> Located:
+        """The same, with the files as they lie there now."""
+        return replace(self, found={name: pinned(path) for name, path in self.paths.items()})
 
 
 def locate(statement: Statement, given: Path, blake3: Callable[[Path], str | None]) -> Located:

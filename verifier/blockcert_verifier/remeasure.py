@@ -62,7 +62,7 @@ class Opened(Struct, frozen=True):
     def weights(self, located: Located) -> dict[str, Source]:
         """Where every file that the programs name is."""
         return {
-            file.name: located.path(file.name)
+            file.name: located.source(file.name)
             if file.name.startswith(REFERENCE_PREFIX)
             else self.bundle.file(file.name)
             for program in self.programs

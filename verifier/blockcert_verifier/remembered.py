@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from errno import ETIMEDOUT
 from pathlib import Path
+from time import monotonic, sleep
 
 from blockcert import dsse, rotation
 from blockcert.bundle import flush
@@ -16,6 +20,8 @@ from blockcert_verifier.steps.revocation import Given
 __all__ = ["given_list", "remember"]
 
 MOST_BYTES = 16 << 20
+PATIENCE = 10.0
+"""Seconds to wait for another verification that remembers a list in the same folder."""
 
 
 def given_list(policy: TrustPolicy, path: Path | None, state: Path | None) -> Given | None:
@@ -83,28 +89,61 @@ def remember(state: Path, policy: TrustPolicy, found: SignedList, revokers: Sequ
     Raises:
         Refusal: `file.unreadable`, `file.unwritable`, `revocation.other_state`, and what `parse_state` refuses.
     """
-    seen = _seen(state, policy)
-    if seen is not None and seen.number >= found.list.number:
-        return
     state = Path(os.path.realpath(state))  # where it is a link, what it names is the memory
     temporary = state.with_name(f".{state.name}.partial-{os.urandom(4).hex()}")
     try:
-        try:
-            temporary.write_bytes(encode_state(found, revokers))
-            flush(temporary)
-            temporary.replace(state)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _alone(state.parent):
+            seen = _seen(state, policy)
+            if seen is not None and seen.number >= found.list.number:
+                return
+            try:
+                temporary.write_bytes(encode_state(found, revokers))
+                flush(temporary)
+                temporary.replace(state)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as fault:
         sentence = f"the highest revocation list cannot be remembered there: {fault.strerror}"
         raise Refusal("file.unwritable", str(state), sentence) from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """A block in which no other verification writes a state file of this folder, where the system can say so.
+
+    The lock is on the folder itself: nothing is left behind, and it ends with the process that holds it.
+
+    Raises:
+        TimeoutError: where another holds it for longer than it takes to write a file.
+    """
+    if sys.platform == "win32":  # it locks no folders
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        end = monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() >= end:
+                    raise TimeoutError(ETIMEDOUT, "another process holds a lock on the folder") from None
+                sleep(0.02)
+            except OSError:  # a file system without locks
+                break
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a path with a NUL in it names nothing
         raise Refusal("file.missing", str(path), "there is no such file") from None
     except OSError as fault:
         raise Refusal("file.unreadable", str(path), f"it cannot be read: {fault.strerror}") from None

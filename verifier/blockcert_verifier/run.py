@@ -47,7 +47,7 @@ from blockcert_verifier.assemble import Seen
 from blockcert_verifier.choices import Measuring
 from blockcert_verifier.depth import depth
 from blockcert_verifier.fresh_report import Fresh
-from blockcert_verifier.limits import Limits, Watch, as_own, check_bytes, check_depth, check_memory
+from blockcert_verifier.limits import Limits, Watch, as_own, check_bytes, check_document, check_memory
 from blockcert_verifier.locate import Located, file_size, locate
 from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
@@ -202,7 +202,7 @@ class Run:
             bundle = Bundle(path, self._limits.members)
             check_bytes(bundle.sizes, None, self._limits)
             data = bundle.read(STATEMENT, LIMITS.bytes)
-            check_depth(data, STATEMENT, self._limits)
+            check_document(data, STATEMENT, self._limits)
             envelope = parse_envelope(data, STATEMENT)
         except Refusal as refusal:
             if refusal.code in _WRONG_PATH:
@@ -213,34 +213,37 @@ class Run:
             passed("structure", "structure.bundle", "bundle", f"a safe {kind} of {len(bundle.files)} files")
         )
         self._begin("authenticity")
-        self._said, findings = revocations(self._trust, self._given, self._now)
+        self._said, findings = revocations(self._trust, self._given, self._now, self._watch.look)
         if self._remember and self._given and self._given.signed and self._said.list is not None:
             self._remember(self._given.signed, self._said.signers)  # before what may take hours, or be interrupted
         current = not findings
         self._findings += findings
         appended, findings = read_appended(self._trust, bundle.sizes, bundle.read)
         self._findings += findings
-        others, findings = beside(self._trust, appended.lists, self._now)
+        others, findings = beside(self._trust, appended.lists, self._now, self._watch.look)
         self._findings += findings
         revoked = {raw: why for one in (*others, self._said) for raw, why in one.keys.items()}
-        authority, findings = authenticity.signatures(self._trust, envelope, self._now, revoked)
+        made: dict[bytes, bytes | None] = {}
+        authority, findings = authenticity.signatures(self._trust, envelope, self._now, revoked, self._watch.look, made)
         self._id = certificate_id(envelope.payload)
         self._signed(authority)
         self._add(findings)
         self._add(certificate(self._said, self._id, current=current))
         for said in others:
             self._add(certificate(said, self._id, current=False))
-        self._add(reviews(self._trust, envelope.payload, appended.reviews, self._now, revoked))
+        self._add(reviews(self._trust, envelope.payload, appended.reviews, self._now, revoked, self._watch.look))
 
         try:
-            check_depth(envelope.payload, STATEMENT, self._limits)
+            check_document(envelope.payload, STATEMENT, self._limits)
         except Refusal as refusal:
             raise self._refused("structure", refusal) from None
         statement, findings = structure.statement(envelope.payload)
         self._add(findings)
         if statement is None:
             raise _Stop
-        authority, findings = authenticity.times(self._trust, envelope, statement, self._now, revoked)
+        authority, findings = authenticity.times(
+            self._trust, envelope, statement, self._now, revoked, self._watch.look, made
+        )
         self._signed(authority)
         self._add(findings)
         self._statement = statement
@@ -320,7 +323,7 @@ class Run:
         """The reference model's files, found and compared; afterwards only a model that is whole is at hand."""
         located = None
         if self._reference is not None:
-            located = locate(statement, self._reference, self._blake3)
+            located = locate(statement, self._reference, self._blake3).looked_at()
             if not any(os.path.lexists(path) for path in located.paths.values()):
                 sentence = (
                     "nothing here has the name of a file of the certified model; --reference names the original model"
@@ -347,7 +350,7 @@ class Run:
         try:
             first, second = ((name, bundle.read(name, PROGRAM_LIMITS.bytes)) for name in names)
             for name, data in (first, second):
-                check_depth(data, name, self._limits)
+                check_document(data, name, self._limits)
         except Refusal as refusal:
             raise self._refused("integrity", refusal) from None
         programs, findings = structure.programs(statement, first, second)

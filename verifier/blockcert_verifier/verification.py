@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from blockcert.digest import digest_files
 from blockcert.errors import Refusal
-from blockcert.trust import TrustPolicy, parse_policy
+from blockcert.trust import MOST_BYTES, TrustPolicy, parse_policy
 from blockcert_verifier.assemble import assemble
 from blockcert_verifier.choices import Measuring, beta
 from blockcert_verifier.limits import DEFAULT, Limits
@@ -181,8 +181,9 @@ def read_policy(policy: bytes | Path | str) -> TrustPolicy:
 def read_signed(path: Path) -> bytes:
     """The bytes of a policy, or of a signed one; refuses `trust.not_found` and `trust.unreadable`."""
     try:
-        return path.read_bytes()
-    except FileNotFoundError:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)  # what is longer is refused by its length
+    except (FileNotFoundError, ValueError):  # a path with a NUL in it names nothing
         sentence = "there is no such file; make a policy with: blockcert trust new --producer KEY.pub --out trust.json"
         raise Refusal("trust.not_found", str(path), sentence) from None
     except OSError as fault:

@@ -11,6 +11,8 @@ from blockcert.errors import Refusal
 __all__ = ["VARIABLE", "passphrase"]
 
 VARIABLE = "BLOCKCERT_PASSPHRASE"
+MOST_BYTES = 1 << 12
+"""Most bytes of a passphrase in a file, its end of line included."""
 
 
 def passphrase(file: Path | None, *, what: str, twice: bool = False) -> bytes:
@@ -24,7 +26,12 @@ def passphrase(file: Path | None, *, what: str, twice: bool = False) -> bytes:
     if file is not None:
         place = str(file)
         try:
-            text = file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+            with file.open("rb") as opened:
+                line = opened.readline(MOST_BYTES + 1)
+            if len(line) > MOST_BYTES:
+                sentence = f"its first line has more than {MOST_BYTES} bytes: this is no passphrase file"
+                raise Refusal("passphrase.file", place, sentence)
+            text = line.decode("utf-8").removesuffix("\n").rstrip("\r")
         except (OSError, UnicodeDecodeError) as fault:
             reason = fault.strerror if isinstance(fault, OSError) else "it is not UTF-8 text"
             raise Refusal("passphrase.file", place, f"the passphrase file cannot be read: {reason}") from None

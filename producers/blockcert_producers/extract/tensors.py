@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -81,9 +82,16 @@ class MemoryStore(WeightStore):
         held = self._tensors[reference.tensor]
         return TensorInfo(held.dtype, held.values.shape, 0, 0)
 
-    def raw(self, reference: TensorRef) -> tuple[str, Host]:
-        """The dtype's name and the tensor as stored."""
+    def raw(self, reference: TensorRef, part: slice | Host | None = None) -> tuple[str, Host]:
+        """The dtype's name and the tensor as stored, or the rows ``part`` of it."""
         if reference.file != SURROGATE_FILE:
-            return self._base.raw(reference)
+            return self._base.raw(reference, part)
         held = self._tensors[reference.tensor]
-        return held.dtype, held.values
+        return held.dtype, held.values if part is None else held.values[part]
+
+    def each(self, reference: TensorRef, parts: Sequence[slice | Host]) -> Iterator[Host]:
+        """Rows of the tensor as stored, for each of the ``parts``."""
+        if reference.file != SURROGATE_FILE:
+            return self._base.each(reference, parts)
+        held = self._tensors[reference.tensor]
+        return (held.values[part] for part in parts)

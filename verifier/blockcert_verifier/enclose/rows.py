@@ -12,7 +12,7 @@ from blockcert_verifier.enclose.interval import Enclosed
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row
 from blockcert_verifier.enclose.wire import Advance, Begin, Cells, Enclose, Failed, decode_cells, receive, send, text
 from blockcert_verifier.measure import Pair
-from blockcert_verifier.work.children import Child, environment, shared_out, weight_names
+from blockcert_verifier.work.children import Child, Worker, environment, shared_out, weight_names
 
 __all__ = ["Encloser", "enclosed_here", "enclosed_in_processes"]
 
@@ -32,26 +32,20 @@ def enclosed_here(
         yield job(lambda tokens, bits: enclose_row(pair, tokens, thresholds, bits, look), row)
 
 
-class _Process:
-    """One process that encloses rows, started when it is first needed."""
+class _Process(Worker):
+    """One process that encloses rows; ``done`` are stages of the current row."""
 
     def __init__(self, begin: Begin, variables: dict[str, str]) -> None:
+        super().__init__()
         self._begin, self._variables = begin, variables
-        self._child: Child | None = None
-        self.done = 0.0
-        """Stages of the current row that are done."""
-        self.retired = False
 
     def __call__(self, tokens: Sequence[int], bits: int) -> Mapping[Place, Enclosed]:
         """As :func:`enclose_row`; raises ``MemoryError`` where the process ends without an answer."""
         self.done = 0.0
         frame = None
-        if self.retired:
-            raise MemoryError
         with contextlib.suppress(OSError):
-            child = self._child
-            if child is None:
-                self._child = child = Child(_WORKER, self._variables)
+            child, new = self.child(lambda: Child(_WORKER, self._variables))
+            if new:
                 send(child.input, self._begin)
             send(child.input, Enclose(tuple(tokens), bits))
             while isinstance(frame := receive(child.output), Advance):
@@ -62,12 +56,6 @@ class _Process:
             raise Refusal(frame.code, frame.place, frame.sentence)
         self.close()
         raise MemoryError("the process that enclosed a row ended without an answer")
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.close()
 
 
 def enclosed_in_processes(

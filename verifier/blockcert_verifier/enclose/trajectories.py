@@ -69,7 +69,6 @@ def enclose_row(
         for index in range(len(pair.same)):
             with ctx.workprec(row.precision()):
                 row.advance(index)
-            pair.store.release()
             if tick is not None:
                 tick(index + 1)
         return row.cells

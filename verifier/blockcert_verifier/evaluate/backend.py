@@ -82,6 +82,12 @@ class Backend:
         return self._torch is None
 
     @property
+    def host(self) -> np.dtype[Any] | None:
+        """The working precision where weights are best converted to it as they are read; None where it is not numpy
+        that converts them."""
+        return self.dtype if self._torch is None else None
+
+    @property
     def _place(self) -> str:
         return "cpu" if self.device == "torch" else self.device
 

@@ -53,7 +53,7 @@ def in_blocks(store: WeightStore, linear: LinearMap | TensorRef, backend: Backen
     # what is stored is no smaller than the part that a slice takes of it
     if math.prod(store.info(reference).shape) * itemsize <= WHOLE:
         return False
-    return store.raw(reference)[1].size * itemsize > WHOLE
+    return math.prod(store.shape(reference)) * itemsize > WHOLE
 
 
 def _slices(rows: int, width: int, backend: Backend) -> list[slice]:
@@ -83,7 +83,7 @@ class MatrixInBlocks:
 
         def one(part: slice) -> T:
             with np.errstate(all="ignore"):  # which every thread has for itself
-                return work(part, self._backend.array(dense_matrix(self._store, self._map, part)).T)
+                return work(part, self._backend.array(dense_matrix(self._store, self._map, part, self._backend.host)).T)
 
         return at_once([partial(one, part) for part in self._slices])
 

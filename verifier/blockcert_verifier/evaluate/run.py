@@ -26,5 +26,4 @@ def logits(
     with np.errstate(all="ignore"):
         for stage in program.stages:
             values = LoadedStage(stage, store, backend, tokens.shape[1], program, whole=False)(values)
-            store.release()
     return backend.numpy(values)

@@ -121,7 +121,7 @@ class LoadedStage:
                 rows = None if self._program is None else self._program.vocabulary
                 if not self._whole and in_blocks(store, step.weight, backend):
                     return (TableInBlocks(store, step, rows, backend),)
-                return (backend.array(store.floats(step.weight, (rows, None))),)
+                return (backend.array(store.floats(step.weight, (rows, None), precision=backend.host)),)
             case Positions():
                 table = store.floats(step.weight, (None, None))
                 if table.shape[0] < length:
@@ -137,15 +137,15 @@ class LoadedStage:
             case LayerNorm():
                 return (vector(step.weight), vector(step.bias))
             case Linear(map=LowRank() as low_rank):
-                right = backend.array(store.floats(low_rank.right, (None, None))).T
-                left = backend.array(store.floats(low_rank.left, (None, right.shape[1]))).T
+                right = backend.array(store.floats(low_rank.right, (None, None), precision=backend.host)).T
+                left = backend.array(store.floats(low_rank.left, (None, right.shape[1]), precision=backend.host)).T
                 return (_some(step, right), _some(step, left), vector(step.bias))
             case Linear():
                 self._check_size(step, store)
                 if isinstance(step.map, Dense | Integer) and not self._whole and in_blocks(store, step.map, backend):
                     return (MatrixInBlocks(store, step.map, backend), None, vector(step.bias))
                 # a transposed view: copying row by row is several times faster than across rows
-                matrix = backend.array(dense_matrix(store, step.map)).T
+                matrix = backend.array(dense_matrix(store, step.map, precision=backend.host)).T
                 return (_some(step, matrix), None, vector(step.bias))
             case Rotary():
                 return rotary_tables(backend, step, length)

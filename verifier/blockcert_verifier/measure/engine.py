@@ -175,7 +175,6 @@ def _measure(
                 advance(index, f, g, f32, team, noise)
                 if progress is not None:
                     progress(index * len(teams) + number + 1, stages * len(teams))
-            pair.store.release()
     return [_collect([team[i] for team in teams], stages - 2, attribution) for i in range(times)]
 
 

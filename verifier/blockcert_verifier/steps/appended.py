@@ -62,7 +62,12 @@ def appended(
 
 
 def uncounted(name: str, refusal: Refusal) -> Finding:
-    """The finding that a statement counts for nothing, and why; it changes no verdict."""
+    """The finding that a statement counts for nothing, and why; it changes no verdict.
+
+    A limit of the caller's own that is exceeded is raised again: it ends the verification.
+    """
+    if refusal.code.startswith("limit."):
+        raise refusal
     code = refusal.code if refusal.code.startswith("review.") else "review.malformed"
     return skipped("authenticity", code, name, refusal.sentence.removesuffix("."))
 

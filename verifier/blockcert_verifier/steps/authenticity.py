@@ -6,7 +6,7 @@ chooses keys and algorithms. Normative text: `spec/11-trust.md`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from blockcert.authority import Authority, authorised
@@ -23,16 +23,21 @@ PLACE = "statement.dsse.json"
 
 
 def signatures(
-    policy: TrustPolicy, envelope: Envelope, now: datetime, revoked: Mapping[bytes, str] = {}
+    policy: TrustPolicy,
+    envelope: Envelope,
+    now: datetime,
+    revoked: Mapping[bytes, str] = {},
+    look: Callable[[], None] = lambda: None,
+    made: dict[bytes, bytes | None] | None = None,
 ) -> tuple[Authority, list[Finding]]:
     """Who signed the payload, unread; a failed finding where the policy's threshold is not met.
 
-    Keys among `revoked`, raw bytes to why, count for nothing.
+    Keys among `revoked`, raw bytes to why, count for nothing. `look` and `made` are those of `authorised`.
     """
     if not envelope.signatures:
         sentence = "the certificate is not signed, so nobody answers for it"
         return Authority((), ()), [failed("authenticity", "signature.none", f"{PLACE}: $.signatures", sentence)]
-    authority = authorised(policy, envelope, now, None, PLACE, revoked)
+    authority = authorised(policy, envelope, now, None, PLACE, revoked, look, made)
     return authority, _threshold(policy, authority)
 
 
@@ -70,11 +75,13 @@ def times(
     statement: Statement,
     now: datetime,
     revoked: Mapping[bytes, str] = {},
+    look: Callable[[], None] = lambda: None,
+    made: dict[bytes, bytes | None] | None = None,
 ) -> tuple[Authority, list[Finding]]:
     """Who signed within the windows of their keys at the time that the statement gives, and whether it holds `now`."""
     p = statement.predicate
     issued, end = parse_time(p.issued_at), parse_time(p.not_after)
-    authority = authorised(policy, envelope, now, issued, PLACE, revoked)
+    authority = authorised(policy, envelope, now, issued, PLACE, revoked, look, made)
     findings = [finding for finding in _threshold(policy, authority) if finding.status == "failed"]
     if now < issued:
         sentence = f"the certificate says it was issued at {p.issued_at}, and the clock here says {format_time(now)}"

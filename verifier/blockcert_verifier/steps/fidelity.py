@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from blockcert.errors import Refusal
-from blockcert.file_range import Source
+from blockcert.file_range import Source, check_unchanged
 from blockcert.findings import Finding
 from blockcert.numbers import parse_decimal, round_up
 from blockcert.program import Program
@@ -20,7 +20,7 @@ from blockcert.statement import Statement
 from blockcert.wellformed import REFERENCE_PREFIX
 from blockcert_verifier.locate import Located
 from blockcert_verifier.report import FidelityCheck
-from blockcert_verifier.steps.outcome import failed, inconclusive, passed, skipped
+from blockcert_verifier.steps.outcome import failed, from_refusal, inconclusive, passed, skipped
 from blockcert_verifier.steps.plan import Look
 
 if TYPE_CHECKING:
@@ -67,9 +67,15 @@ def fidelity(
             # nothing but the files that were signed: whatever else lies beside them is not read
             folder = _signed_files(statement, located, Path(scratch))
             compared = _compare(folder, program, weights, tokens, look)
+            # the other software opens the files itself
+            for subject in statement.subject:
+                if subject.name.startswith(REFERENCE_PREFIX):
+                    check_unchanged(located.source(subject.name), subject.name)
     except Refusal as refusal:
         if refusal.code.startswith("install.") or refusal.code == "limit.seconds":
             raise
+        if refusal.code == "bundle.changed":
+            return None, [from_refusal("replay", refusal)]
         return None, [inconclusive("replay", "fidelity.not_run", PLACE, refusal.sentence)]
     except Exception as fault:  # whatever the other software makes of this checkpoint
         return None, [inconclusive("replay", "fidelity.not_run", PLACE, not_run_by(fault))]
@@ -103,7 +109,8 @@ def _signed_files(statement: Statement, located: Located, scratch: Path) -> Path
         if subject.name.startswith(REFERENCE_PREFIX):
             link = scratch / subject.name.removeprefix(REFERENCE_PREFIX)
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(located.path(subject.name).resolve())
+            source = located.source(subject.name)
+            link.symlink_to(source.resolve() if isinstance(source, Path) else source.path)
     return scratch
 
 

@@ -81,7 +81,7 @@ def reference_files(statement: Statement, located: Located | None, digest: Diges
         if file_size(path) not in (None, sizes[subject.name]) and (found := pointer(path)) is not None:
             pointers[subject.name] = found
     files = [subject for subject in subjects if subject.name not in pointers]
-    findings = _compare(statement, files, lambda subject: located.path(subject.name), digest)
+    findings = _compare(statement, files, lambda subject: located.source(subject.name), digest)
     findings += _tokenizer(statement, located.path(TOKENIZER), digest)
     if pointers and not failures(findings):
         findings += published(statement, pointers, "the reference model's Git LFS pointers")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Sequence
 
+from blockcert.errors import Refusal
 from blockcert.findings import Finding
 from blockcert_verifier.measure import Confirmation, Disagreement, Unresolved
-from blockcert_verifier.steps.outcome import failed, inconclusive
+from blockcert_verifier.steps.outcome import failed, from_refusal, inconclusive
 from blockcert_verifier.work import RowFailure
 from blockcert_verifier.work.chunks import CRASHES, failure
 
@@ -83,9 +84,9 @@ def unresolved(rows: Sequence[Unresolved]) -> list[Finding]:
 
 
 def crash(row: int, fault: RowFailure) -> Finding:
-    """The finding that a row is which could not be measured: refuted, never skipped."""
+    """The finding that a row is which could not be measured: refuted, never skipped; open where a file changed."""
     if fault.code is not None and fault.place is not None:
-        return failed("replay", fault.code, fault.place, fault.sentence)
+        return from_refusal("replay", Refusal(fault.code, fault.place, fault.sentence))
     return failed("replay", "replay.row.crashed", f"{PLACE}: row {row}", f"measuring it fails: {fault.sentence}")
 
 

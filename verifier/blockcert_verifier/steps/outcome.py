@@ -53,8 +53,13 @@ def inconclusive(step: StepName, code: str, place: str, message: str) -> Finding
 
 
 def from_refusal(step: StepName, refusal: Refusal, status: Status = "failed") -> Finding:
-    """The finding that a refused input is; what exceeds a limit of the caller's own is left undecided."""
-    if refusal.code.startswith("limit."):
+    """The finding that a refused input is.
+
+    What exceeds a limit of the caller's own is left undecided, and so is what was to be measured from files that
+    changed after they were compared with what was signed (BC-VER-30).
+    """
+    changed = refusal.code == "bundle.changed" and step in ("replay", "fresh")
+    if refusal.code.startswith("limit.") or changed:
         status = "inconclusive"
     # a finding's message is a clause: reports join several, and put the code behind it
     return Finding(step, refusal.code, status, refusal.place, refusal.sentence.removesuffix("."))

@@ -148,7 +148,6 @@ class _Walk:
                 if plan.deadline is not None and plan.clock() >= plan.deadline:
                     raise Stopped("time-limit")
             self._points = self._backend.xp.concat(outputs, axis=0)
-            self._pair.store.release()
             self.done.append(self._claim(index, lower, upper))
 
     def _point(self, stage: Stage, program: Any) -> PointStage:

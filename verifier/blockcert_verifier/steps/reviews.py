@@ -6,7 +6,7 @@ is not about this certificate or not by an auditor of the policy counts for noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -33,6 +33,7 @@ def reviews(
     given: Sequence[tuple[str, Envelope]],
     now: datetime,
     revoked: Mapping[bytes, str],
+    look: Callable[[], None] = lambda: None,
 ) -> list[Finding]:
     """What the trusted auditors say of the certificate whose payload is `payload`, which is not read.
 
@@ -45,7 +46,7 @@ def reviews(
     latest: dict[bytes, tuple[Signer, Review, str]] = {}
     for name, envelope in given:
         try:
-            signer, review = _one(auditors, about, name, envelope, now, revoked)
+            signer, review = _one(auditors, about, name, envelope, now, revoked, look)
         except Refusal as refusal:
             findings.append(uncounted(name, refusal))
             continue
@@ -73,16 +74,23 @@ def _order(review: Review) -> tuple[datetime, bool]:
 
 
 def _one(
-    auditors: TrustPolicy, about: Digests, name: str, envelope: Envelope, now: datetime, revoked: Mapping[bytes, str]
+    auditors: TrustPolicy,
+    about: Digests,
+    name: str,
+    envelope: Envelope,
+    now: datetime,
+    revoked: Mapping[bytes, str],
+    look: Callable[[], None],
 ) -> tuple[Signer, Review]:
     """The auditor that signed one statement, and what it says; refuses what counts for nothing."""
     if len(envelope.signatures) != 1:
         sentence = f"a review has one signature, its author's, and this has {len(envelope.signatures)}"
         raise Refusal("review.malformed", name, sentence)
-    _signer(auditors, envelope, now, None, name, revoked)
+    made_by: dict[bytes, bytes | None] = {}
+    _signer(auditors, envelope, now, None, name, revoked, look, made_by)
     found = parse_review(envelope.payload, name)  # only what a trusted key signed is read
     made = parse_time(found.predicate.made_at)
-    signer = _signer(auditors, envelope, now, made, name, revoked)
+    signer = _signer(auditors, envelope, now, made, name, revoked, look, made_by)
     if made > now:
         sentence = f"it says that it was made at {found.predicate.made_at}, and the clock here says {format_time(now)}"
         raise Refusal("review.unknown_signer", name, sentence)
@@ -101,9 +109,11 @@ def _signer(
     made: datetime | None,
     name: str,
     revoked: Mapping[bytes, str],
+    look: Callable[[], None],
+    made_by: dict[bytes, bytes | None],
 ) -> Signer:
     """The auditor whose signature counts; refuses with why it does not."""
-    authority = authorised(auditors, envelope, now, made, name, revoked)
+    authority = authorised(auditors, envelope, now, made, name, revoked, look, made_by)
     if authority.signers:
         return authority.signers[0]
     why = authority.discounted[0]

@@ -7,7 +7,7 @@ beside the certificate adds refusals, and answers no question.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -52,12 +52,17 @@ class Revocations(Struct, frozen=True):
     signers: tuple[str, ...] = ()
 
 
-def revocations(policy: TrustPolicy, given: Given | None, now: datetime) -> tuple[Revocations, list[Finding]]:
-    """What the given list says, as far as it is genuine, and what keeps it from being the last word."""
+def revocations(
+    policy: TrustPolicy, given: Given | None, now: datetime, look: Callable[[], None] = lambda: None
+) -> tuple[Revocations, list[Finding]]:
+    """What the given list says, as far as it is genuine, and what keeps it from being the last word.
+
+    ``look`` is called before each signature is tried, and raises where there is no more time.
+    """
     if given is None or given.signed is None:
         return Revocations(None, "revocation list", {}), _missing(policy, None if given is None else given.seen)
     found, place = given.signed.list, given.place
-    authority = authorised(policy, given.signed.envelope, now, parse_time(found.issued_at), place)
+    authority = authorised(policy, given.signed.envelope, now, parse_time(found.issued_at), place, look=look)
     signers = tuple(signer.key.raw.hex() for signer in authority.signers if "revoker" in signer.roles)
     if (why := _too_few(policy, authority)) is not None:
         return Revocations(None, place, {}), [inconclusive("authenticity", "revocation.untrusted", place, why)]
@@ -65,12 +70,15 @@ def revocations(policy: TrustPolicy, given: Given | None, now: datetime) -> tupl
 
 
 def beside(
-    policy: TrustPolicy, given: Sequence[tuple[str, Envelope]], now: datetime
+    policy: TrustPolicy,
+    given: Sequence[tuple[str, Envelope]],
+    now: datetime,
+    look: Callable[[], None] = lambda: None,
 ) -> tuple[list[Revocations], list[Finding]]:
     """What the lists beside the certificate say, as far as enough revokers of the policy signed them.
 
     `given` are their envelopes, by name. One that does not count changes nothing, and none is asked whether it is
-    current: who wants to hide a revocation leaves it out.
+    current: who wants to hide a revocation leaves it out. ``look`` as for :func:`revocations`.
     """
     said: list[Revocations] = []
     findings: list[Finding] = []
@@ -78,7 +86,7 @@ def beside(
     revokers = replace(policy, keys=tuple(key for key in policy.keys if "revoker" in key.roles))
     for place, envelope in given:
         try:
-            found = _beside(revokers, envelope, place, now)
+            found = _beside(revokers, envelope, place, now, look)
         except Refusal as refusal:
             findings.append(uncounted(place, refusal))
             continue
@@ -91,11 +99,14 @@ def beside(
     return said, findings
 
 
-def _beside(policy: TrustPolicy, envelope: Envelope, place: str, now: datetime) -> RevocationList:
+def _beside(
+    policy: TrustPolicy, envelope: Envelope, place: str, now: datetime, look: Callable[[], None]
+) -> RevocationList:
     """The list in an envelope; refuses what counts for nothing."""
+    made: dict[bytes, bytes | None] = {}
 
     def require(issued_at: datetime | None) -> None:
-        why = _too_few(policy, authorised(policy, envelope, now, issued_at, place))
+        why = _too_few(policy, authorised(policy, envelope, now, issued_at, place, look=look, made=made))
         if why is not None:
             raise Refusal("review.unknown_signer", place, why)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import struct
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
-from typing import BinaryIO, Protocol, TypeVar
+from threading import Lock, Thread
+from typing import BinaryIO, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -95,17 +97,50 @@ class Child:
         self._process.wait()
 
 
-class Worker(Protocol):
-    """Whoever has a process to work with."""
+class Worker:
+    """Whoever has a process to work with, which is started when it is first needed, and again where it was lost.
 
-    done: float
-    """How much of its present item is done."""
-    retired: bool
-    """Whether the work has ended, so that nothing is to be started again."""
+    A worker is used by one thread and retired by another: starting a process and retiring exclude each other, so that
+    no process is left over.
+    """
+
+    def __init__(self) -> None:
+        self.done = 0.0
+        """How much of its present item is done."""
+        self.retired = False
+        """Whether the work has ended, so that nothing is to be started again."""
+        self._child: Child | None = None
+        self._turn = Lock()
+
+    def child(self, start: Callable[[], Child]) -> tuple[Child, bool]:
+        """The process, and whether it was started just now.
+
+        Raises:
+            ChildProcessError: where the worker is retired.
+        """
+        with self._turn:
+            if self.retired:
+                raise ChildProcessError("the work has ended")
+            if self._child is not None:
+                return self._child, False
+            self._child = start()
+            return self._child, True
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        ...
+        with self._turn:
+            self._end()
+
+    def retire(self) -> None:
+        """End the process for good."""
+        with self._turn:
+            self.retired = True
+            self._end()
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.close()
 
 
 def shared_out(
@@ -142,15 +177,27 @@ def shared_out(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
-            worker.retired = True
-            worker.close()
+            worker.retire()
 
 
 def serve_standard_streams(serve: Callable[[BinaryIO, BinaryIO], None]) -> None:
-    """Serve on standard input and output; whatever else writes to standard output goes to standard error."""
+    """Serve on standard input and output; whatever else writes to standard output goes to standard error.
+
+    Ends with the verifier, also in the middle of a long computation.
+    """
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    if hasattr(select, "poll"):
+        Thread(target=_end_with_the_verifier, daemon=True).start()
     try:
         serve(sys.stdin.buffer, sink)
     except BrokenPipeError:
         os._exit(0)  # the verifier is gone, and there is nobody left to tell
+
+
+def _end_with_the_verifier() -> None:
+    """End this process once nobody holds the other end of its standard input: nobody waits for an answer any more."""
+    hangup = select.poll()
+    hangup.register(0, 0)  # of no event but the end, which needs no asking for
+    hangup.poll()
+    os._exit(0)

@@ -123,7 +123,7 @@ def _map_size(store: WeightStore, linear: LinearMap) -> tuple[int, int, int]:
     """Output width, multiply-adds per position, and entries of a map as it is evaluated."""
 
     def shape(reference: Any) -> tuple[int, int]:
-        dtype_shape = store.raw(reference)[1].shape
+        dtype_shape = store.shape(reference)
         if len(dtype_shape) != 2:
             raise Refusal("tensor.shape", f"{reference.file}: {reference.tensor}", "a matrix is needed here")
         return dtype_shape

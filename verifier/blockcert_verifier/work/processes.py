@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from blockcert.errors import Refusal
 from blockcert_verifier.measure import Pair
-from blockcert_verifier.work.children import Child, environment, shared_out, weight_names
+from blockcert_verifier.work.children import Child, Worker, environment, shared_out, weight_names
 from blockcert_verifier.work.chunks import Chunk, ChunkResult, Engine, RowFailure, Task, Tick, join
 from blockcert_verifier.work.local import LocalEngine
 from blockcert_verifier.work.wire import Advance, Begin, Done, decode_result, encode_chunk, receive, send
@@ -37,22 +37,19 @@ class _Lost(Exception):  # noqa: N818 - the caller decides what it means
     """The process ended without an answer."""
 
 
-class _Worker:
-    """One worker process, started when it is first needed or before, and again where it was lost."""
+class _Worker(Worker):
+    """One worker process; ``done`` are rows' worth of the current chunk."""
 
     def __init__(self, task: Task, variables: dict[str, str]) -> None:
+        super().__init__()
         self._task, self._variables = task, variables
-        self._child: Child | None = None
         self._told = False
-        self.done = 0.0
-        """Rows' worth of the current chunk that is done."""
-        self.retired = False
 
     def start(self) -> Child:
-        """Start the process, which then imports what it needs while this one goes on."""
-        self._told = False
-        self._child = Child(_WORKER, self._variables)
-        return self._child
+        """The process, started if it is not running; it then imports what it needs while this one goes on."""
+        child, new = self.child(lambda: Child(_WORKER, self._variables))
+        self._told = self._told and not new
+        return child
 
     def _begin(self, child: Child) -> None:
         """Say what is to be measured; the process reads it as soon as it can."""
@@ -67,10 +64,8 @@ class _Worker:
     def measure(self, chunk: Chunk) -> ChunkResult:
         """The result of a chunk; raises ``_Lost`` where the process dies over it."""
         self.done = 0.0
-        if self.retired:
-            raise _Lost
         try:
-            child = self._child or self.start()
+            child = self.start()
             if not self._told:
                 self._begin(child)
             send(child.input, encode_chunk(chunk))
@@ -82,12 +77,6 @@ class _Worker:
             return decode_result(frame)
         self.close()
         raise _Lost
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.close()
 
 
 def _measure(worker: _Worker, chunk: Chunk) -> ChunkResult:

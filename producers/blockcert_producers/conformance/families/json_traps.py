@@ -69,7 +69,7 @@ TRAPS: tuple[tuple[str, str, str, str, bytes], ...] = (
     ("control-character", "A tab inside a string, not escaped", "BC-NUM-10", "json.syntax", b'"a\tb"'),
     ("nesting", "65 levels: the payload's own three and 62 more", "BC-NUM-11", "json.limit", b"[" * 62 + b"]" * 62),
     ("long-string", "A string of 65,537 bytes", "BC-NUM-11", "json.limit", b'"' + b"x" * 65537 + b'"'),
-    ("many-values", "A million values and more", "BC-NUM-11", "json.limit", b"[0" + b",0" * 1_000_000 + b"]"),
+    ("many-values", "More than 262,144 values", "BC-NUM-11", "json.limit", b"[0" + b",0" * (1 << 18) + b"]"),
 )
 
 WHOLE: dict[str, tuple[str, Text, str]] = {

@@ -1,0 +1,89 @@
+"""What a caller gives: paths that name nothing, and files that have no end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from blockcert.errors import Refusal
+from blockcert.trust import encode_policy
+from blockcert_producers.cli.passphrase import passphrase
+from blockcert_verifier import verify
+from blockcert_verifier.conformance.messages import Request
+from blockcert_verifier.conformance.serve import answer
+from tests.support.bundles import NOW, Made, make_bundle
+
+ENDLESS = Path("/dev/zero")
+endless = pytest.mark.skipif(not ENDLESS.exists(), reason="there is no file without an end here")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def request_(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Request:
+    policy = tmp_path_factory.mktemp("policy") / "policy.json"
+    policy.write_bytes(encode_policy(made.without_replay))
+    nothing = dict.fromkeys(("reference", "tokenizer", "published", "revocations", "revocation_state", "seed"))
+    return Request(
+        case="a::b",
+        bundle=str(made.bundle),
+        policy=str(policy),
+        corpus=(),
+        own=(),
+        at="2026-11-23T00:00:00Z",
+        replay=1,
+        fresh=0,
+        all_digests=False,
+        prove=0,
+        **nothing,  # type: ignore[arg-type]
+    )
+
+
+def test_the_request_is_answered(request_: Request) -> None:
+    assert answer(request_).verdict == "accepted"
+
+
+NOT_THERE = {
+    "bundle": "bundle.not_found",
+    "policy": "trust.not_found",
+    "reference": "reference.not_found",
+    "tokenizer": "corpus.not_found",
+    "published": "published.unreadable",
+    "revocations": "file.missing",
+    "revocation_state": "file.missing",
+    "corpus": "corpus.not_found",
+    "own": "corpus.not_found",
+}
+
+
+@pytest.mark.parametrize("name", NOT_THERE)
+def test_a_path_with_a_nul_in_it_names_nothing(request_: Request, name: str) -> None:
+    path = "/a\0b"
+    found = answer(replace(request_, **{name: (path,) if name in ("corpus", "own") else path}))
+    assert (found.verdict, found.codes, found.fault) == ("refused", (NOT_THERE[name],), None)
+
+
+@endless
+def test_a_policy_without_an_end(made: Made) -> None:
+    with pytest.raises(Refusal) as refused:
+        verify(made.bundle, ENDLESS, at=NOW)
+    assert refused.value.code == "json.limit"
+
+
+@endless
+def test_a_passphrase_without_an_end() -> None:
+    with pytest.raises(Refusal) as refused:
+        passphrase(ENDLESS, what="a key")
+    assert refused.value.code == "passphrase.file"
+    assert "4096 bytes" in refused.value.sentence
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nmore\n"])
+def test_a_passphrase_is_the_first_line(tmp_path: Path, end: str) -> None:
+    (tmp_path / "words").write_bytes(("words of a key" + end).encode())
+    assert passphrase(tmp_path / "words", what="a key") == b"words of a key"
