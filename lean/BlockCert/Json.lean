@@ -186,7 +186,7 @@ structure Caps where
   string : Nat
 
 /-- The caps on a statement. -/
-def statementCaps : Caps := { values := 1000000, levels := 64, string := 65536 }
+def statementCaps : Caps := { values := 262144, levels := 64, string := 65536 }
 
 /-- The caps on an evidence export, which is one file's columns as text. -/
 def exportCaps : Caps := { values := 64000000, levels := 8, string := 65536 }

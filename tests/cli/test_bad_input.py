@@ -89,7 +89,7 @@ CASES: dict[str, Case] = {
     "an output folder that exists": ("output.exists", existing),
     "a device that is not there": ("device.unavailable", lambda f: words(f, "--device", "cuda:99")),
     "a budget of nothing": ("extract.budget", lambda f: words(f, "--budget", "0")),
-    "a budget that is no number": ("number.grammar", lambda f: words(f, "--budget", "tiny")),
+    "a budget that is no number": ("extract.budget", lambda f: words(f, "--budget", "tiny")),
     "a budget listed twice": ("extract.budgets", lambda f: words(f, "--budgets", "0.05,approximate")),
     "one budget and a list": ("usage.budgets", lambda f: words(f, "--budgets", "0.05", "--budget", "0.05")),
     "an aim nobody knows": ("extract.aim", lambda f: words(f, "--aim", "speed")),

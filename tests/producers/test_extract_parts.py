@@ -241,8 +241,8 @@ BAD_BUDGETS = {
     "zero": ("0", "extract.budget"),
     "one": ("1", "extract.budget"),
     "negative": ("-0.05", "extract.budget"),
-    "a word": ("small", "number.grammar"),
-    "an exponent": ("1e-2", "number.grammar"),
+    "a word": ("small", "extract.budget"),
+    "an exponent": ("1e-2", "extract.budget"),
 }
 
 

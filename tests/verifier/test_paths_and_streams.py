@@ -28,7 +28,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def request_(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Request:
     policy = tmp_path_factory.mktemp("policy") / "policy.json"
     policy.write_bytes(encode_policy(made.without_replay))
-    nothing = dict.fromkeys(("reference", "tokenizer", "published", "revocations", "revocation_state", "seed"))
+    nothing = dict.fromkeys(
+        ("reference", "tokenizer", "published", "revocations", "revocation_state", "follows", "seed")
+    )
     return Request(
         case="a::b",
         bundle=str(made.bundle),
@@ -56,6 +58,7 @@ NOT_THERE = {
     "published": "published.unreadable",
     "revocations": "file.missing",
     "revocation_state": "file.missing",
+    "follows": "trust.not_found",
     "corpus": "corpus.not_found",
     "own": "corpus.not_found",
 }

@@ -77,6 +77,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "blockcert trust new --producer vendor.pub --out trust.json",
         "blockcert trust new --producer a.pub b.pub --threshold 2 --out trust.json",
     ),
+    "trust add-key": ("blockcert trust add-key trust.json other.pub --role auditor --out next.json",),
+    "trust remove-key": ("blockcert trust remove-key trust.json lost-vendor --out next.json",),
+    "trust set": ("blockcert trust set trust.json --greatest-age-days 365 --out next.json",),
+    "trust rotate": ("blockcert trust rotate trust.json next.json --key o.key --out signed.json",),
+    "trust accept": ("blockcert trust accept trust.json signed.json --out next.json",),
     "trust show": ("blockcert trust show trust.json",),
     "review": ("blockcert review BUNDLE --outcome approves --key auditor.key",),
     "revoke": (

@@ -83,10 +83,7 @@ def set_(
     keep_number: Keep = False,
     out: NewPolicy,
 ) -> None:
-    """Write the policy with other thresholds, steps or limits; its number grows by one. The word none lifts a limit.
-
-    For example: blockcert trust set trust.json --coverage 0.95@0.1 --greatest-age-days 365 --out next.json
-    """
+    """Write the policy with other thresholds, steps or limits; its number grows by one. The word none lifts a limit."""
     import msgspec
 
     from blockcert import trust

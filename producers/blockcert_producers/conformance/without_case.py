@@ -137,6 +137,8 @@ _COMMANDS = (
         "blockcert.keys",
     ),
     *_of("command", "an output, and none is written over the protocol", "output.exists", "blockcert.bundle"),
+    *_of("producer", "an output that another run is writing", "output.busy"),
+    *_of("command", "a front of several bundles, which are verified one by one", "front.malformed"),
     *_of(
         "command",
         "an output, and none is written over the protocol",
@@ -263,7 +265,13 @@ _MACHINE = (
         "install.prove",
         "blockcert_verifier.enclose.install",
     ),
-    *_of("machine", "a file that changes while it is read", "bundle.changed", "blockcert.bundle blockcert.file_range"),
+    *_of(
+        "machine",
+        "a file that changes while it is read",
+        "bundle.changed",
+        "blockcert.bundle blockcert.file_range blockcert.findings blockcert.safetensors_file "
+        "blockcert_verifier.evaluate.stored blockcert_verifier.steps.fidelity blockcert_verifier.steps.outcome",
+    ),
     *_of("machine", "how much is measured when the time is over", "replay.partial", "blockcert_verifier.steps.replay"),
     *_of("machine", "how much is measured when the time is over", "fresh.partial", "blockcert_verifier.remeasure"),
     *_of(

@@ -94,7 +94,7 @@ def _kind(path: Path) -> Literal["nothing", "file", "refused"]:
         return "file" if stat.S_ISREG(path.stat().st_mode) else "refused"
     except FileNotFoundError:
         return "nothing"
-    except OSError:
+    except (OSError, ValueError):  # a path with a NUL in it too
         return "refused"
 
 
