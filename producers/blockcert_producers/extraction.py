@@ -108,7 +108,7 @@ class Extracting:
             if shifted is not None:
                 (self._work.result / f"{name}.shift.json").write_bytes(shifts.encode(shifted))
             bundles.append(msgspec.structs.replace(made, out=self._job.out / name, shift=shifted))
-            points.append(of_bundle(made.statement, f"{float(self._budgets[i].limit):g}", name, shifted))
+            points.append(of_bundle(made.statement, self._budgets[i].text, name, shifted))
         reference = self._opened.reference
         table = FrontTable(
             about=ABOUT,
@@ -173,12 +173,7 @@ class Extracting:
                 write(path, extraction.tensors)
                 digests = digest_file(path, sha256=False)
                 file, files = FileRef(SURROGATE_FILE, digests.size, digests.blake3), {SURROGATE_FILE: path}
-            limit = f"{float(budget.limit):g}"
-            named = limit if budget.name == limit else f"{limit} ({budget.name})"
-            note = (
-                f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
-                f"with a margin of two standard errors; fewest {_FIRST[self._aim]}"
-            )
+            note = f"{_note(budget, extraction)}; fewest {_FIRST[self._aim]}"
             if self._polish is not None:
                 note += f"; blocks polished by {self._polish.steps} steps of Adam where that helped"
             made = Made(extraction.program(file), files, note, words)
@@ -216,6 +211,24 @@ class Extracting:
             data = (self._work.result / budget.name / SURROGATE_PROGRAM).read_bytes()
             windows |= set(self._opened.sample.draw_certification(blake3_bytes(data)))
         return self._opened.population.tokens(sorted(windows))
+
+
+def _note(budget: Budget, extraction: Extraction) -> str:
+    """What a surrogate was made for, and for a target how that was met on the held-out calibration prompts."""
+    reached = extraction.reached
+    if reached is None:
+        named = budget.text if budget.name == budget.text else f"{budget.text} ({budget.name})"
+        return (
+            f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
+            "with a margin of two standard errors"
+        )
+    limit = f"{float(budget.limit):g}"
+    if budget.measure == "kl":
+        said = f"a mean KL of at most {limit} nats per token, two standard errors included: {reached.distance:.3g}"
+    else:
+        said = f"no logit off by more than {limit}: {reached.distance:.3g}"
+    begun = "the reference itself" if reached.limit is None else f"one limit of {reached.limit} for all blocks"
+    return f"extracted to {said} of the stitched model on held-out calibration prompts, going on from {begun}"
 
 
 def _statement(bundle: Path) -> Statement:

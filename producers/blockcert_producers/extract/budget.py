@@ -4,6 +4,8 @@ A budget is the relative error that at least 95 % of the tokens must meet in eve
 measured on other prompts than the search, a candidate needs a margin: over the calibration prompts that were held out
 of every fit, the mean share of tokens within the budget, less two standard errors of that mean over those prompts, must
 be at least 95 %. The prompt is the unit because tokens of one prompt are dependent.
+
+A budget may also be a target of the stitched model (``Measure``), measured on the same held-out prompts (``stitched``).
 """
 
 from __future__ import annotations
@@ -19,7 +21,18 @@ from blockcert.numbers import parse_decimal
 from blockcert.statement import Cost
 from blockcert_producers.extract.tensors import Host
 
-__all__ = ["AIMS", "GRADES", "Aim", "Budget", "cheapness", "covered", "parse_aim", "parse_budget", "parse_budgets"]
+__all__ = [
+    "AIMS",
+    "GRADES",
+    "Aim",
+    "Budget",
+    "Measure",
+    "cheapness",
+    "covered",
+    "parse_aim",
+    "parse_budget",
+    "parse_budgets",
+]
 
 GRADES = {"lossless": "0.01", "near-lossless": "0.02", "approximate": "0.05"}
 """The grades by name: the relative error that 95 % of the tokens meet in every block."""
@@ -27,23 +40,37 @@ GRADES = {"lossless": "0.01", "near-lossless": "0.02", "approximate": "0.05"}
 Aim: TypeAlias = Literal["structure", "bits"]
 AIMS: tuple[Aim, ...] = get_args(Aim)
 
+Measure: TypeAlias = Literal["relative", "kl", "logits"]
+"""What a budget limits: the relative error of every block by itself, or of the stitched model the mean KL from the
+reference in nats per token, or the largest difference of any logit."""
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
 _SHARE = Fraction(95, 100)
 _STANDARD_ERRORS = 2
 
 
 class Budget(Struct, frozen=True):
-    """A relative error and the name under which it was asked for: a grade's, or the decimal itself."""
+    """A limit and the name under which it was asked for: a grade's, the decimal itself, or ``kl=0.001``."""
 
     name: str
     limit: Fraction
+    measure: Measure = "relative"
+
+    @property
+    def text(self) -> str:
+        """The limit as it is written: ``0.05``, ``kl=0.001``."""
+        return f"{'' if self.measure == 'relative' else f'{self.measure}='}{float(self.limit):g}"
 
 
 def parse_budget(budget: Fraction | str, place: str = "--budget") -> Budget:
-    """The budget that a grade's name or a number stands for.
+    """The budget that a grade's name, a number, or a target like ``kl=0.001`` or ``logits=0.5`` stands for.
 
     Raises:
-        Refusal: ``number.grammar`` for text that is neither, ``extract.budget`` where it is not between 0 and 1.
+        Refusal: ``number.grammar`` for text that is neither, ``extract.budget`` where it is not between 0 and 1, or a
+            target not above 0.
     """
+    if isinstance(budget, str) and (target := _target(budget, place)) is not None:
+        return target
     if isinstance(budget, Fraction):
         name, value = f"{float(budget):g}", budget
     else:
@@ -57,16 +84,30 @@ def parse_budget(budget: Fraction | str, place: str = "--budget") -> Budget:
     return Budget(name, value)
 
 
+def _target(text: str, place: str) -> Budget | None:
+    """The target of the stitched model that a text stands for; None where it names none."""
+    before, equals, number = text.partition("=")
+    for measure in MEASURES[1:]:
+        if equals and before == measure:
+            value = parse_decimal(number, place)
+            if value <= 0:
+                sentence = f"the target is a distance from the reference and must lie above 0; {measure}="
+                raise Refusal("extract.budget", place, sentence + ("0.001 is usual" if measure == "kl" else "0.5, say"))
+            return Budget(text, value, measure)
+    return None
+
+
 def parse_budgets(text: str) -> tuple[Budget, ...]:
-    """The budgets of a list like ``lossless,0.03``, from the narrowest to the widest.
+    """The budgets of a list like ``lossless,0.03,kl=0.001``: relative errors first, then targets of the stitched model,
+    each from the narrowest to the widest.
 
     Raises:
         Refusal: as ``parse_budget``; ``extract.budgets`` where one is listed twice.
     """
     budgets = [parse_budget(part.strip(), "--budgets") for part in text.split(",")]
-    budgets.sort(key=lambda budget: budget.limit)
+    budgets.sort(key=lambda budget: (MEASURES.index(budget.measure), budget.limit))
     for one, next_ in pairwise(budgets):
-        if one.limit == next_.limit:
+        if (one.measure, one.limit) == (next_.measure, next_.limit):
             names = one.name if one.name == next_.name else f"{one.name} and {next_.name}"
             raise Refusal("extract.budgets", "--budgets", f"one budget is listed twice: {names}")
     return tuple(budgets)
