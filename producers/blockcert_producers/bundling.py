@@ -59,12 +59,16 @@ class Job(Struct, frozen=True):
 
 
 class Produced(Struct, frozen=True):
-    """A written bundle: its statement, what each block became, in words, and what a second population showed."""
+    """A written bundle: its statement, what each block became, in words, and what a second population showed.
+
+    ``missed`` says in a sentence that the certificate shows less than was asked for.
+    """
 
     out: Path
     statement: Statement
     notes: tuple[str, ...]
     shift: Shifted | None = None
+    missed: str | None = None
 
 
 class Opened(Struct, frozen=True):

@@ -32,6 +32,7 @@ from blockcert_producers.fronts.plot import plot
 from blockcert_producers.fronts.shift import Shifted
 from blockcert_producers.fronts.table import ABOUT, FrontTable, Point, of_bundle
 from blockcert_producers.fronts.table import encode as encode_table
+from blockcert_producers.missed import missed
 from blockcert_producers.progress import Progress
 from blockcert_producers.work_folder import WorkFolder, check_new
 from blockcert_verifier.corpus import Population
@@ -164,7 +165,8 @@ class Extracting:
         out = self._work.result / budget.name
         words = tuple(block.words for block in extraction.blocks)
         if out.exists():
-            return Produced(out, _statement(out), words)
+            statement = _statement(out)
+            return Produced(out, statement, words, missed=missed(budget, statement))
         with BundleWriter(out) as writer:
             files: dict[str, Path] = {}
             file: FileRef | None = None
@@ -179,7 +181,8 @@ class Extracting:
             made = Made(extraction.program(file), files, note, words)
             # one surrogate draws one list of prompts: its program's digest tells the rows of several bundles apart
             shelf = self._work.rows(blake3_bytes(strict_json.encode(made.program)))
-            return write_bundle("extract", self._opened, made, writer, now=now, progress=progress, shelf=shelf)
+            written = write_bundle("extract", self._opened, made, writer, now=now, progress=progress, shelf=shelf)
+        return msgspec.structs.replace(written, missed=missed(budget, written.statement))
 
     def _programs(self, made: Produced) -> tuple[Program, bytes]:
         """The surrogate's program, and its file's bytes."""

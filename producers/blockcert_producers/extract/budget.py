@@ -24,6 +24,7 @@ from blockcert_producers.extract.tensors import Host
 __all__ = [
     "AIMS",
     "GRADES",
+    "SHARE",
     "Aim",
     "Budget",
     "Measure",
@@ -45,7 +46,8 @@ Measure: TypeAlias = Literal["relative", "kl", "logits"]
 reference in nats per token, or the largest difference of any logit."""
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
-_SHARE = Fraction(95, 100)
+SHARE = Fraction(95, 100)
+"""Of the tokens that must be within a relative error."""
 _STANDARD_ERRORS = 2
 
 
@@ -142,7 +144,7 @@ def covered(errors: Host, limit: float) -> bool:
     if not errors.size:
         return True
     counts: list[int] = (errors <= limit).sum(axis=1).tolist()
-    above = Fraction(sum(counts), prompts * length) - _SHARE
+    above = Fraction(sum(counts), prompts * length) - SHARE
     if above < 0 or prompts == 1:
         return above >= 0
     squares = sum(count * count for count in counts) - Fraction(sum(counts) ** 2, prompts)
