@@ -1,6 +1,7 @@
 """Run every benchmark, or those named, and print the ratios: ``python -m tests.benchmarks [NAME ...]``.
 
-By themselves run ``tests.benchmarks.scale`` (large models, 9 GB of disk) and ``tests.benchmarks.gpu`` (a GPU).
+By themselves run ``tests.benchmarks.scale`` (large models, 9 GB of disk) and ``tests.benchmarks.gpu`` (a GPU); so do
+``tests.benchmarks.polishing`` and ``tests.benchmarks.starting_points``, which need the models beside the project.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.benchmarks import (
     against_signing,
     decoding,
     enclosing,
+    extraction,
     gpu,
     hashing,
     measuring,
@@ -47,6 +49,7 @@ def main() -> None:
             "replaying": lambda: replaying.report(found(), folder),
             "enclosing": lambda: enclosing.report(found()),
             "proving": lambda: enclosing.gpt2_small(folder / "proving"),
+            "extraction": extraction.report,
             "scaling": scaling.report,
             "memory": lambda: memory.report(folder),
             "hashing": hashing.report,
