@@ -226,12 +226,13 @@ def _note(budget: Budget, extraction: Extraction) -> str:
             "with a margin of two standard errors"
         )
     limit = f"{float(budget.limit):g}"
+    found = f"{reached.distance:.3g}"
     if budget.measure == "kl":
-        said = f"a mean KL of at most {limit} nats per token, two standard errors included: {reached.distance:.3g}"
+        said = f"a mean KL of at most {limit} nats per token (found: {found}, two standard errors included)"
     else:
-        said = f"no logit off by more than {limit}: {reached.distance:.3g}"
+        said = f"no logit off by more than {limit} (found: {found})"
     begun = "the reference itself" if reached.limit is None else f"one limit of {reached.limit} for all blocks"
-    return f"extracted to {said} of the stitched model on held-out calibration prompts, going on from {begun}"
+    return f"extracted to a target of the stitched model on held-out calibration prompts, {said}, from {begun} on"
 
 
 def _statement(bundle: Path) -> Statement:
