@@ -32,7 +32,7 @@ Host = np.ndarray[Any, Any]
 
 LEAST_SHARE, LEAST_GAIN, LEAST_POSITIONS = 0.3, 0.2, 24
 EVEN = 0.9
-_MOST_PROMPTS, _MOST_TOKENS = 128, 1 << 14
+_MOST_PROMPTS, _MOST_TOKENS = 128, 1 << 13
 _TOKENS_AT_ONCE = 1 << 10
 _POSITIONAL: tuple[Kind, ...] = ("previous", "own", "first")
 
