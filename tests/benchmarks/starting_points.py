@@ -8,7 +8,7 @@ lossless,near-lossless,approximate`` writes for either aim, with what they claim
 number, not the same ones.
 
 For the other models nothing was measured then. A second table has for each of them plain rounding and plain sparsity,
-measured now on the certification prompts of the first front's narrowest bundle (``plain_simplifications``).
+measured now on the certification prompts of a front's narrowest bundle (``plain_simplifications``).
 
 ``python -m tests.benchmarks.starting_points`` prints both, for all models or those named; ``starting_points.md`` holds
 what it printed. It needs the models and texts beside the project and says which are missing.
