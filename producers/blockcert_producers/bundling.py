@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 
@@ -24,12 +25,14 @@ from blockcert_producers.certify import CertifyOptions, Work, certify
 from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
 from blockcert_producers.frame import Sample, write_prompts
 from blockcert_producers.fronts.shift import Shifted
+from blockcert_producers.heads.naming import name_heads, token_texts
 from blockcert_producers.lift import lift
 from blockcert_producers.progress import Progress
 from blockcert_verifier.corpus import Population, read_population, starting_token
 from blockcert_verifier.enclose import require_flint
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.fidelity import Evaluate, measure_fidelity, require_transformers
+from blockcert_verifier.head_names import EXTENSION
 
 if TYPE_CHECKING:
     from blockcert_producers.certify.enclosing import RowShelf
@@ -59,12 +62,16 @@ class Job(Struct, frozen=True):
 
 
 class Produced(Struct, frozen=True):
-    """A written bundle: its statement, what each block became, in words, and what a second population showed."""
+    """A written bundle: its statement, what each block became, in words, and what a second population showed.
+
+    ``missed`` says in a sentence that the certificate shows less than was asked for.
+    """
 
     out: Path
     statement: Statement
     notes: tuple[str, ...]
     shift: Shifted | None = None
+    missed: str | None = None
 
 
 class Opened(Struct, frozen=True):
@@ -187,8 +194,19 @@ def write_bundle(
         fidelity=fidelity,
         note=made.note,
         version=version("blockcert"),
+        extensions=_extensions(opened),
     )
     options = CertifyOptions(attribution=job.attribution, device=job.device, prove=job.prove, shelf=shelf)
     statement, _ = certify(writer, work, options, now=now, progress=progress)
     writer.commit()
     return Produced(writer.output, statement, made.notes)
+
+
+def _extensions(opened: Opened) -> dict[str, Any]:
+    """What the reference's heads look at on calibration prompts (BC-STM-17); nothing where there are none."""
+    tokens = opened.calibration()
+    if not len(tokens):
+        return {}
+    texts = token_texts(opened.model / "tokenizer.json", tokens)
+    store, backend = WeightStore(opened.files), Backend(opened.job.device)
+    return {EXTENSION: msgspec.to_builtins(name_heads(opened.reference, store, tokens, backend, texts))}

@@ -34,6 +34,7 @@ from blockcert_producers.fronts.shift import Shifted
 from blockcert_producers.fronts.table import ABOUT, FIRST, FrontTable, Point, of_bundle
 from blockcert_producers.fronts.table import decode as decode_table
 from blockcert_producers.fronts.table import encode as encode_table
+from blockcert_producers.missed import missed
 from blockcert_producers.progress import Progress
 from blockcert_producers.work_folder import WorkFolder, check_new
 from blockcert_verifier.corpus import Population
@@ -151,7 +152,7 @@ class Extracting:
             if shifted is not None:
                 (self._work.result / f"{name}.shift.json").write_bytes(shifts.encode(shifted))
             bundles.append(msgspec.structs.replace(made, out=self._job.out / name, shift=shifted))
-            points.append(of_bundle(made.statement, f"{float(self._budgets[i].limit):g}", name, shifted))
+            points.append(of_bundle(made.statement, self._budgets[i].text, name, shifted))
         reference = self._opened.reference
         table = FrontTable(
             about=ABOUT,
@@ -229,7 +230,8 @@ class Extracting:
         out = self._work.result / budget.name
         words = tuple(block.words for block in extraction.blocks)
         if out.exists():
-            return Produced(out, _statement(out), words)
+            statement = _statement(out)
+            return Produced(out, statement, words, missed=missed(budget, statement))
         with BundleWriter(out) as writer:
             files: dict[str, Path] = {}
             file: FileRef | None = None
@@ -238,18 +240,14 @@ class Extracting:
                 write(path, extraction.tensors)
                 digests = digest_file(path, sha256=False)
                 file, files = FileRef(SURROGATE_FILE, digests.size, digests.blake3), {SURROGATE_FILE: path}
-            limit = f"{float(budget.limit):g}"
-            named = limit if budget.name == limit else f"{limit} ({budget.name})"
-            note = (
-                f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
-                f"with a margin of two standard errors; fewest {FIRST[self._aim]}"
-            )
+            note = f"{_note(budget, extraction)}; fewest {FIRST[self._aim]}"
             if self._polish is not None:
                 note += f"; blocks polished by {self._polish.steps} steps of Adam where that helped"
             made = Made(extraction.program(file), files, note, words)
             # one surrogate draws one list of prompts: its program's digest tells the rows of several bundles apart
             shelf = self._work.rows(blake3_bytes(strict_json.encode(made.program)))
-            return write_bundle("extract", self._opened, made, writer, now=now, progress=progress, shelf=shelf)
+            written = write_bundle("extract", self._opened, made, writer, now=now, progress=progress, shelf=shelf)
+        return msgspec.structs.replace(written, missed=missed(budget, written.statement))
 
     def _programs(self, made: Produced) -> tuple[Program, bytes]:
         """The surrogate's program, and its file's bytes."""
@@ -281,6 +279,25 @@ class Extracting:
             data = (self._work.result / budget.name / SURROGATE_PROGRAM).read_bytes()
             windows |= set(self._opened.sample.draw_certification(blake3_bytes(data)))
         return self._opened.population.tokens(sorted(windows))
+
+
+def _note(budget: Budget, extraction: Extraction) -> str:
+    """What a surrogate was made for, and for a target how that was met on the held-out calibration prompts."""
+    reached = extraction.reached
+    if reached is None:
+        named = budget.text if budget.name == budget.text else f"{budget.text} ({budget.name})"
+        return (
+            f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
+            "with a margin of two standard errors"
+        )
+    limit = f"{float(budget.limit):g}"
+    found = f"{reached.distance:.3g}"
+    if budget.measure == "kl":
+        said = f"a mean KL of at most {limit} nats per token (found: {found}, two standard errors included)"
+    else:
+        said = f"no logit off by more than {limit} (found: {found})"
+    begun = "the reference itself" if reached.limit is None else f"one limit of {reached.limit} for all blocks"
+    return f"extracted to a target of the stitched model on held-out calibration prompts, {said}, from {begun} on"
 
 
 def _statement(bundle: Path) -> Statement:

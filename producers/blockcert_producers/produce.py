@@ -37,7 +37,8 @@ def extract_bundle(
     Args:
         model: a folder in Hugging Face form.
         job: texts, counts, output.
-        budget: the relative error that 95 % of the tokens must meet in every block, or a grade's name.
+        budget: the relative error that 95 % of the tokens must meet in every block, or a grade's name; or a target of
+            the stitched model on held-out calibration prompts: ``kl=0.001``, ``logits=0.5``.
         aim: ``structure`` or ``bits``: what cheapest means.
         shift: texts of another population, measured too; what is found stands beside the bundle, unsigned.
         polish: steps of Adam by which chosen blocks are tuned on the calibration prompts; 0 for none.
@@ -69,7 +70,7 @@ def extract_front(
     """Extract a surrogate for each of several budgets, from one study of the model, and write a folder at ``job.out``.
 
     It holds a bundle for each budget under the budget's name, ``front.json`` and ``front.svg``: the bundles beside the
-    identity and plain rounding. ``budgets`` are numbers and grades' names with commas between; the rest as
+    identity and plain rounding. ``budgets`` are numbers, grades' names and targets with commas between; the rest as
     ``extract_bundle``.
 
     Raises:

@@ -56,7 +56,7 @@ CODES: dict[str, str] = {
     "evidence.negative": "A norm or count in the evidence is negative.",
     "evidence.not_finite": "An evidence cell is NaN or infinite.",
     "extract.aim": "The aim of an extraction is not a known one.",
-    "extract.budget": "The budget is no number between 0 and 1, and no grade.",
+    "extract.budget": "The budget is no number between 0 and 1, no grade, and no target of the stitched model above 0.",
     "extract.budgets": "A budget is listed twice.",
     "extract.calibration": "The calibration prompts are not a table of token ids.",
     "extract.not_finite": "The reference gives values that are not finite on the calibration prompts.",

@@ -1,24 +1,31 @@
-"""What scoring the patterns of heads costs: nothing is run forward, and a candidate is far below a forward pass.
+"""What candidates cost, in forward passes of their block: ordering them, and realising the few that are tried.
+
+Ordering scores the patterns of heads from cached contributions: nothing is run forward, and a candidate is far below a
+forward pass. Realising refits, rounds, stores and runs the block: two to three passes each, for what the search tries.
 
 Measured 2026-11-25 on an x86-64 machine that did other work too, one thread, 16 prompts, float64. A candidate is one
 pattern for one head; a forward pass is that of its block on the same prompts. The embedded GPT-2 (64 tokens): 50 ms a
 pass, 16 us an offset or the sink (1/3100), 280 us on average with windows, which weigh positions again (1/180). A block
 of GPT-2 small's shape (256 tokens): 3.2 s a pass, 80 us (1/39000), 1.2 ms on average (1/2700).
 
-``python -m tests.benchmarks.extraction`` prints it.
+``python -m tests.benchmarks extraction`` prints it, and how long an embedded model takes at one budget.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
 
 from blockcert.program import Attention
-from blockcert_producers.embedded import path
+from blockcert_producers.embedded import NAMES, Name, path
+from blockcert_producers.embedded.text import generate
+from blockcert_producers.extract import front
+from blockcert_producers.extract.budget import AIMS, Aim
 from blockcert_producers.extract.patterns import head_options, single_errors, windows
 from blockcert_producers.extract.study import Study
 from blockcert_producers.lift import lift
@@ -65,14 +72,54 @@ def _one(name: str, folder: Path, length: int) -> list[str]:
     ]
 
 
+def _whole(name: Name, aim: Aim, prompts: int = 100, length: int = 64) -> str:
+    """One extraction at 0.05: its processor time, and how many candidates it realised at what price."""
+    from tokenizers import Tokenizer
+
+    folder = path(name)
+    program = lift(folder)
+    files = {file.name: folder / file.name.removeprefix("reference/") for file in program.files}
+    ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(generate(11, 60_000)).ids
+    tokens = np.array(ids[: prompts * length]).reshape(prompts, length)
+    backend, store = Backend(), WeightStore(files)
+    hidden = LoadedStage(program.stages[0], store, backend, length)(tokens)
+    block = LoadedStage(program.stages[1], store, backend, length)
+    begin = process_time()
+    block(hidden)
+    forward = process_time() - begin
+    module: Any = sys.modules["blockcert_producers.extract.candidates"]
+    plain, spent = module.realise, list[float]()
+
+    def timed(*words: Any) -> Any:
+        begin = process_time()
+        made = plain(*words)
+        spent.append(process_time() - begin)
+        return made
+
+    module.realise = timed
+    try:
+        begin = process_time()
+        front(program, files, tokens).choose("0.05", aim)
+        whole = process_time() - begin
+    finally:
+        module.realise = plain
+    each = sum(spent) / len(spent)
+    return (
+        f"  {name}, --aim {aim}: {whole:.1f} s of processor time; {len(spent)} candidates realised at "
+        f"{1e3 * each:.0f} ms, {each / forward:.2f} forward passes of a block, {100 * sum(spent) / whole:.0f} % of it"
+    )
+
+
 def report() -> list[str]:
-    """Lines: times per candidate beside a forward pass, on an embedded model and on a block of GPT-2 small's shape."""
+    """Lines: times per candidate beside a forward pass, on an embedded model and on a block of GPT-2 small's shape; and
+    whole extractions of the embedded models."""
     from tests.support.checkpoints import make_checkpoint
 
     lines = _one("the embedded GPT-2", path("gpt2"), 64)
     with tempfile.TemporaryDirectory() as scratch:
         lines += _one("a block of GPT-2 small's shape", make_checkpoint(Path(scratch), "gpt2", **SMALL), 256)
-    return lines
+    lines.append("extraction at 0.05, 100 calibration prompts of 64 tokens, 4 blocks:")
+    return [*lines, *(_whole(name, aim) for name in NAMES for aim in AIMS)]
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from blockcert.program import (
 )
 from blockcert.safetensors_file import write
 from blockcert.same_program import same_stages
+from blockcert.statement import Cost
 from blockcert.wellformed import problems
 from blockcert_producers.embedded import path as embedded_path
 from blockcert_producers.embedded.text import generate
@@ -41,6 +42,7 @@ from blockcert_producers.extract.realise import Realised, realise
 from blockcert_producers.extract.sensitivity import measure_sensitivity
 from blockcert_producers.extract.study import Study
 from blockcert_producers.extract.tensors import SURROGATE_FILE, MemoryStore
+from blockcert_producers.extract.words import describe
 from blockcert_producers.lift import lift
 from blockcert_verifier.costs import stage_cost
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
@@ -246,6 +248,13 @@ def test_a_head_with_a_window_of_its_own_is_never_given_more(tmp_path: Path) -> 
     pairs = [[attended_pairs(pattern, LENGTH) for pattern in patterns] for patterns in plan.patterns]
     for before, after in pairwise(pairs):
         assert all(a <= b for a, b in zip(after, before, strict=True))
+    # what the reference had already is nothing that extraction found
+    cost = Cost(1, 1, 1)
+    untouched = structure(windowed, patterns=own.patterns)
+    assert "heads" not in describe(windowed, untouched, "float16", cost, cost)
+    for count, words in ((1, "1 of 4 heads attends the last 2 tokens"), (2, "2 of 4 heads attend the last 2 tokens")):
+        narrower = structure(windowed, patterns=(WindowPattern(2),) * count + own.patterns[count:])
+        assert words in describe(windowed, narrower, "float16", cost, cost)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

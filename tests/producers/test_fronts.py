@@ -21,17 +21,28 @@ from blockcert.dsse import encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
 from blockcert.program import Linear
-from blockcert.statement import Cost
+from blockcert.statement import Cost, Statement
 from blockcert_producers import embedded
+from blockcert_producers.cli.produced import front_summary, summary
 from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
 from blockcert_producers.extract import front
-from blockcert_producers.extract.budget import AIMS, Aim, cheapness, covered, parse_aim, parse_budget, parse_budgets
+from blockcert_producers.extract.budget import (
+    AIMS,
+    Aim,
+    Budget,
+    cheapness,
+    covered,
+    parse_aim,
+    parse_budget,
+    parse_budgets,
+)
 from blockcert_producers.extract.rounding import rounded
 from blockcert_producers.fronts.plot import plot
 from blockcert_producers.fronts.shift import Shifted
 from blockcert_producers.fronts.table import FrontTable, Part, Point, lines
 from blockcert_producers.lift import lift
+from blockcert_producers.missed import missed
 from blockcert_producers.produce import FrontProduced, Job, extract_bundle, extract_front
 from blockcert_verifier import verify
 from blockcert_verifier.evaluate import WeightStore
@@ -55,6 +66,13 @@ def test_budgets_go_by_name_or_number_from_the_narrowest() -> None:
         ("0.03", Fraction(3, 100)),
         ("approximate", Fraction(1, 20)),
     ]
+    targets = parse_budgets("logits=0.5,kl=0.01,0.05,kl=0.001")
+    assert [(one.name, one.measure, one.text) for one in targets] == [
+        ("0.05", "relative", "0.05"),
+        ("kl=0.001", "kl", "kl=0.001"),
+        ("kl=0.01", "kl", "kl=0.01"),
+        ("logits=0.5", "logits", "logits=0.5"),
+    ]
 
 
 BAD = {
@@ -71,6 +89,11 @@ BAD = {
     "endless": ("0." + "0" * 60 + "1", "extract.budget"),
     "below 0": ("-0.1", "extract.budget"),
     "too large": ("0.01,1", "extract.budget"),
+    "a target of nothing": ("kl=0", "extract.budget"),
+    "a target below nothing": ("logits=-1", "extract.budget"),
+    "a target that is no number": ("kl=fast", "number.grammar"),
+    "a target of what is not measured": ("top1=0.9", "number.grammar"),
+    "a target twice": ("kl=0.1,kl=0.1", "extract.budgets"),
 }
 
 
@@ -231,6 +254,45 @@ def test_the_table_says_what_the_certificates_say(made: Made) -> None:
         assert point.kl_mean == claims.end_to_end.kl_mean
         assert point.bits.part == sum(cost.bits for cost in kept.surrogate[1:-1])
         assert all(parse_decimal(s.relative_error) <= parse_decimal(point.relative_error) for s in claims.stages[1:-1])
+
+
+def test_a_certificate_that_shows_less_than_was_asked_for_is_warned_of(made: Made) -> None:
+    one = made.front.bundles[0]
+    predicate = one.statement.predicate
+    blocks = predicate.claims.stages[1:-1]
+
+    def with_covered(column: int, share: Fraction) -> Statement:
+        covered = list(blocks[1].covered)
+        covered[column] = int(share * blocks[1].tokens)
+        stages = list(predicate.claims.stages)
+        stages[2] = msgspec.structs.replace(blocks[1], covered=tuple(covered))
+        claims = msgspec.structs.replace(predicate.claims, stages=tuple(stages))
+        return msgspec.structs.replace(one.statement, predicate=msgspec.structs.replace(predicate, claims=claims))
+
+    near = Budget("near-lossless", Fraction(1, 50))
+    statement = with_covered(1, Fraction(18, 19))  # 94.7 %
+    said = missed(near, statement)
+    assert said is not None
+    assert said.endswith(" % of tokens in the worst block, asked for 95 %: more --calibration, or a smaller budget")
+    assert said.startswith("certified 94.")
+    # a budget between two columns: what the wider one covers is an upper bound
+    between = missed(Budget("0.015", Fraction(15, 1000)), statement)
+    assert between is not None
+    assert "within 0.02 in the worst block" in between
+    assert missed(Budget("0.05", Fraction(1, 20)), with_covered(2, Fraction(95, 100) + Fraction(1, 100))) is None
+    assert missed(Budget("0.2", Fraction(1, 5)), with_covered(2, Fraction(0))) is None  # no column tells
+    end = predicate.claims.end_to_end
+    kl = parse_decimal(end.kl_mean)
+    assert missed(Budget("kl", kl, "kl"), one.statement) is None
+    assert "certified a mean KL of" in (missed(Budget("kl", kl / 2, "kl"), one.statement) or "")
+    logits = parse_decimal(end.logit_difference)
+    assert missed(Budget("logits", logits, "logits"), one.statement) is None
+    assert "a logit difference of" in (missed(Budget("logits", logits / 2, "logits"), one.statement) or "")
+    warned = msgspec.structs.replace(one, missed=said)
+    assert f"Warning: {said}" in " ".join(summary(warned))
+    assert not any("Warning" in line for line in summary(msgspec.structs.replace(one, missed=None)))
+    front_ = msgspec.structs.replace(made.front, bundles=(warned,))
+    assert f"Warning: lossless: {said}"[:60] in " ".join(front_summary(front_))
 
 
 def test_controls_are_measured_on_all_certification_prompts(made: Made) -> None:

@@ -80,6 +80,7 @@ NOT_IN_THE_PROCEDURE = {
     "BC-BND-16": "binds writers",
     "BC-BND-17": "binds writers",
     "BC-CLM-15": "is about how claims are shown",
+    "BC-STM-17": "claims nothing, and is about how it is shown",
 }
 
 

@@ -13,16 +13,26 @@ from blockcert.program import (
     Attention,
     Constant,
     DensePattern,
+    Linear,
     MeanPattern,
     OffsetPattern,
     Pattern,
     Program,
     SinkPattern,
+    Sparse,
     TensorRef,
     WindowPattern,
 )
+from blockcert.safetensors_file import TensorInfo
 from blockcert_producers.cli.run import run
-from blockcert_verifier.mechanisms import BlockMechanism, HeadMechanism, MapMechanism, mechanisms, pattern_words
+from blockcert_verifier.mechanisms import (
+    BlockMechanism,
+    Headers,
+    HeadMechanism,
+    MapMechanism,
+    mechanisms,
+    pattern_words,
+)
 from blockcert_verifier.mechanisms_text import render_mechanisms
 from tests.support.bundles import Made, make_bundle, reseal
 from tests.support.tiny import FF, tiny_pair
@@ -83,7 +93,9 @@ def test_with_the_model_the_reference_s_sizes_are_known(made: Made, capsys: pyte
 
 
 def test_the_same_as_json(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = json.loads(shown(made, capsys, "--json", "-"))["blocks"]
+    found = json.loads(shown(made, capsys, "--json", "-"))
+    blocks = found["blocks"]
+    assert found["producer_says"] is None
     assert [block["block"] for block in blocks] == [1, 2]
     assert [block["same_program"] for block in blocks] == [False, True]
     heads = blocks[0]["heads"]
@@ -91,7 +103,9 @@ def test_the_same_as_json(made: Made, tmp_path: Path, capsys: pytest.CaptureFixt
         "head": 3,
         "pattern": {"kind": "offset", "back": 1},
         "words": "looks at the token before (offset 1)",
+        "as_in_reference": False,
     }
+    assert heads[0]["as_in_reference"]
     assert {one["step"]: one["kind"] for one in blocks[0]["maps"]} == {
         "q": "int",
         "k": "dense",
@@ -109,15 +123,17 @@ def test_heads_that_do_the_same_are_named_together() -> None:
     def head(number: int, pattern: Pattern) -> HeadMechanism:
         return HeadMechanism(number, pattern, pattern_words(pattern))
 
-    heads = tuple(head(h, OffsetPattern(1) if h in (0, 2, 3, 4) else SinkPattern()) for h in range(6))
+    heads = tuple(head(h, SinkPattern() if h in (1, 4) else OffsetPattern(1)) for h in range(8))
     block = BlockMechanism(3, False, heads, 212, 384)
     same = [BlockMechanism(i, True) for i in (1, 2, 4)]
-    assert render_mechanisms([*same[:2], block, same[2]]).splitlines()[2:] == [
+    first, _, rest = render_mechanisms([*same[:2], block, same[2]]).partition("\n\n")
+    assert "Blocks are counted from 1, heads from 0." in " ".join(first.split())
+    assert rest.splitlines() == [
         "Blocks 1 and 2: the reference's own program",
         "",
         "Block 3",
-        "  heads 0, 2 to 4 look at the token before (offset 1)",
-        "  heads 1, 5 look at the first token alone (sink)",
+        "  heads 0, 2, 3 and 5 to 7 look at the token before (offset 1)",
+        "  heads 1 and 4 look at the first token alone (sink)",
         "  the MLP keeps 212 of 384 neurons",
         "",
         "Block 4: the reference's own program",
@@ -158,6 +174,48 @@ def test_attention_that_became_a_constant_is_said(tmp_path: Path) -> None:
     assert f"  {name}: one constant at every position" in lines
     # a block that never attended has lost no head
     assert mechanisms(constant("one"), constant("another"), {})[0].attends
+
+
+def test_a_pattern_that_was_the_reference_s_own_is_said(tmp_path: Path) -> None:
+    reference, _, _ = tiny_pair(tmp_path, 1, 2)
+
+    def windowed(widths: tuple[int, ...], eps: str = "0.5") -> Program:
+        stage = reference.stages[1]
+        patterns = tuple(WindowPattern(width) if width else DensePattern() for width in widths)
+        steps = [msgspec.structs.replace(s, patterns=patterns) if isinstance(s, Attention) else s for s in stage.steps]
+        first = msgspec.structs.replace(steps[0], eps=eps)
+        changed = msgspec.structs.replace(stage, steps=(first, *steps[1:]))
+        return msgspec.structs.replace(reference, stages=(reference.stages[0], changed, *reference.stages[2:]))
+
+    found = mechanisms(windowed((5, 5, 0, 0)), windowed((5, 3, 0, 3), "0.25"), {})
+    assert [head.as_in_reference for head in found[0].heads] == [True, False, True, False]
+    lines = render_mechanisms(found[:1]).splitlines()
+    for line in (
+        "  head 0 attends the last 5 tokens, as in the reference",
+        "  heads 1 and 3 attend the last 3 tokens",
+        "  head 2 attends every token so far",
+    ):
+        assert line in lines
+
+
+def test_a_sparse_map_of_integers_says_how_many_bits(tmp_path: Path) -> None:
+    reference, _, _ = tiny_pair(tmp_path, 1, 2)
+    file = "programs/surrogate.safetensors"
+    stage = reference.stages[1]
+    at = next(i for i, step in enumerate(stage.steps) if isinstance(step, Linear))
+    names = [TensorRef(file, name) for name in ("values", "columns", "rows", "scale")]
+    sparse = Sparse((4, 4), *names)
+    step = msgspec.structs.replace(stage.steps[at], map=sparse)
+    changed = msgspec.structs.replace(stage, steps=(*stage.steps[:at], step, *stage.steps[at + 1 :]))
+    surrogate = msgspec.structs.replace(reference, stages=(reference.stages[0], changed, *reference.stages[2:]))
+    headers = {file: {"values": TensorInfo("I8", (5,), 0, 5)}}
+
+    def words(given: Headers) -> str:
+        maps = mechanisms(reference, surrogate, given)[0].maps
+        return next(one.words for one in maps if one.step == step.out)
+
+    assert words(headers) == "int8, a scale per row, 31.2 % of the weights kept"
+    assert words({}) == "integers, a scale per row"
 
 
 def test_a_file_that_is_larger_than_its_bits_is_said() -> None:

@@ -39,7 +39,7 @@ __all__ = ["BlockMechanism", "HeadMechanism", "Headers", "MapMechanism", "mechan
 Headers: TypeAlias = Mapping[str, Mapping[str, TensorInfo]]
 """The tensors of each weight file at hand, by the file's name in the program."""
 
-_FORMATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_FORMATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}
 
 
 _QUERY, _KEY, _VALUE = "says what a head looks for", "says by what a token is found", "says what a token hands on"
@@ -48,11 +48,13 @@ _NEURON_INPUT, _NEURON_OUTPUT = "drives the MLP's neurons", "adds up what the ne
 
 
 class HeadMechanism(Struct, frozen=True):
-    """One attention head: its number from 0, what it attends to, and that in words."""
+    """One attention head: its number from 0, what it attends to, and that in words. ``as_in_reference`` says that the
+    reference's head of that number has the same pattern."""
 
     head: int
     pattern: Pattern
     words: str
+    as_in_reference: bool = False
 
 
 class MapMechanism(Struct, frozen=True):
@@ -120,7 +122,12 @@ def mechanisms(reference: Program, surrogate: Program, headers: Headers) -> tupl
         stage = surrogate.stages[i]
         steps = [step for step in stage.steps if isinstance(step, Attention)]
         attends = bool(steps) or not any(isinstance(step, Attention) for step in reference.stages[i].steps)
-        heads = tuple(HeadMechanism(h, p, pattern_words(p)) for s in steps for h, p in enumerate(s.patterns))
+        before = [step.patterns for step in reference.stages[i].steps if isinstance(step, Attention)]
+        heads = tuple(
+            HeadMechanism(h, p, pattern_words(p), _stands(p, h, before))
+            for s in steps
+            for h, p in enumerate(s.patterns)
+        )
         roles = _roles(stage)
         maps = tuple(
             _map(step, headers, roles.get(at, "")) for at, step in enumerate(stage.steps) if isinstance(step, Linear)
@@ -129,6 +136,10 @@ def mechanisms(reference: Program, surrogate: Program, headers: Headers) -> tupl
         constants = tuple(step.out for step in stage.steps if isinstance(step, Constant))
         found.append(BlockMechanism(i, False, heads, _neurons(stage, headers), of, maps, constants, attends))
     return tuple(found)
+
+
+def _stands(pattern: Pattern, head: int, before: list[tuple[Pattern, ...]]) -> bool:
+    return len(before) == 1 and head < len(before[0]) and before[0][head] == pattern
 
 
 def _roles(stage: Stage) -> dict[int, str]:
@@ -204,7 +215,9 @@ def _map(step: Linear, headers: Headers, role: str) -> MapMechanism:
             form, stored, kind, how = _format(linear.weight, headers), _product(rows, columns), "dense", ""
         case Sparse():
             stored = _shape(linear.values, headers)[0]
-            form = _format(linear.values, headers) if linear.scale is None else "integers, a scale per row"
+            form = _format(linear.values, headers)
+            if linear.scale is not None:
+                form = f"{form or 'integers'}, a scale per row"
             kind, how = "sparse", "" if stored is None else f"{_share(stored, linear.shape)} of the weights kept"
         case LowRank():
             form, rank = _format(linear.left, headers), _two(linear.left, headers)[1]

@@ -105,6 +105,7 @@ def _mechanisms(path: Path, model: Path | None, json: Path | None) -> None:
     from blockcert.dsse import LIMITS, parse_envelope
     from blockcert.safetensors_file import read_header
     from blockcert.wellformed import REFERENCE_PREFIX
+    from blockcert_verifier.head_names import read
     from blockcert_verifier.mechanisms import mechanisms
     from blockcert_verifier.mechanisms_text import render_mechanisms
     from blockcert_verifier.steps import structure
@@ -123,11 +124,12 @@ def _mechanisms(path: Path, model: Path | None, json: Path | None) -> None:
             files[name] = bundle.file(name)
         elif model is not None:
             files[name] = model / name.removeprefix(REFERENCE_PREFIX)
+    names = read(statement.predicate.extensions)
     blocks = mechanisms(*found, {name: read_header(file, name) for name, file in files.items()})
     if json is not None:
-        write_file(json, strict_json.encode({"blocks": blocks}) + b"\n")
+        write_file(json, strict_json.encode({"blocks": blocks, "producer_says": names}) + b"\n")
     if not is_standard_output(json):
-        emit(render_mechanisms(blocks).encode())
+        emit(render_mechanisms(blocks, names).encode())
 
 
 def _envelope(path: Path) -> Envelope:

@@ -83,8 +83,8 @@ class Work(Struct, frozen=True):
     """Everything that is fixed before measuring.
 
     ``files`` maps each weight file that the programs name, and every other reference file to be listed, to its path;
-    ``tokens`` are the certification prompts, N x T, in the order drawn. The writer already holds both programs, the
-    surrogate's weights and the prompts.
+    ``tokens`` are the certification prompts, N x T, in the order drawn; ``extensions`` are the statement's. The writer
+    already holds both programs, the surrogate's weights and the prompts.
     """
 
     kind: Literal["extract", "compare"]
@@ -96,6 +96,7 @@ class Work(Struct, frozen=True):
     fidelity: Fidelity | None
     note: str
     version: str
+    extensions: dict[str, Any] = {}
 
 
 def certify(
@@ -214,5 +215,6 @@ def _state(
             thresholds=options.thresholds,
             evidence=EvidenceRef(file=EVIDENCE, rows=shape.rows, attribution_rows=shape.attribution_rows),
             claims=claims,
+            extensions=work.extensions,
         ),
     )

@@ -24,7 +24,8 @@ def extract(
             "--budget",
             metavar="BUDGET",
             help="Relative error that 95 % of the tokens must meet in every block: a number, or lossless (0.01), "
-            "near-lossless (0.02), approximate (0.05; used where nothing is said).",
+            "near-lossless (0.02), approximate (0.05; used where nothing is said). Or a target of the whole stitched "
+            "model: kl=0.001 (mean nats per token) or logits=0.5 (largest difference); that takes some times as long.",
         ),
     ] = None,
     budgets: Annotated[

@@ -82,11 +82,18 @@ def summary(produced: Produced) -> list[str]:
         f"  end to end, on {predicate.evidence.rows} prompts: top-1 agrees at {_percent(end.top1_agree, end.tokens)},",
         f"  largest drift {end.relative_drift} of the hidden state's norm, KL {end.kl_mean} nats per token",
         *_proven(predicate),
+        *_missed(produced),
         *(["", *shift.lines(produced.shift)] if produced.shift is not None else []),
         "",
         f"Not signed yet: blockcert sign {produced.out} --key FILE",
     ]
     return lines
+
+
+def _missed(produced: Produced, name: str = "") -> list[str]:
+    if produced.missed is None:
+        return []
+    return ["", *wrap(f"Warning: {name}{produced.missed}", 79)]
 
 
 def _proven(predicate: Predicate) -> list[str]:
@@ -109,6 +116,8 @@ def front_summary(produced: FrontProduced) -> list[str]:
     bundles = ", ".join(one.out.name for one in produced.bundles)
     lines = [*wrap(f"Wrote {produced.out}: the bundles {bundles}; front.json and front.svg", 79), ""]
     lines += table.lines(produced.table)
+    for one in produced.bundles:
+        lines += _missed(one, f"{one.out.name}: ")
     for one in produced.bundles:
         if one.shift is not None:
             lines += ["", f"{one.out.name}:", *shift.lines(one.shift)]

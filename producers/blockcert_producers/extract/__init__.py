@@ -4,7 +4,8 @@ Cheapest is the fewest multiply-adds on one prompt, then the fewest stored bits,
 number formats (``formats``, ``allocation``), unstructured sparsity with least-squares refit, subsets of neurons, maps
 of low rank (``low_rank``), and heads that attend to a window or to one token, or give their mean (``plan``,
 ``patterns``, ``realise``); what is chosen may be tuned by descent (``polish``). ``front`` explains the walk, ``choice``
-the search, ``budget`` when a candidate is within a budget.
+the search, ``budget`` when a candidate is within a budget. For a target of the stitched model (``stitched``) ``target``
+says which limit each block gets.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def extract(
     """The cheapest surrogate of ``reference`` within ``budget``: ``front(...)`` and its ``choose(budget, aim)``.
 
     ``budget`` is the relative error that at least 95 % of the tokens must meet in every block, with the margin that
-    ``budget`` (the module) describes.
+    ``budget`` (the module) describes, or a target of the stitched model.
 
     Raises:
         Refusal: as ``front`` and ``Front.choose``; a bad budget is refused before any work.

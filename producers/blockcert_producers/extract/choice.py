@@ -25,10 +25,12 @@ from blockcert_producers.extract.formats import Format
 from blockcert_producers.extract.plan import LEVELS
 from blockcert_producers.extract.polish import Polisher
 
-__all__ = ["MOST_GAIN", "POLISHES", "PROBES", "cheapest", "cheapest_polished"]
+__all__ = ["MOST_GAIN", "POLISHES", "PROBES", "PROBES_MORE", "cheapest", "cheapest_polished"]
 
 PROBES = {"structure": 3 * LEVELS.bit_length(), "bits": 5 * LEVELS.bit_length()}
 """About how many candidates a search realises; progress counts with it."""
+PROBES_MORE = {"structure": 6, "bits": 12}
+"""About how many more one limit more takes."""
 
 POLISHES = 3
 """How many candidates ``cheapest_polished`` polishes at most."""
@@ -40,22 +42,31 @@ _LEFT_TO_STRUCTURE = 0.5
 _BY_ROUNDING = 0.9
 
 
-def cheapest(candidates: Candidates, limit: float, aim: Aim, earlier: Sequence[Candidate] = ()) -> Candidate:
+def cheapest(
+    candidates: Candidates, limit: float, aim: Aim, earlier: Sequence[Candidate] = (), *, finish: bool = True
+) -> Candidate:
     """The cheapest candidate within ``limit``; the reference where nothing cheaper is.
 
     ``earlier`` are the choices for narrower budgets: they are within this one too, so a wider budget is never dearer.
+    With ``finish`` it is fitted to all prompts at last, the held-out ones too; without, those stay unseen.
     """
-    search = _Search(candidates, limit, aim)
+    search = _Search(candidates, limit, aim, finish=finish)
     found = search.structure() if aim == "structure" else search.bits()
     return min((*earlier, *found), key=search.key)
 
 
 def cheapest_polished(
-    candidates: Candidates, polisher: Polisher, limit: float, aim: Aim, earlier: Sequence[Candidate] = ()
+    candidates: Candidates,
+    polisher: Polisher,
+    limit: float,
+    aim: Aim,
+    earlier: Sequence[Candidate] = (),
+    *,
+    finish: bool = True,
 ) -> Candidate:
     """As ``cheapest``, of candidates that may be polished; see the module."""
-    key = _Search(candidates, limit, aim).key
-    plain = cheapest(candidates, limit, aim, earlier)
+    key = _Search(candidates, limit, aim, finish=finish).key
+    plain = cheapest(candidates, limit, aim, earlier, finish=finish)
     tuned = polisher.polished(plain)
     if tuned is None:
         return plain
@@ -63,7 +74,7 @@ def cheapest_polished(
     before = quantile(candidates.unfinished(plain).held_out)
     gain = before / max(quantile(tuned.held_out), before / MOST_GAIN)
     for share in (1.0, 0.5):
-        wider = cheapest(candidates, limit * gain**share, aim)
+        wider = cheapest(candidates, limit * gain**share, aim, finish=finish)
         if key(wider)[:2] >= key(plain)[:2]:
             break
         further = polisher.polished(wider)
@@ -74,8 +85,8 @@ def cheapest_polished(
 
 
 class _Search:
-    def __init__(self, candidates: Candidates, limit: float, aim: Aim) -> None:
-        self._candidates, self._limit = candidates, limit
+    def __init__(self, candidates: Candidates, limit: float, aim: Aim, *, finish: bool) -> None:
+        self._candidates, self._limit, self._finish = candidates, limit, finish
         self._aim: Aim = aim
         self._whole = candidates.reference.cost.multiply_adds
 
@@ -115,7 +126,9 @@ class _Search:
         return self._finished(named)
 
     def _finished(self, named: Sequence[tuple[int | None, Forms]]) -> list[Candidate]:
-        return [self._candidates.reference, *(self._candidates.finished(*name, self._limit) for name in named)]
+        known = self._candidates
+        found = [known.finished(*name, self._limit) if self._finish else known.get(*name) for name in named]
+        return [known.reference, *found]
 
     def _halves(self) -> list[tuple[int | None, Forms]]:
         found = [(None, self._candidates.all_in(form)) for form in _HALVES]

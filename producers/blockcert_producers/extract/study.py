@@ -17,10 +17,11 @@ from blockcert_verifier.anatomy import Anatomy, dissect
 from blockcert_verifier.evaluate import Array, Backend, LoadedStage, WeightStore
 from blockcert_verifier.evaluate.weights import dense_matrix
 
-__all__ = ["Steps", "Study", "relative_errors"]
+__all__ = ["HELD_OUT", "Steps", "Study", "relative_errors"]
 
 
-_HELD_OUT = 4
+HELD_OUT = slice(3, None, 4)
+"""The calibration prompts that no fit sees before a choice is made: every fourth."""
 
 
 class Steps(LoadedStage):
@@ -66,7 +67,7 @@ class Study:
             self.values[step.out] = self._steps.run(i, self.values, self.prompts)
         self.output = self.flat(self.values[stage.output])
         self.fitted = np.ones((self.prompts, self.length))
-        self.fitted[_HELD_OUT - 1 :: _HELD_OUT] = 0.0
+        self.fitted[HELD_OUT] = 0.0
         self.fitted = self.fitted.reshape(-1)
         self.fits: Fits = {}
         norm = np.linalg.norm(self.output, axis=-1)

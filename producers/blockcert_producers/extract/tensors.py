@@ -12,7 +12,7 @@ from blockcert.program import TensorRef
 from blockcert.safetensors_file import TensorInfo
 from blockcert_verifier.evaluate import WeightStore
 
-__all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "half", "ref", "short", "tensor"]
+__all__ = ["SURROGATE_FILE", "Host", "MemoryStore", "Tensor", "bfloat16", "half", "held", "ref", "short", "tensor"]
 
 Host: TypeAlias = np.ndarray[Any, Any]
 
@@ -37,6 +37,12 @@ def tensor(values: Host) -> Tensor:
     """``values`` as a stored tensor of their own dtype, little-endian."""
     held = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
     return Tensor(_NAMES[held.dtype.str], held)
+
+
+def held(dtype: str, shape: tuple[int, ...], data: bytes) -> Tensor:
+    """The tensor of what ``stored`` gives."""
+    name = "<u2" if dtype == "BF16" else next(numpy for numpy, stored in _NAMES.items() if stored == dtype)
+    return Tensor(dtype, np.frombuffer(data, dtype=name).reshape(shape))
 
 
 _LEAST_NORMAL, _LARGEST = 2.0**-14, 65504.0

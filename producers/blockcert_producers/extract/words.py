@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from blockcert.program import DensePattern, Pattern
+from blockcert.program import Attention, Pattern
 from blockcert.statement import Cost
 from blockcert_producers.extract.plan import Structure
 from blockcert_producers.extract.study import Study
@@ -31,13 +31,22 @@ def describe(
     parts = [f"{weights} kept, refitted,{' polished,' if polished else ''} in {form}"]
     parts.extend(f"{study.linear(i).out} of rank {rank}" for i, rank in structure.ranks.items())
     if structure.patterns is not None:
-        parts.extend(_heads(structure.patterns))
+        parts.extend(_heads(structure.patterns, _before(study)))
     if structure.neurons is not None and study.anatomy.neurons is not None:
         count = study.matrix(study.anatomy.neurons.output).shape[1]
         parts.append(f"{len(structure.neurons)} of {count} neurons")
     return ", ".join(parts) + f": {share:.1f} % of the multiply-adds"
 
 
-def _heads(patterns: tuple[Pattern, ...]) -> list[str]:
-    kinds = Counter(pattern_words(pattern) for pattern in patterns if not isinstance(pattern, DensePattern))
-    return [f"of {len(patterns)} heads {count} {kind}" for kind, count in kinds.items()]
+def _before(study: Study) -> tuple[Pattern, ...]:
+    return next(step.patterns for step in study.stage.steps if isinstance(step, Attention))
+
+
+def _heads(patterns: tuple[Pattern, ...], before: tuple[Pattern, ...]) -> list[str]:
+    """What the heads became whose pattern is not the reference's, with the pattern's words as many heads say them."""
+    kinds = Counter(pattern_words(pattern) for pattern, own in zip(patterns, before, strict=True) if pattern != own)
+    found: list[str] = []
+    for kind, count in kinds.items():
+        verb, _, rest = kind.partition(" ")
+        found.append(f"{count} of {len(patterns)} heads {verb if count == 1 else verb[:-1]} {rest}")
+    return found
