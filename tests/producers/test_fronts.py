@@ -91,8 +91,8 @@ BAD = {
     "too large": ("0.01,1", "extract.budget"),
     "a target of nothing": ("kl=0", "extract.budget"),
     "a target below nothing": ("logits=-1", "extract.budget"),
-    "a target that is no number": ("kl=fast", "number.grammar"),
-    "a target of what is not measured": ("top1=0.9", "number.grammar"),
+    "a target that is no number": ("kl=fast", "extract.budget"),
+    "a target of what is not measured": ("top1=0.9", "extract.budget"),
     "a target twice": ("kl=0.1,kl=0.1", "extract.budgets"),
 }
 
@@ -120,7 +120,7 @@ def test_what_is_no_budget_is_told_what_one_is(text: str) -> None:
     with pytest.raises(Refusal) as refused:
         parse_budget(text)
     assert refused.value.place == "--budget"
-    assert "a number like 0.03, or a grade: lossless (0.01), near-lossless (0.02), approximate (0.05)" in str(
+    assert "a number like 0.03, a grade: lossless (0.01), near-lossless (0.02), approximate (0.05)" in str(
         refused.value
     )
 
