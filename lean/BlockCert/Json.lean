@@ -18,10 +18,10 @@ checks run in one fixed order, so a text with several faults has one code:
 2. values, nesting and the length of strings are within the caps (`json.limit`);
 3. every number is an integer of magnitude below `2^53`, not `-0` (`json.number`);
 4. no string has an unpaired surrogate (`json.encoding`);
-5. the text is JSON (`json.syntax`), and no object has a key twice, compared after unescaping
-   (`json.duplicate_key`), whichever the reader meets first.
+5. the text is JSON to its end (`json.syntax`);
+6. no object has a key twice, compared after unescaping (`json.duplicate_key`).
 
-What is not here: that the bytes are UTF-8 and at most 64 MiB is decided where the file is read.
+What is not here: that the bytes are UTF-8 and at most 16 MiB is decided where the file is read.
 -/
 
 namespace BlockCert
@@ -400,38 +400,39 @@ inductive Around where
 inductive Next where
   | value | valueOrEnd | key | keyOrEnd | colon (key : List Char) | afterValue (v : Json)
 
-/-- The value that the pieces say; the arrays and objects around, innermost first. -/
-def readPieces : List Piece → Next → List Around → Except Code Json
-  | [], .afterValue v, [] => .ok v
-  | .comma :: ps, .afterValue v, .arr done :: a => readPieces ps .value (.arr (v :: done) :: a)
+/-- The value that the pieces say; the arrays and objects around, innermost first.  `twice` is whether a key
+stands twice in an object that was read already, which is said of a text that is JSON to its end. -/
+def readPieces (twice : Bool) : List Piece → Next → List Around → Except Code Json
+  | [], .afterValue v, [] => if twice then .error .jsonDuplicateKey else .ok v
+  | .comma :: ps, .afterValue v, .arr done :: a => readPieces twice ps .value (.arr (v :: done) :: a)
   | .comma :: ps, .afterValue v, .obj done k :: a =>
-    readPieces ps .key (.obj ((k, v) :: done) [] :: a)
+    readPieces twice ps .key (.obj ((k, v) :: done) [] :: a)
   | .close false :: ps, .afterValue v, .arr done :: a =>
-    readPieces ps (.afterValue (.arr (reverseValues (v :: done) []))) a
+    readPieces twice ps (.afterValue (.arr (reverseValues (v :: done) []))) a
   | .close true :: ps, .afterValue v, .obj done k :: a =>
-    if anyTwice ((k, v) :: done) then .error .jsonDuplicateKey
-    else readPieces ps (.afterValue (.obj (reverseMembers ((k, v) :: done) []))) a
-  | .close false :: ps, .valueOrEnd, .arr _ :: a => readPieces ps (.afterValue (.arr [])) a
-  | .close true :: ps, .keyOrEnd, .obj _ _ :: a => readPieces ps (.afterValue (.obj [])) a
-  | .colon :: ps, .colon k, .obj done _ :: a => readPieces ps .value (.obj done k :: a)
+    readPieces (twice || anyTwice ((k, v) :: done)) ps
+      (.afterValue (.obj (reverseMembers ((k, v) :: done) []))) a
+  | .close false :: ps, .valueOrEnd, .arr _ :: a => readPieces twice ps (.afterValue (.arr [])) a
+  | .close true :: ps, .keyOrEnd, .obj _ _ :: a => readPieces twice ps (.afterValue (.obj [])) a
+  | .colon :: ps, .colon k, .obj done _ :: a => readPieces twice ps .value (.obj done k :: a)
   | .str raw _ escape closed :: ps, next, a =>
     match next, stringText raw escape closed with
-    | .key, some k => readPieces ps (.colon k) a
-    | .keyOrEnd, some k => readPieces ps (.colon k) a
-    | .value, some t => readPieces ps (.afterValue (.str t)) a
-    | .valueOrEnd, some t => readPieces ps (.afterValue (.str t)) a
+    | .key, some k => readPieces twice ps (.colon k) a
+    | .keyOrEnd, some k => readPieces twice ps (.colon k) a
+    | .value, some t => readPieces twice ps (.afterValue (.str t)) a
+    | .valueOrEnd, some t => readPieces twice ps (.afterValue (.str t)) a
     | _, _ => .error .jsonSyntax
   | .atom s :: ps, next, a =>
     match next, atomValue s with
-    | .value, some v => readPieces ps (.afterValue v) a
-    | .valueOrEnd, some v => readPieces ps (.afterValue v) a
+    | .value, some v => readPieces twice ps (.afterValue v) a
+    | .valueOrEnd, some v => readPieces twice ps (.afterValue v) a
     | _, _ => .error .jsonSyntax
   | .open_ object :: ps, next, a =>
     match next, object with
-    | .value, true => readPieces ps .keyOrEnd (.obj [] [] :: a)
-    | .valueOrEnd, true => readPieces ps .keyOrEnd (.obj [] [] :: a)
-    | .value, false => readPieces ps .valueOrEnd (.arr [] :: a)
-    | .valueOrEnd, false => readPieces ps .valueOrEnd (.arr [] :: a)
+    | .value, true => readPieces twice ps .keyOrEnd (.obj [] [] :: a)
+    | .valueOrEnd, true => readPieces twice ps .keyOrEnd (.obj [] [] :: a)
+    | .value, false => readPieces twice ps .valueOrEnd (.arr [] :: a)
+    | .valueOrEnd, false => readPieces twice ps .valueOrEnd (.arr [] :: a)
     | _, _ => .error .jsonSyntax
   | _, _, _ => .error .jsonSyntax
 
@@ -444,6 +445,6 @@ def gate (caps : Caps) (text : List Char) : Except Code Json :=
     if !withinCaps caps ps 1 0 then .error .jsonLimit
     else if anyBadNumber ps then .error .jsonNumber
     else if anyLone ps then .error .jsonEncoding
-    else readPieces ps .value []
+    else readPieces false ps .value []
 
 end BlockCert

@@ -134,13 +134,16 @@ def afterChars : Nat → List Char → List Char
   | _ + 1, [] => []
   | n + 1, _ :: s => afterChars n s
 
-/-- A name that is kept for signed statements: the envelope's own, or one in `appended/`
-(BC-BND-10, BC-TRU-20). -/
-def keptName (name : List Char) : Bool :=
+/-- A name in `appended/` itself, with something before that ending. -/
+def appendedName (ending name : List Char) : Bool :=
   let inner := afterChars 9 name
-  let ending := ".dsse.json".toList
-  sameText name "statement.dsse.json".toList ||
-    (beginsWith "appended/".toList name && lastOf ending inner && !sameText inner ending && noSlash inner)
+  beginsWith "appended/".toList name && lastOf ending inner && !sameText inner ending && noSlash inner
+
+/-- A name that is kept for the envelope, or for what other parties put beside the certificate: signed
+statements, and reports (BC-BND-10, BC-TRU-20, 28). -/
+def keptName (name : List Char) : Bool :=
+  sameText name "statement.dsse.json".toList || appendedName ".dsse.json".toList name ||
+    appendedName ".report.json".toList name
 
 def keptRefusals : List (List Char) → List Code
   | [] => []
