@@ -1,9 +1,9 @@
 """The Lean checker and the Python verifier give the same verdict and code, on many certificates near the edges.
 
 Both run on what both judge (`blockcert_verifier.lean.verdict`); the Lean side in one process for all cases. It needs a
-build of Lean in `build/lean`, where `make lean` leaves one; without it the comparison is skipped. With
-BLOCKCERT_CONFORMANCE naming the folder of a built conformance corpus, its bundles are judged too, as `make lean-record`
-does. What was found is written to the file that BLOCKCERT_LEAN_PARITY names, for the record.
+build of Lean in `build/lean`, where `make lean` leaves one; without it the comparison is skipped. The bundles of the
+conformance corpus are judged too; it is built for that, unless BLOCKCERT_CONFORMANCE names the folder of one. What was
+found is written to the file that BLOCKCERT_LEAN_PARITY names, for the record.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from blockcert.bundle import STATEMENT
 from blockcert.errors import Refusal
 from blockcert.evidence_file import EvidenceTable
 from blockcert.statement import Statement
+from blockcert_producers.conformance.build import build
 from blockcert_verifier.lean.export import Exported, export_bundle
 from blockcert_verifier.lean.running import run_checker
 from blockcert_verifier.lean.toolchain import find_tools
 from blockcert_verifier.lean.verdict import NOT_IN_LEAN, Judged, Verdict, judge
 from blockcert_verifier.steps import recompute
-from tests.lean.cases import Case, edge_cases, encoded, made_bases
+from tests.lean.cases import Base, Case, edge_cases, encoded, made_bases
 from tests.lean.corpus import CORPUS, NO_ENVELOPE, NO_EVIDENCE, Corpus, read_corpus
 from tests.lean.evidence import CHANGES, changed_evidence
 from tests.support.bundles import change_statement, make_bundle
@@ -43,9 +44,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 
 class Cases(Struct, frozen=True):
-    """What is judged: made here, of the corpus, and what of the corpus is not, with the reason."""
+    """What is judged: made here, of the corpus, and what of the corpus is not, with the reason; and what evidence a
+    case of the corpus is given whose statement is refused by itself."""
 
     made: list[Case]
+    base: Base
     corpus: Corpus
 
     @property
@@ -64,7 +67,7 @@ def cases(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> Cases
             changed = changed_evidence(base, name, folder)
             made.append(Case(name, encoded(base.statement), changed))
     built = os.environ.get(CORPUS)
-    return Cases(made, read_corpus(Path(built), bases[0]) if built else Corpus([], {}))
+    return Cases(made, bases[0], read_corpus(Path(built), bases[0]) if built else Corpus([], {}))
 
 
 def python_verdict(case: Case) -> Judged:
@@ -98,12 +101,16 @@ def test_the_cases_are_many_and_of_every_kind(cases: Cases) -> None:
 
 
 def test_both_checkers_agree(cases: Cases, tmp_path: Path) -> None:
-    """With a corpus, its cases too; what is left out of it, and on which codes nothing is compared, stands by case and
-    reason beside the record."""
+    """What is left out of the corpus, and on which codes nothing is compared, stands by case and reason beside the
+    record."""
     try:
         (tool,) = find_tools([CACHE], install=False, wanted="wasm")
     except Refusal as refusal:
         pytest.skip(f"{refusal.sentence}; `make lean` fetches one into build/lean")
+    if not cases.corpus.cases:
+        build(tmp_path / "corpus")
+        cases = Cases(cases.made, cases.base, read_corpus(tmp_path / "corpus", cases.base))
+    assert len(cases.corpus.cases) >= 600
     # what is the same to both is judged once
     alike: dict[tuple[str, bytes], tuple[Path, Path]] = {}
     for case in cases.all:
