@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import chain, islice
 
 from blockcert.errors import Refusal
+from blockcert.names import shown
 from blockcert.program import (
     Add,
     Attention,
@@ -75,19 +76,19 @@ def _files(program: Program, place: str, reference: bool) -> Iterator[Refusal]:
     for i, file in enumerate(program.files):
         at = f"{place}: $.files[{i}]"
         if file.name.casefold() in seen:
-            yield Refusal("program.file.duplicate", at, f"{file.name} is listed twice")
+            yield Refusal("program.file.duplicate", at, f"{shown(file.name)} is listed twice")
         seen.add(file.name.casefold())
         if reference and not file.name.startswith(REFERENCE_PREFIX):
             yield Refusal(
                 "program.file.foreign",
                 at,
-                f"the reference program draws on {file.name}, which is not a file of the reference "
+                f"the reference program draws on {shown(file.name)}, which is not a file of the reference "
                 f"checkpoint ({REFERENCE_PREFIX}...)",
             )
     used = {ref.file for stage in program.stages for step in stage.steps for ref in step_references(step)}
     for i, file in enumerate(program.files):
         if file.name not in used:
-            yield Refusal("program.file.unused", f"{place}: $.files[{i}]", f"no step reads {file.name}")
+            yield Refusal("program.file.unused", f"{place}: $.files[{i}]", f"no step reads {shown(file.name)}")
 
 
 def _stages(program: Program, place: str) -> Iterator[Refusal]:
@@ -164,7 +165,7 @@ def _reference(ref: TensorRef, here: str, listed: set[str]) -> Iterator[Refusal]
         yield Refusal(
             "program.file.unlisted",
             here,
-            f"tensor {ref.tensor!r} is in {ref.file}, which $.files does not list",
+            f"tensor {shown(ref.tensor)} is in {shown(ref.file)}, which $.files does not list",
         )
     if ref.period is not None and (ref.rows is None or ref.rows[1] > ref.period):
         rows = "there are none" if ref.rows is None else f"they run to {ref.rows[1]}"

@@ -137,6 +137,14 @@ def test_each_rule(pair: tuple[Program, Program], change: Change, code: str) -> 
     assert code in codes(pair[1], change)
 
 
+def test_what_a_refusal_names_can_be_printed(pair: tuple[Program, Program]) -> None:
+    """Fuzzing found a file named with a character that is none: it stood in the sentence as it was."""
+    text = msgspec.json.encode(pair[0]).replace(b"/model.safetensors", "/model\u05cc.safetensors".encode(), 1)
+    found = list(problems(msgspec.json.decode(text, type=Program), "program", reference=True))
+    assert "program.file.unlisted" in {one.code for one in found}
+    assert all(str(one).isprintable() for one in found)
+
+
 def test_a_reference_program_has_no_weights_of_its_own(pair: tuple[Program, Program]) -> None:
     assert codes(pair[1], reference=True) == ["program.file.foreign"]
 
