@@ -303,24 +303,27 @@ CI = {  # the exit status of lean/check.sh, and what CI then does: exit status, 
 }
 
 
-@pytest.mark.parametrize("status", CI)
-def test_ci_goes_on_without_lean_and_not_after_a_failure(tmp_path: Path, status: int) -> None:
+def run_ci(folder: Path, check: str) -> subprocess.CompletedProcess[str]:
+    """CI in a folder of its own, with that script as ``lean/check.sh`` and a ``make`` that says what it was asked."""
     bash = shutil.which("bash")
     if bash is None:
-        pytest.skip(".ci/run needs bash")
-    for folder in (".ci", "lean", "bin"):
-        (tmp_path / folder).mkdir()
-    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
-    said = "lean: cannot be checked here: npm is not there; install it"
-    script = f"echo progress\n[ {status} = 0 ] || echo '{said}' >&2\nexit {status}\n"
-    (tmp_path / "lean" / "check.sh").write_text(script, encoding="utf-8")
-    make = tmp_path / "bin" / "make"
+        pytest.skip("bash, which runs .ci/run, is not installed")
+    for name in (".ci", "lean", "bin"):
+        (folder / name).mkdir()
+    shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
+    (folder / "lean" / "check.sh").write_text(check, encoding="utf-8")
+    make = folder / "bin" / "make"
     make.write_text('#!/bin/sh\necho "make $*"\n', encoding="utf-8")
     make.chmod(0o755)
     environment = os.environ | {"PATH": f"{make.parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [bash, str(tmp_path / ".ci" / "run")], env=environment, capture_output=True, text=True, check=False
-    )
+    words = [bash, str(folder / ".ci" / "run")]
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("status", CI)
+def test_ci_goes_on_without_lean_and_not_after_a_failure(tmp_path: Path, status: int) -> None:
+    said = "lean: cannot be checked here: npm is not there; install it"
+    done = run_ci(tmp_path, f"echo progress\n[ {status} = 0 ] || echo '{said}' >&2\nexit {status}\n")
     expected, tested = CI[status]
     assert done.returncode == expected
     assert done.stdout.startswith("progress\n")
@@ -331,21 +334,8 @@ def test_ci_goes_on_without_lean_and_not_after_a_failure(tmp_path: Path, status:
 
 
 def test_ci_checks_once_more_after_a_failure(tmp_path: Path) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip(".ci/run needs bash")
-    for folder in (".ci", "lean", "bin"):
-        (tmp_path / folder).mkdir()
-    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci" / "run")
     script = "[ -e failed ] && exit 0\n: > failed\necho 'lean: FAILED: it wrote nothing' >&2\nexit 1\n"
-    (tmp_path / "lean" / "check.sh").write_text(script, encoding="utf-8")
-    make = tmp_path / "bin" / "make"
-    make.write_text('#!/bin/sh\necho "make $*"\n', encoding="utf-8")
-    make.chmod(0o755)
-    environment = os.environ | {"PATH": f"{make.parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [bash, str(tmp_path / ".ci" / "run")], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_ci(tmp_path, script)
     assert done.returncode == 0
     assert done.stdout.splitlines() == ["CI: the Lean library is checked once more", "make test"]
     assert done.stderr == "lean: FAILED: it wrote nothing\n"

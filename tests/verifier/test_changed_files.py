@@ -86,7 +86,7 @@ def changed_at(made: Made, moment: str, change: Callable[[], None], **options: i
     return report
 
 
-def open_for_a_change(report: Report, name: str) -> None:
+def assert_open_for_a_change(report: Report, name: str) -> None:
     assert report.verdict == "indeterminate"
     wrong = [one for one in report.findings if one.status in ("failed", "inconclusive")]
     assert {(one.code, one.status) for one in wrong} == {("bundle.changed", "inconclusive")}
@@ -97,12 +97,12 @@ def open_for_a_change(report: Report, name: str) -> None:
 @pytest.mark.parametrize("moment", ["recompute", "replay"])
 def test_the_model_changes_after_it_was_compared(made: Made, change: Callable[[Path], None], moment: str) -> None:
     report = changed_at(made, moment, lambda: change(made.model / WEIGHTS))
-    open_for_a_change(report, f"reference/{WEIGHTS}")
+    assert_open_for_a_change(report, f"reference/{WEIGHTS}")
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_surrogate_changes_while_rows_are_measured(made: Made, change: Callable[[Path], None]) -> None:
-    open_for_a_change(changed_at(made, "replay", lambda: change(made.bundle / SURROGATE)), SURROGATE)
+    assert_open_for_a_change(changed_at(made, "replay", lambda: change(made.bundle / SURROGATE)), SURROGATE)
 
 
 def test_both_are_cut_while_rows_are_measured(made: Made) -> None:
@@ -117,7 +117,7 @@ def test_both_are_cut_while_rows_are_measured(made: Made) -> None:
 
 def test_processes_measure_the_files_that_were_compared(made: Made) -> None:
     report = changed_at(made, "recompute", lambda: swapped(made.model / WEIGHTS), jobs=2)
-    open_for_a_change(report, f"reference/{WEIGHTS}")
+    assert_open_for_a_change(report, f"reference/{WEIGHTS}")
 
 
 def test_a_model_behind_links_is_the_file_that_they_named(made: Made, tmp_path: Path) -> None:
