@@ -6,6 +6,7 @@ wherever it is read.
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 from collections.abc import Generator, Iterator
@@ -179,12 +180,12 @@ def pieces(span: Span, most: int, ahead: bool = True) -> Iterator[memoryview]:
 
         sizes = [min(most, span.size - begin) for begin in range(0, span.size, most)]
         if not ahead or len(sizes) < 2:
-            buffer = memoryview(bytearray(max(sizes, default=0)))
+            buffer = _room(max(sizes, default=0))
             yield from (fill(buffer, size) for size in sizes)
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        buffers = [memoryview(bytearray(most)) for _ in range(2)]
+        buffers = [_room(most) for _ in range(2)]
         with ThreadPoolExecutor(1) as reader:
             following = reader.submit(fill, buffers[0], sizes[0])
             for number in range(len(sizes)):
@@ -192,3 +193,12 @@ def pieces(span: Span, most: int, ahead: bool = True) -> Iterator[memoryview]:
                 if number + 1 < len(sizes):
                     following = reader.submit(fill, buffers[(number + 1) % 2], sizes[number + 1])
                 yield piece
+
+
+def _room(size: int) -> memoryview:
+    """At least ``size`` bytes of memory that begin at a page.
+
+    A system copies what it has of a file into such memory more than twice as fast as behind the header of an object,
+    which is where the bytes of a ``bytearray`` begin.
+    """
+    return memoryview(mmap.mmap(-1, max(size, 1)))
