@@ -7,8 +7,6 @@ demands, but no second spelling within one; writing uses the standard one. Block
 field that DSSE does not name is refused and not, as DSSE leaves to its consumers, ignored.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 from typing import Annotated

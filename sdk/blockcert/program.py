@@ -6,8 +6,6 @@ state to logits). A stage is a short list of typed steps in single-assignment fo
 Weights are references into safetensors files; numbers are decimal strings.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct

@@ -4,8 +4,6 @@ The normative text is ``spec/11-trust.md``, "Reviews"; the JSON Schema is ``sche
 in-toto Statement of its own about the certificate's payload: the first signature is never touched.
 """
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 

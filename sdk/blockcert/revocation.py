@@ -4,8 +4,6 @@ The normative text is ``spec/11-trust.md``, "Revocation"; the JSON Schema is ``s
 A list stands in a DSSE envelope of its own payload type. The clock is the caller's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias

@@ -4,8 +4,6 @@ The normative text is ``spec/04-statement.md`` and ``spec/08-claims.md``; the JS
 ``schemas/statement.schema.json``. Every number that is not a count is a decimal string.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field

@@ -6,8 +6,6 @@ or a step. Every field is written out, null where there is no limit, so that a r
 is not asked for.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from fractions import Fraction

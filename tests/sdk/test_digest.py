@@ -83,7 +83,7 @@ def test_no_more_of_a_file_is_resident_than_two_chunks(tmp_path: Path) -> None:
     before, seen = resident(), list[int]()
     digest_file(tmp_path / "f", progress=lambda _: seen.append(resident()))
     assert len(seen) == 8
-    assert max(seen) - before < 2 * CHUNK
+    assert max(seen) - before < 2 * CHUNK + (1 << 20)  # and what else a process takes
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None:

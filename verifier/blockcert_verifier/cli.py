@@ -1,7 +1,5 @@
 """The body of `blockcert verify`: paths and words in, text and an exit code out."""
 
-from __future__ import annotations
-
 import os
 import sys
 from datetime import datetime

@@ -4,8 +4,6 @@ Exit codes (`spec/09-result-codes.md`): 0, 1 and 3 are verdicts of `verify`; 2 i
 input; 70 is a fault of BlockCert itself; 130 is an interruption.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import re
