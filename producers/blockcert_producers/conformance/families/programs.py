@@ -88,6 +88,13 @@ ROWS: tuple[Row, ...] = (
         program("surrogate", "stages", lambda s: [s[0], s[-1]]),
     ),
     (
+        "file-that-cannot-be-printed",
+        "A step reads a file that is not listed, named with a character that is none (U+05CC)",
+        "BC-PRG-04",
+        "program.file.unlisted",
+        program("surrogate", "stages[1].steps[0].weight.file", "programs/\u05cc.safetensors"),
+    ),
+    (
         "embed-in-a-block",
         "A block that looks up tokens",
         "BC-PRG-02",
