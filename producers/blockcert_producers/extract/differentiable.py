@@ -110,7 +110,7 @@ class Differentiable(LoadedStage):
         out = out.permute(0, 3, 1, 2, 4).reshape(prompts, length, step.heads, size)
         silent = [isinstance(pattern, MeanPattern) for pattern in step.patterns]
         if means is not None and any(silent):
-            chosen = torch.tensor(silent, device=out.device)[:, None]
+            chosen = self.backend.booleans(np.array(silent))[:, None]
             out = torch.where(chosen, means, out)
         return out.reshape(prompts, length, step.heads * size)
 
