@@ -116,6 +116,7 @@ def _own_texts(statement: Statement, wanted: Wanted, sizes: tuple[int, int]) -> 
             bos=stated.tokenizer.bos,
             vocabulary=sizes[0],
             context=sizes[1],
+            tokenizer_blake3=stated.tokenizer.blake3,
         )
     except Refusal as refusal:
         if refusal.code == "install.corpus":
