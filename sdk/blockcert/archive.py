@@ -125,7 +125,7 @@ def _ends(count: int, size: int, at: int, large: int) -> bytes:
 
 
 def read_archive(span: Span, most: int, place: str, large: int = LARGE) -> list[tuple[Member, int]]:
-    """The members of a packed bundle of at most ``most`` files, and where each one's content begins.
+    """The members of a packed bundle of at most ``most`` files and folders, and where each one's content begins.
 
     Reads the directory and the headers, no content: that a content has its checksum is for who reads it to see.
 
@@ -136,7 +136,11 @@ def read_archive(span: Span, most: int, place: str, large: int = LARGE) -> list[
     """
     count, size, at = _directory(span, most, place)
     members = list(_members(_read(span, at, size), count, place))
-    check_names((member.name for member in members), place)
+    folders = check_names((member.name for member in members), place)
+    if len(members) + folders > most:
+        # a folder of these files would be refused, and whoever unpacks them would make all those folders
+        sentence = f"The file holds {len(members)} files in {folders} folders; at most {most} of both are accepted."
+        raise Refusal("bundle.too_many_files", place, sentence)
     names = [member.name for member in members]
     if names != sorted(names):
         raise _form(place, "its files are not in the order of their names")

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from blockcert.errors import Refusal
+from blockcert.printable import INVISIBLE
 
 __all__ = ["MAX_NAME", "MAX_SEGMENT", "check_name", "check_names", "shown"]
 
@@ -17,10 +18,11 @@ MAX_NAME = 512
 """Most characters of a whole name."""
 MAX_SEGMENT = 255
 """Most UTF-8 bytes of one segment: what common file systems hold."""
+_BELOW = "\0"
+"""Stands for ``/`` in folded names: less than every character that a name has."""
 
-# C0, DEL and C1; marks that turn the direction of text or hide in it; line separators; the byte-order mark.
-# A name with one of these can print as another name.
-_INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+# a name with one of these can print as another name
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The superscript digits count as digits for Windows.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9¹²³])[ ]*(?:\..*)?\Z", re.IGNORECASE)
@@ -82,8 +84,9 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
 
 
-def check_names(names: Iterable[str], place: str) -> None:
-    """Returns None where every name is safe and no two would meet on a file system that ignores case.
+def check_names(names: Iterable[str], place: str) -> int:
+    """The number of folders that the names are in, where every name is safe and no two would meet on a file system that
+    ignores case.
 
     Two names meet where they are equal after case folding, where one is a folder of the other, or where they
     spell a shared folder in two ways.
@@ -91,25 +94,32 @@ def check_names(names: Iterable[str], place: str) -> None:
     Raises:
         Refusal: ``name.unsafe`` or ``name.collision``.
     """
-    folders: dict[str, tuple[str, str]] = {}  # folded folder -> its spelling, a name in it
-    files: dict[str, str] = {}
-    for name in names:
+    listed = list(names)
+    for name in listed:
         check_name(name, place)
-        key = _folded(name)
-        other = files.get(key)
-        if other is not None:
-            raise _collision(place, name, other)
-        files[key] = name
-        at = name.find("/")
-        while at >= 0:
-            spelling = name[:at]
-            known = folders.setdefault(_folded(spelling), (spelling, name))
-            if known[0] != spelling:
-                raise _collision(place, name, known[1])
-            at = name.find("/", at + 1)
-    for key, name in files.items():
-        if key in folders:
-            raise _collision(place, name, folders[key][1])
+    # With a separator below every character of a name, what is in a folder stands together, directly behind a file of
+    # the folder's name: neighbours tell everything, and the many folders that names can have are never held at once.
+    ordered = sorted((_folded(name).replace("/", _BELOW), name) for name in listed)
+    folders, before = 0, ("", "")
+    for key, name in ordered:
+        shared = _shared(before[0], key)
+        if shared is None or before[1].split("/")[:shared] != name.split("/")[:shared]:
+            raise _collision(place, name, before[1])
+        folders += key.count(_BELOW) - shared
+        before = (key, name)
+    return folders
+
+
+def _shared(first: str, second: str) -> int | None:
+    """How many folders two folded names have in common; None where they are one name, or the first is a folder."""
+    if first == second or second.startswith(first + _BELOW):
+        return None
+    shared = 0
+    for mine, other in zip(first.split(_BELOW)[:-1], second.split(_BELOW)[:-1], strict=False):
+        if mine != other:
+            break
+        shared += 1
+    return shared
 
 
 def _collision(place: str, name: str, other: str) -> Refusal:

@@ -87,6 +87,7 @@ def unpack(source: Path, output: Path) -> int:
     bundle = Bundle(source)
     check_outside(output, source)
     with BundleWriter(output) as writer:
+        writer.expect(bundle.files)
         for name, found in bundle.files.items():
             with writing(output), writer.path(name).open("xb") as file:
                 _copy(read_pieces(found, name), file)

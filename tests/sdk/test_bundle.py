@@ -178,6 +178,18 @@ def test_a_statement_that_is_a_link_is_refused(tmp_path: Path) -> None:
     assert refusal(lambda: Bundle(folder)).code == "bundle.symlink"
 
 
+def test_names_that_are_expected_are_checked_together_and_with_those_before(tmp_path: Path) -> None:
+    with BundleWriter(tmp_path / "b") as writer:
+        writer.write("a/b", b"")
+        assert refusal(lambda: writer.expect(["c", "A/d"])).code == "name.collision"
+        assert refusal(lambda: writer.expect(["../c"])).code == "name.unsafe"
+        assert writer.names == ("a/b",)
+        writer.expect(["c", "a/d"])
+        assert refusal(lambda: writer.path("C")).code == "name.collision"
+        writer.write("c", b"1")
+        assert writer.names == ("a/b", "a/d", "c")
+
+
 def test_too_many_files_or_folders_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make(tmp_path / "b")
     entries = len(list(folder.rglob("*")))

@@ -11,19 +11,20 @@ import struct
 import subprocess
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blockcert import packing
+from blockcert import archive, bundle, folder, packing
 from blockcert.archive import ALIGNMENT, LARGE, Member, layout, read_archive
 from blockcert.bundle import STATEMENT, Bundle, BundleWriter, append_statement, replace_statement
 from blockcert.digest import digest_file
 from blockcert.errors import Refusal
 from blockcert.file_range import opened
+from blockcert.names import check_names
 from blockcert.packing import pack, unpack, write_packed
 from blockcert.safetensors_file import read_header, write
 
@@ -423,6 +424,51 @@ def test_more_files_than_a_bundle_has_are_refused_by_the_end_record(packed: Path
     )
     packed.write_bytes(b"PK\3\4" + million + record)
     assert refusal(lambda: Bundle(packed)).code == "bundle.too_many_files"
+
+
+def test_the_folders_of_a_packed_bundle_count_as_those_of_a_folder(tmp_path: Path) -> None:
+    """BC-BND-18, 27: what unpacks to more than a folder may hold is refused, and nothing is made of it."""
+
+    def packed(*names: str) -> Path:
+        path = tmp_path / f"{len(names)}.zip"
+        files = layout([Member(name, 0, 0) for name in sorted([*names, STATEMENT])])
+        path.write_bytes(b"".join(files.headers) + files.tail)
+        return path
+
+    deep = [f"{i:03}/{'a/' * 100}a" for i in range(100)]
+    assert refusal(lambda: Bundle(packed(*deep))).code == "bundle.too_many_files"
+    assert refusal(lambda: unpack(packed(*deep), tmp_path / "out")).code == "bundle.too_many_files"
+    assert not (tmp_path / "out").exists()
+    # 1 statement, 98 files, 98 * 101 folders
+    assert len(Bundle(packed(*deep[:98])).files) == 99
+    assert len(Bundle(packed("a/b/c"), 4).files) == 2
+    assert refusal(lambda: Bundle(packed("a/b/c"), 3)).code == "bundle.too_many_files"
+
+
+def test_unpacking_compares_the_names_with_each_other_once(packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as it is opened, once for the new folder, once as that is complete: not once for each file."""
+    seen: list[int] = []
+
+    def counted(names: Iterable[str], place: str) -> int:
+        listed = list(names)
+        seen.append(len(listed))
+        return check_names(listed, place)
+
+    for module in (archive, bundle, folder):
+        monkeypatch.setattr(module, "check_names", counted)
+    unpack(packed, packed.with_name("out"))
+    assert seen == [len(FILES)] * 3
+
+
+def test_nothing_is_appended_that_makes_a_bundle_too_large_to_be_read(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = len(FILES) + 4  # programs, a, a/b, surrogate
+    monkeypatch.setattr(bundle, "MAX_FILES", files + 1)
+    assert refusal(lambda: append_statement(packed, "appended/x.dsse.json", b"{}")).code == "bundle.too_many_files"
+    monkeypatch.setattr(bundle, "MAX_FILES", files + 2)
+    append_statement(packed, "appended/x.dsse.json", b"{}")
+    assert len(Bundle(packed).files) == len(FILES) + 1
 
 
 @pytest.mark.parametrize("kind", ["replaced", "grown", "cut", "removed"])

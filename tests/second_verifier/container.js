@@ -4,7 +4,7 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { Refusal, refuse } = require('./refusal');
-const { checkName, checkCollisions } = require('./names');
+const { checkName, checkCollisions, countFolders } = require('./names');
 const { unpack } = require('./zip');
 
 const MOST_ENTRIES = 10000;
@@ -112,7 +112,7 @@ class Packed {
     }
     this.problems = [];
     this.contents = unpack(bytes);
-    if (this.contents.size > most) refuse('bundle.too_many_files');
+    if (this.contents.size + countFolders(this.contents.keys()) > most) refuse('bundle.too_many_files');
     this.files = new Map([...this.contents].map(([name, content]) => [name, content.bytes.length]));
   }
 

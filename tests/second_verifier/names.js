@@ -60,4 +60,14 @@ function checkCollisions(names) {
   for (const [key, folder] of folders) if (files.has(key)) refuse('name.collision', `${files.get(key)} and ${folder}`);
 }
 
-module.exports = { checkName, checkCollisions, casefold };
+/** The number of folders that some names are in. */
+function countFolders(names) {
+  const folders = new Set();
+  for (const name of names) {
+    const segments = name.split('/');
+    for (let i = 1; i < segments.length; i += 1) folders.add(segments.slice(0, i).join('/'));
+  }
+  return folders.size;
+}
+
+module.exports = { checkName, checkCollisions, countFolders, casefold };

@@ -77,7 +77,7 @@ function checkListsBeside(lists, policy, now, certificate, report) {
       if (!enough(envelope, policy, now)) refuse('review.unknown_signer', name);
       const list = parseList(envelope.payload);
       if (!enough(envelope, policy, now, list.from)) refuse('review.unknown_signer', name);
-      report.add('authenticity', 'appended.list', 'skipped', name);
+      report.add('authenticity', 'appended.list', 'passed', name);
       if (list.certificates.some((entry) => entry.certificate === certificate)) {
         report.add('authenticity', 'certificate.revoked', 'failed', name);
       }

@@ -20,7 +20,7 @@ from blockcert.packing import pack
 from blockcert.review import new_review, sign_review
 from blockcert.revocation import RevokedCertificate, RevokedKey, add_to_list, new_list, parse_list, sign_list
 from blockcert.trust import Revocation, Role, TrustedKey, TrustPolicy
-from blockcert_verifier import Report, to_json, verify
+from blockcert_verifier import Report, render, to_json, verify
 from tests.support.bundles import NOW, Made, make_bundle
 
 REVOKER, SECOND, AUDITOR, STRANGER = generate(), generate(), generate(), generate()
@@ -120,7 +120,7 @@ def test_a_list_beside_the_certificate_is_no_answer_to_a_policy_that_asks_for_on
     report = check(made, asking)
     assert report.verdict == "indeterminate"
     assert codes(report, "revocation.") == {("inconclusive", "revocation.missing")}
-    assert codes(report, "appended.") == {("skipped", "appended.list")}
+    assert codes(report, "appended.") == {("passed", "appended.list")}
     assert any("revoked" in one.what for one in report.unchecked)
     # nor is it remembered, whatever its number
     (tmp_path / "list").write_bytes(a_list(made, certificate=False))
@@ -129,6 +129,20 @@ def test_a_list_beside_the_certificate_is_no_answer_to_a_policy_that_asks_for_on
     state = tmp_path / "state"
     assert check(made, asking, revocations=tmp_path / "list", revocation_state=state).verdict == "accepted"
     assert b'"number":1,' in state.read_bytes()
+
+
+def test_a_list_beside_the_certificate_stands_with_what_was_checked(made: Made) -> None:
+    """Behind who signed, and not among what was not checked; that it may be old stands with it."""
+    put(made, a_list(made, certificate=False))
+    report = check(made, trusting(made))
+    (step,) = [one for one in report.steps if one.step == "authenticity"]
+    assert step.reason is None
+    signed, listed, *_ = step.establishes.split("; ", 1)
+    assert signed.startswith("signed by ")
+    assert listed.startswith("list number 1 of ")
+    text = " ".join(render(report).split())
+    assert "beside the certificate, counts for what it revokes; whether it is the newest is not known" in text
+    assert "not checked: list" not in text
 
 
 UNCOUNTED: dict[str, tuple[Sequence[PrivateKey], int, dict[str, Any]]] = {

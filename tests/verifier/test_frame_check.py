@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,8 @@ from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.run import run
 from blockcert_verifier import Report, render, verify
-from blockcert_verifier.steps.frame import SPAN, shared_spans
+from blockcert_verifier import corpus as module
+from blockcert_verifier.steps.frame import SPAN, match, shared_spans
 from blockcert_verifier.steps.prompts import PromptTable
 from tests.support.bundles import FIRST, NOW, WINDOWS, Made, change_statement, make_bundle, reseal, rewrite_column
 
@@ -193,6 +195,86 @@ def test_text_that_no_tokenizer_of_this_model_gives_refutes_the_frame(made: Made
     assert [(f.code, f.status) for f in findings] == [("prompts.not_utf8", "failed")]
     _, _, findings = frame(stated, "p", table, Corpus((made.corpus[0], bad), made.corpus[0]), 11, 32)
     assert [(f.code, f.status) for f in findings] == [("frame.corpus_missing", "inconclusive")]
+
+
+def swap_behind_their_digests(monkeypatch: pytest.MonkeyPatch, path: Path, content: bytes) -> None:
+    """Put other content at a path after it was hashed and before it is read."""
+    honest = module.read_population
+
+    def late(*args: Any, **options: Any) -> module.Population:
+        path.write_bytes(content)
+        return honest(*args, **options)
+
+    monkeypatch.setattr(module, "read_population", late)
+
+
+def other_tokenizer(model: Path) -> bytes:
+    """The same tokenizer with two of its words exchanged."""
+    return (
+        (model / TOKENIZER)
+        .read_bytes()
+        .replace(b'"t1":', b'"x":')
+        .replace(b'"t2":', b'"t1":')
+        .replace(b'"x":', b'"t2":')
+    )
+
+
+@pytest.mark.parametrize("which", ["tokenizer", "no tokenizer", "text", "no text"])
+def test_the_very_bytes_that_were_compared_are_read(
+    which: str, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is another when it is read refutes nothing and verifies nothing."""
+    changed = made.copy(tmp_path)
+    text, tokenizer = tmp_path / "text", tmp_path / TOKENIZER
+    text.write_bytes(made.corpus[1].read_bytes())
+    tokenizer.write_bytes((made.model / TOKENIZER).read_bytes())
+    other = other_tokenizer(made.model)
+    assert other != tokenizer.read_bytes()
+    path, content = {
+        "tokenizer": (tokenizer, other),
+        "no tokenizer": (tokenizer, b"{}"),
+        "text": (text, text.read_bytes()[::-1]),
+        "no text": (text, b"\xff" * text.stat().st_size),
+    }[which]
+    swap_behind_their_digests(monkeypatch, path, content)
+    report = check(changed, made.corpus[0], text, tokenizer=tokenizer)
+    assert report.verdict == "indeterminate"
+    ((status, place, message),) = found(report, "frame.unread")
+    assert (status, place) == ("inconclusive", str(path))
+    assert message.endswith("is wanted: did it change meanwhile?")
+    assert report.frame is not None
+    assert report.frame.status == "unverified"
+
+
+def test_own_texts_are_read_with_the_very_tokenizer_that_was_compared(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = tmp_path / TOKENIZER
+    tokenizer.write_bytes((made.model / TOKENIZER).read_bytes())
+    swap_behind_their_digests(monkeypatch, tokenizer, other_tokenizer(made.model))
+    report = verify(made.bundle, made.policy, reference=made.model, own=made.corpus, tokenizer=tokenizer, at=NOW)
+    assert report.fresh == ()
+    assert any("is wanted: did it change" in message for _, _, message in found(report, "fresh.not_run"))
+
+
+def test_a_text_or_tokenizer_that_cannot_be_read_is_refused_as_that(tmp_path: Path) -> None:
+    """By whoever makes prompts and by whoever gives texts of its own."""
+    broken = Path("/proc/self/mem")  # a regular file whose first byte nobody can read
+    if not broken.is_file():
+        pytest.skip("this system has no such file")
+    text = tmp_path / "text"
+    text.write_bytes(b"t1 t2")
+    for files, tokenizer in (((broken,), text), ((text,), broken), ((text,), tmp_path / ("a" * 300))):
+        with pytest.raises(Refusal) as caught:
+            module.read_population(files, tokenizer, length=8, bos=None, vocabulary=11, context=32)
+        assert caught.value.code in ("file.unreadable", "prompts.tokenizer")
+    with pytest.raises(Refusal) as caught:
+        module.check_text(broken)
+    assert (caught.value.code, caught.value.place) == ("file.unreadable", str(broken))
+
+
+def test_a_corpus_file_that_is_gone_by_then_is_missing(made: Made, tmp_path: Path) -> None:
+    assert match([], [tmp_path / "gone"]) == ([], [tmp_path / "gone"])
 
 
 @pytest.mark.parametrize("which", ["corpus", "tokenizer"])

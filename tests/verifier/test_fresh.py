@@ -25,12 +25,13 @@ from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert.statement import Statement
 from blockcert.trust import TrustPolicy
-from blockcert_verifier import Report, render, to_json, verify
+from blockcert_verifier import Limits, Report, render, to_json, verify
 from blockcert_verifier.corpus import Population, read_population
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.measure import Cells, Measured, Pair, Settings, Unresolved, measure_resolved
 from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh, fresh_step
+from blockcert_verifier.work import Stopped
 from tests.support.bundles import CALIBRATION, CERTIFICATION, LENGTH, NOW, WINDOWS, Made, make_bundle
 from tests.support.corpora import save_windows
 
@@ -399,6 +400,59 @@ def test_own_texts_that_differ_change_no_verdict(case: Case, made: Made, tmp_pat
     (one,), findings = fresh_step(inputs, wanted, None, [], SIZES, case.changed(worse))
     assert any(m.differs for m in one.maxima)
     assert codes(findings) == {("fresh.not_run", "skipped")}
+
+
+@pytest.mark.parametrize("ends", ["before own texts", "at the first of them"])
+def test_what_fresh_prompts_showed_is_kept_where_measuring_ends_at_own_texts(
+    ends: str, case: Case, made: Made, tmp_path: Path
+) -> None:
+    """What differs beyond chance stays said, whatever time is left for texts that decide nothing."""
+    calls = [0]
+
+    def worse(values: dict[str, np.ndarray]) -> None:
+        values["drift"][:] = 1e6
+
+    honest = case.changed(worse)
+
+    def measure(tokens: Any) -> Measured:
+        calls[0] += 1
+        if calls[0] > 1:
+            raise Stopped("time-limit")
+        return honest(tokens)
+
+    wanted = Wanted(20, own_text(made, tmp_path), made.model / "tokenizer.json")
+    used = list(range(CALIBRATION + CERTIFICATION))
+    ended = ends == "before own texts"
+    found, findings = fresh_step(case.inputs, wanted, case.windows, used, SIZES, measure, lambda: ended)
+    assert [one.population for one in found] == ["frame"]
+    assert codes(findings) == {("fresh.disagreement", "inconclusive")}
+    assert calls[0] == (1 if ended else 2)
+
+
+def test_where_not_even_the_first_window_was_measured_nothing_is_said(case: Case, made: Made, tmp_path: Path) -> None:
+    def stopped(_: Any) -> Measured:
+        raise Stopped("interrupted")
+
+    wanted = Wanted(0, own_text(made, tmp_path), made.model / "tokenizer.json")
+    with pytest.raises(Stopped):
+        fresh_step(case.inputs, wanted, None, [], SIZES, stopped)
+
+
+def test_own_texts_that_took_too_long_are_said_as_that(made: Made, tmp_path: Path) -> None:
+    """They are no fresh prompts, which nobody asked for; a verdict does not wait for them."""
+    options = {"own": own_text(made, tmp_path), "corpus": (), "tokenizer": made.model / "tokenizer.json"}
+    report = run(made, 0, time_limit=1e-9, **options)
+    assert ("fresh.partial", "inconclusive") in of_step(report)
+    assert report.verdict == "accepted"
+    assert "not all own texts that were asked for were measured" in report.sentence
+
+
+def test_own_texts_alone_are_measured_within_the_memory_of_all_processes(made: Made, tmp_path: Path) -> None:
+    """Two processes that hold 100 MiB each do not fit 150."""
+    options = {"own": own_text(made, tmp_path), "corpus": (), "tokenizer": made.model / "tokenizer.json"}
+    report = run(made, 0, jobs=2, limits=Limits(memory=150 << 20), **options)
+    assert ("limit.memory", "inconclusive") in of_step(report)
+    assert report.fresh == ()
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"\xff\xfe", "prompts.not_utf8"), (b"", "prompts.empty")])

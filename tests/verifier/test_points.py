@@ -131,6 +131,43 @@ def test_radii_too_wide_decide_nothing_and_refuse_nothing(made: Made, monkeypatc
     assert {one.at_most for one in report.points.stages if one.stated != "0"} == {None}
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_value_that_is_not_finite_is_no_point(
+    after: int, value: float, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BC-ENC-18: of rows that no replay measured, nobody knows yet that they are not finite."""
+    honest, calls = step._kept, [0]
+
+    def overflowing(ball: Any, *, last: bool) -> Any:
+        kept = honest(ball, last=last).copy()
+        if calls[0] == after:
+            kept[1, 0, 0] = value
+        calls[0] += 1
+        return kept
+
+    monkeypatch.setattr(step, "_kept", overflowing)
+    report = run(made)
+    points = report.points
+    assert points is not None
+    assert (points.ending, len(points.stages)) == ("no-point", after + 1)
+    ((status, message),) = [(f.status, f.message) for f in of(report, "proof.partial")]
+    assert status == "inconclusive"
+    assert f"after {after + 1} of the" in message
+    assert report.verdict == "indeterminate"
+    schema = json.loads(SCHEMA.read_bytes())
+    Draft202012Validator(schema, registry=Registry()).validate(json.loads(to_json(report)))
+    assert f"ended early, after {after + 1} stage" in " ".join(render(report).split())
+
+
+def test_logits_that_are_not_finite_end_no_walk(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind the head there is no stage that would need them."""
+    monkeypatch.setattr(step, "_kept", lambda ball, *, last: ball.mid * (float("inf") if last else 1))
+    points = run(made).points
+    assert points is not None
+    assert points.ending is None
+
+
 def test_the_report_fits_its_schema_and_says_what_it_does_not_say(made: Made) -> None:
     report = run(made)
     schema = json.loads(SCHEMA.read_bytes())

@@ -186,7 +186,8 @@ def _replayed(audit: Audit | None) -> str:
 def _fresh(seen: Seen) -> str:
     status = step_status(seen.findings, "fresh")
     if status == "inconclusive":
-        return "; but fresh prompts do not agree with the listed ones"
+        # a verdict waits for windows of the frame: these are texts of the caller's own
+        return "; but not all own texts that were asked for were measured"
     rows = next((one.rows for one in seen.fresh if one.population == "frame"), 0)
     agree = "agrees" if rows == 1 else "agree"
     return f"; {counted(rows, 'fresh prompt')} {agree} within chance" if status == "passed" else ""

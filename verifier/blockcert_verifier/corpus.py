@@ -21,7 +21,7 @@ from blockcert.errors import Refusal
 from blockcert.printable import plain
 from blockcert.statement import CorpusFile, Tokenizer
 
-__all__ = ["Population", "read_population", "read_text", "starting_token"]
+__all__ = ["Population", "check_text", "read_population", "starting_token"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 MOST_TOKENIZER_BYTES = 1 << 28
@@ -77,16 +77,25 @@ def read_population(
     vocabulary: int,
     context: int,
     look: Callable[[], None] = lambda: None,
+    tokenizer_blake3: str | None = None,
+    files_blake3: Sequence[str] | None = None,
 ) -> Population:
     """The windows of ``files`` in the tokens of ``tokenizer`` (a ``tokenizer.json``), ``length`` tokens each.
 
-    ``bos`` is the token that starts each window, or None; ``vocabulary`` and ``context`` are the model's. ``look`` is
-    called before each file, and raises where there is no more time.
+    Args:
+        files: the texts.
+        tokenizer: the tokenizer's file.
+        length: tokens of a window.
+        bos: the token that starts each window, or None.
+        vocabulary, context: the model's.
+        look: called before each file, and raises where there is no more time.
+        tokenizer_blake3, files_blake3: where given, the BLAKE3 of what is to be read, in hexadecimal; the very bytes
+            that have it are parsed, whatever becomes of the files meanwhile.
 
     Raises:
         Refusal: ``prompts.length``, ``prompts.no_tokenizer``, ``prompts.tokenizer``, ``prompts.not_found``,
             ``prompts.empty``, ``prompts.not_utf8``, ``prompts.duplicate``, ``prompts.vocabulary``,
-            ``install.corpus``.
+            ``file.unreadable``, ``frame.unread`` where a file is not the one of its BLAKE3, ``install.corpus``.
     """
     if not 2 <= length <= context:
         raise Refusal(
@@ -96,14 +105,15 @@ def read_population(
         )
     if bos is not None and not 0 <= bos < vocabulary:
         raise Refusal("prompts.vocabulary", str(tokenizer), _outside(bos, vocabulary))
-    opened, opened_digest = _open_tokenizer(tokenizer)
+    opened, opened_digest = _open_tokenizer(tokenizer, tokenizer_blake3)
     unit = length if bos is None else length - 1
     corpus: list[CorpusFile] = []
     streams: list[Array] = []
-    for path in files:
+    for path, wanted in zip(files, files_blake3 or [None] * len(files), strict=True):
         look()
-        data, text = read_text(path)
-        digest = blake3_bytes(data)
+        data = _read(path)
+        digest = _digest(data, wanted, path)
+        text = _decoded(data, path)
         if any(digest == other.blake3 for other in corpus):
             raise Refusal(
                 "prompts.duplicate", str(path), "this text stands in the corpus twice: its windows would be too"
@@ -121,10 +131,14 @@ def read_population(
 
 
 def starting_token(tokenizer: Path) -> int | None:
-    """The token that the tokenizer itself puts before a text, or None where it puts none."""
-    opened, _ = _open_tokenizer(tokenizer)
-    with_special = opened.encode("a").ids
-    without = opened.encode("a", add_special_tokens=False).ids
+    """The token that the tokenizer itself puts before a text, or None where it puts none; refuses a tokenizer as
+    :func:`read_population`."""
+    opened, _ = _open_tokenizer(tokenizer, None)
+    try:
+        with_special = opened.encode("a").ids
+        without = opened.encode("a", add_special_tokens=False).ids
+    except BaseException as error:
+        raise _fault(error, tokenizer, "it cannot read a letter") from error
     begins = with_special[1 : 1 + len(without)] == without and with_special[: len(without)] != without
     return int(with_special[0]) if begins else None
 
@@ -133,20 +147,44 @@ def _outside(token: int, vocabulary: int) -> str:
     return f"token {token} is outside the model's vocabulary of {vocabulary}: is this the model's tokenizer?"
 
 
-def read_text(path: Path) -> tuple[bytes, str]:
-    """The bytes of a file and the text that they are in UTF-8.
+def check_text(path: Path) -> None:
+    """Returns None where a file holds text in UTF-8.
 
     Raises:
-        Refusal: ``prompts.not_found``, ``prompts.empty``, ``prompts.not_utf8``.
+        Refusal: ``prompts.not_found``, ``prompts.empty``, ``prompts.not_utf8``, ``file.unreadable``.
     """
-    if not path.is_file():
-        what = "it is not a file" if path.exists() else "there is no such file"
-        raise Refusal("prompts.not_found", str(path), f"{what}; prompts are made from text files")
-    data = path.read_bytes()
+    _decoded(_read(path), path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            what = "it is not a file" if path.exists() else "there is no such file"
+            raise Refusal("prompts.not_found", str(path), f"{what}; prompts are made from text files")
+        data = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from None
     if not data:
         raise Refusal("prompts.empty", str(path), "the file is empty; prompts are drawn from its text")
+    return data
+
+
+def _unreadable(path: Path, error: OSError) -> Refusal:
+    return Refusal("file.unreadable", str(path), f"the file cannot be read: {error.strerror}")
+
+
+def _digest(data: bytes, wanted: str | None, path: Path) -> str:
+    """The BLAKE3 of what was read; refused where it is not the one that is wanted, before anything is made of it."""
+    found = blake3_bytes(data)
+    if wanted is not None and found != wanted:
+        sentence = f"the file has the BLAKE3 digest {found}, and {wanted} is wanted: did it change meanwhile?"
+        raise Refusal("frame.unread", str(path), sentence)
+    return found
+
+
+def _decoded(data: bytes, path: Path) -> str:
     try:
-        return data, data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refusal("prompts.not_utf8", str(path), f"the file is not UTF-8 text (at byte {error.start})") from None
 
@@ -161,17 +199,22 @@ def _fault(error: BaseException, path: Path, what: str) -> BaseException:
     return Refusal("prompts.tokenizer", str(path), f"{what} ({' '.join(str(error).split())[:120]})")
 
 
-def _open_tokenizer(path: Path) -> tuple[Any, str]:
-    """The tokenizer, never cutting nor padding a text, and the BLAKE3 of its file."""
-    if not path.is_file():
-        raise Refusal(
-            "prompts.no_tokenizer",
-            str(path),
-            "there is no tokenizer.json beside the model; prompts cannot be made from text without it",
-        )
-    if path.stat().st_size > MOST_TOKENIZER_BYTES:
+def _open_tokenizer(path: Path, wanted: str | None) -> tuple[Any, str]:
+    """The tokenizer, never cutting nor padding a text, and the BLAKE3 of the bytes that it was made of."""
+    try:
+        if not path.is_file():
+            raise Refusal(
+                "prompts.no_tokenizer",
+                str(path),
+                "there is no tokenizer.json beside the model; prompts cannot be made from text without it",
+            )
+        with path.open("rb") as file:
+            data = file.read(MOST_TOKENIZER_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if len(data) > MOST_TOKENIZER_BYTES:
         raise Refusal("prompts.tokenizer", str(path), f"the file has more than {MOST_TOKENIZER_BYTES} bytes")
-    data = path.read_bytes()
+    digest = _digest(data, wanted, path)
     try:
         tokenizers: Any = import_module("tokenizers")
     except ImportError as error:
@@ -188,4 +231,4 @@ def _open_tokenizer(path: Path) -> tuple[Any, str]:
         raise Refusal("prompts.tokenizer", str(path), "its BPE dropout makes the tokens random")
     opened.no_truncation()
     opened.no_padding()
-    return opened, blake3_bytes(data)
+    return opened, digest

@@ -6,9 +6,11 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-__all__ = ["PointClaim", "PointVerdict", "Points"]
+__all__ = ["PointClaim", "PointVerdict", "Points", "PointsEnding"]
 
 PointVerdict: TypeAlias = Literal["confirmed", "exceeded", "inconclusive"]
+PointsEnding: TypeAlias = Literal["time-limit", "interrupted", "no-point"]
+"""Why not every stage was enclosed; ``no-point``: the stage before gave a value that is no finite float64."""
 
 
 class PointClaim(Struct, frozen=True):
@@ -37,7 +39,7 @@ class Points(Struct, frozen=True):
     seed: str
     repeatable: bool
     device: str
-    ending: Literal["time-limit", "interrupted"] | None
+    ending: PointsEnding | None
     stages: tuple[PointClaim, ...]
     seconds: str
     scope: Literal["stated-points"] = "stated-points"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blockcert_verifier.counted import counted
 from blockcert_verifier.layout import columns, short, wrap
 from blockcert_verifier.point_report import Points
 
@@ -16,7 +17,7 @@ def point_lines(points: Points) -> list[str]:
     lines = ["Proof at stated points"]
     count = len(points.drawn)
     text = f"Every stage at the float64 activations of {count} of {points.rows} rows (reached on {points.device})"
-    done = "" if points.ending is None else f"; ended early, after {len(points.stages)} stages"
+    done = "" if points.ending is None else f"; ended early, after {counted(len(points.stages), 'stage')}"
     lines += wrap(f"{text}, in {points.seconds} s{done}. The largest error there, enclosed:", "  ", "  ")
     rows = [("", "at these points", "stated", "")]
     for one in points.stages[:_MOST]:

@@ -28,7 +28,7 @@ from blockcert_verifier.locate import Located
 from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.report import Audit, FidelityCheck
-from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh_step
+from blockcert_verifier.steps.fresh import MOST_ROWS, FreshInputs, Wanted, fresh_step
 from blockcert_verifier.steps.outcome import from_refusal, inconclusive, skipped
 from blockcert_verifier.steps.plan import Look, Plan, ReplayInputs
 from blockcert_verifier.steps.prompts import PromptTable
@@ -205,12 +205,14 @@ class Remeasuring:
             opened.programs,
             opened.weights(opened.located),
             opened.statement.predicate.thresholds,
-            choice.plan(wanted.rows, self._seed, None, self._deadline, self._look),
+            choice.plan(wanted.rows or MOST_ROWS, self._seed, None, self._deadline, self._look),
             opened.statement.predicate.prompts.frame.length,
             lambda done, total: self._progress("fresh", done, total),
         )
         try:
-            found, findings = fresh_step(inputs, wanted, windows, used, sizes, measure)
+            found, findings = fresh_step(
+                inputs, wanted, windows, used, sizes, measure, lambda: measure.ending is not None
+            )
         except Stopped as stopped:  # before a single row was done
             return (), [_partial(stopped.reason)]
         return found, [*findings, *([] if measure.ending is None else [_partial(measure.ending)])]

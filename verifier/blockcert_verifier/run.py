@@ -220,14 +220,13 @@ class Run:
         self._findings += findings
         appended, findings = read_appended(self._trust, bundle.sizes, bundle.read)
         self._findings += findings
-        others, findings = beside(self._trust, appended.lists, self._now, self._watch.look)
-        self._findings += findings
+        others, aside = beside(self._trust, appended.lists, self._now, self._watch.look)
         revoked = {raw: why for one in (*others, self._said) for raw, why in one.keys.items()}
         made: dict[bytes, bytes | None] = {}
         authority, findings = authenticity.signatures(self._trust, envelope, self._now, revoked, self._watch.look, made)
         self._id = certificate_id(envelope.payload)
         self._signed(authority)
-        self._add(findings)
+        self._add([*findings, *aside])  # who signed is what a reader looks for first
         self._add(certificate(self._said, self._id, current=current))
         for said in others:
             self._add(certificate(said, self._id, current=False))

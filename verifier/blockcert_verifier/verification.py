@@ -236,7 +236,7 @@ def _file(path: Path | str) -> Path:
 
 
 def _text(path: Path | str) -> Path:
-    from blockcert_verifier.corpus import read_text
+    from blockcert_verifier.corpus import check_text
 
-    read_text(_file(path))  # a caller's own mistake is said before any work
+    check_text(_file(path))  # a caller's own mistake is said before any work
     return Path(path)

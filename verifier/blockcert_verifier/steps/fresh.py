@@ -70,14 +70,17 @@ def fresh_step(
     used: Sequence[int],
     sizes: tuple[int, int],
     measure_rows: Rows | None,
+    ended: Callable[[], bool] = lambda: False,
 ) -> tuple[tuple[Fresh, ...], list[Finding]]:
     """The whole step: the frame's fresh windows, then the verifier's own texts, each as far as it was asked for.
 
     ``windows`` are the frame's where the corpus gave them; ``sizes`` are vocabulary and context. ``measure_rows`` is
-    None where the reference model is not at hand.
+    None where the reference model is not at hand; it raises ``Stopped`` where measuring ended before a single row, and
+    ``ended`` says whether it did before all of them. What was measured of the frame by then is kept.
 
     Raises:
         Refusal: ``install.corpus`` where own texts were given and the package that reads them is missing.
+        Stopped: where none of the first windows was measured.
     """
     if not (wanted.rows or wanted.own):
         return (), [_not_run("no fresh prompts were asked for")]
@@ -91,12 +94,19 @@ def fresh_step(
     else:
         one, findings = fresh(inputs, windows, used, wanted.rows, measure_rows)
         found.append(one)
-    if wanted.own and not failures(findings):
+    if wanted.own and not failures(findings) and not ended():
+        from blockcert_verifier.work import Stopped
+
         texts = _own_texts(inputs.statement, wanted, sizes)
         if isinstance(texts, Finding):
             findings.append(texts)
         else:
-            one, more = own(inputs, texts, wanted.rows, measure_rows)
+            try:
+                one, more = own(inputs, texts, wanted.rows, measure_rows)
+            except Stopped:
+                if not found:
+                    raise
+                one, more = None, []
             found.append(one)
             findings += more
     return tuple(one for one in found if one is not None), findings
@@ -116,6 +126,7 @@ def _own_texts(statement: Statement, wanted: Wanted, sizes: tuple[int, int]) -> 
             bos=stated.tokenizer.bos,
             vocabulary=sizes[0],
             context=sizes[1],
+            tokenizer_blake3=stated.tokenizer.blake3,
         )
     except Refusal as refusal:
         if refusal.code == "install.corpus":

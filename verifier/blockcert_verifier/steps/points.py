@@ -23,7 +23,7 @@ from blockcert_verifier.enclose.point import PointStage, distances
 from blockcert_verifier.enclose.point_balls import Ball
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
 from blockcert_verifier.measure import Pair
-from blockcert_verifier.point_report import PointClaim, Points, PointVerdict
+from blockcert_verifier.point_report import PointClaim, Points, PointsEnding, PointVerdict
 from blockcert_verifier.steps.outcome import capped, inconclusive
 from blockcert_verifier.steps.plan import Plan, Progress, ReplayInputs
 from blockcert_verifier.work import Stopped, estimate, rates, row_work
@@ -38,6 +38,11 @@ PLACE = "evidence.safetensors"
 _RELATIVE, _ABSOLUTE = Fraction(1, 10**6), Fraction(1, 10**9)
 _MOST_VALUES = 1 << 23
 """Numbers in the widest value of the rows that are enclosed together: 64 MiB."""
+_WHY: dict[PointsEnding, str] = {
+    "time-limit": "the time limit was reached",
+    "interrupted": "it was interrupted",
+    "no-point": "what float64 reaches on one of these rows is no finite number, and so no point,",
+}
 _TIMES = 5
 """An enclosure takes at most so many plain evaluations, and holds so many times their values."""
 
@@ -55,9 +60,9 @@ def prove_points(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[
     walk = _Walk(inputs, plan, [inputs.tokens[row] for row in order])
     if plan.announce is not None:
         plan.announce(walk.estimate())
-    ending = None
+    ending: PointsEnding | None = None
     try:
-        walk.run(progress)
+        ending = None if walk.run(progress) else "no-point"
     except Stopped as stopped:
         ending = stopped.reason
     except MemoryError:
@@ -69,9 +74,8 @@ def prove_points(inputs: ReplayInputs, plan: Plan, progress: Progress) -> tuple[
     progress(1, 1)
     findings = capped(_finding(one) for one in walk.done if one.verdict == "exceeded")
     if ending is not None:
-        why = "the time limit was reached" if ending == "time-limit" else "it was interrupted"
-        sentence = f"{why} after {len(walk.done)} of the {len(inputs.reference.stages)} stages that were to be enclosed"
-        findings.append(inconclusive("replay", "proof.partial", PLACE, sentence))
+        sentence = f"{_WHY[ending]} after {len(walk.done)} of the {len(inputs.reference.stages)} stages"
+        findings.append(inconclusive("replay", "proof.partial", PLACE, f"{sentence} that were to be enclosed"))
     points = Points(
         rows=rows,
         drawn=tuple(order),
@@ -121,10 +125,15 @@ class _Walk:
         # weights and their magnitudes on both sides; midpoints, radii and what they are made from
         return 32 * work.weights + 8 * self._together(stage, rows) * (2 * work.values + 2 * _TIMES * work.widest)
 
-    def run(self, progress: Progress) -> None:
-        """All stages; raises ``Stopped`` where the time is up."""
+    def run(self, progress: Progress) -> bool:
+        """All stages; False where one has no point, because a stage before it gave a value that is not finite.
+
+        Raises ``Stopped`` where the time is up.
+        """
         plan, rows, stages = self._plan, int(self._points.shape[0]), len(self._pair.same)
         for index in range(stages):
+            if index and not bool(self._backend.xp.all(self._backend.xp.isfinite(self._points))):
+                return False
             mine, theirs = (program.stages[index] for program in self._programs())
             needed = max(self._memory(mine, rows), self._memory(theirs, rows))
             if plan.memory is not None and needed > plan.memory:
@@ -149,6 +158,7 @@ class _Walk:
                     raise Stopped("time-limit")
             self._points = self._backend.xp.concat(outputs, axis=0)
             self.done.append(self._claim(index, lower, upper))
+        return True
 
     def _point(self, stage: Stage, program: Any) -> PointStage:
         return PointStage(LoadedStage(stage, self._pair.store, self._backend, self._length, program))

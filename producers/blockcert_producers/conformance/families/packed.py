@@ -222,6 +222,13 @@ CASES: tuple[Entry, ...] = (
         packed(lambda d: d.replace(EVIDENCE.encode(), b"\xff" + EVIDENCE.encode()[1:])),
     ),
     case(
+        "packed::too-many-folders",
+        "Few files in more folders than a bundle has",
+        "BC-BND-18 BC-BND-26 BC-BND-27",
+        rejected("bundle.too_many_files"),
+        beside(*(f"{i:03}/{'a/' * 100}a" for i in range(100))),
+    ),
+    case(
         "packed::overlapping",
         "Five entries for one file",
         "BC-BND-22 BC-BND-26",
