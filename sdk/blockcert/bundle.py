@@ -306,8 +306,9 @@ def _put(bundle: Bundle, name: str, data: bytes) -> None:
         for folder in dict.fromkeys((beside, target.parent)):
             temporary = folder / f".{target.name}.partial-{os.urandom(4).hex()}"
             try:
-                _write(bundle, name, data, temporary)
-                temporary.replace(target)
+                with _turn(home):
+                    _write(bundle, name, data, temporary)
+                    temporary.replace(target)
                 break
             except OSError:  # what holds the bundle may be read-only, or another file system
                 if folder == target.parent:
@@ -316,6 +317,24 @@ def _put(bundle: Bundle, name: str, data: bytes) -> None:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
         flush(target.parent)
+
+
+@contextmanager
+def _turn(file: Path) -> Generator[None]:
+    """A block that only one at a time is in, of those that put something in the place of ``file``, where the system has
+    locks. Who waited for it finds another file there."""
+    try:
+        from fcntl import LOCK_EX, flock
+    except ImportError:  # Windows, which besides replaces no file that is open
+        yield
+        return
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # not every file system has them
+            flock(descriptor, LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(bundle: Bundle, name: str, data: bytes, temporary: Path) -> None:
