@@ -85,6 +85,12 @@ class Opened(Struct, frozen=True):
     sample: Sample
 
     @property
+    def beside(self) -> dict[str, Path]:
+        """Of ``files`` those that the program does not name: the configuration, the tokenizer, an index."""
+        named = {file.name for file in self.reference.files}
+        return {name: path for name, path in self.files.items() if name not in named}
+
+    @property
     def population(self) -> Population:
         """The windows of the job's texts."""
         return self.sample.population

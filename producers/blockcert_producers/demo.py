@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from blockcert.bundle import check_in_no_bundle, writing
 from blockcert.errors import Refusal
 from blockcert.keys import NamedKey, generate
 from blockcert.trust import encode_policy, new_policy
@@ -22,6 +23,7 @@ from blockcert_producers.embedded.text import generate as generate_text
 from blockcert_producers.produce import Job, extract_bundle
 from blockcert_producers.progress import progress_bar
 from blockcert_producers.sign import sign_bundle
+from blockcert_verifier.evaluate import Backend
 
 __all__ = ["GUARD", "run_demo"]
 
@@ -50,9 +52,14 @@ def run_demo(out: Path, *, device: str, verifier: Path | None, say: Say) -> None
     """Run the demonstration into ``out``; ``verifier`` is the Python of a second environment.
 
     Raises:
-        Refusal: ``output.exists`` where ``out`` holds something else, ``demo.verdict`` where a step did not come out
-            as it must.
+        Refusal: ``output.exists`` where ``out`` holds something else, ``output.unwritable``, ``device.unavailable`` or
+            ``path.not_found`` where the device or the second environment is not there, ``demo.verdict`` where a step
+            did not come out as it must.
     """
+    Backend(device)
+    if verifier is not None and shutil.which(verifier) is None:
+        sentence = "there is no Python that can be run; name the one of the second environment, as in VENV/bin/python"
+        raise Refusal("path.not_found", f"--verifier {verifier}", sentence)
     _prepare(out)
     for name in embedded.NAMES:
         # one report in full is enough to read; the others are in report.json
@@ -63,12 +70,14 @@ def run_demo(out: Path, *, device: str, verifier: Path | None, say: Say) -> None
 
 def _prepare(out: Path) -> None:
     """An empty folder for the demonstration; an earlier demonstration's is cleared, anything else is refused."""
+    check_in_no_bundle(out)
     if out.exists() and not (out / _MARK).is_file():
         raise Refusal("output.exists", str(out), "something else is here already; name another folder with --out")
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
-    (out / _MARK).write_text("made by blockcert demo; the next demonstration clears this folder\n")
+    with writing(out):
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+        (out / _MARK).write_text("made by blockcert demo; the next demonstration clears this folder\n")
 
 
 def _one_model(folder: Path, name: embedded.Name, device: str, verifier: Path | None, say: Say, *, whole: bool) -> None:

@@ -25,6 +25,7 @@ from blockcert_producers.certify.pipeline import EVIDENCE, SURROGATE_PROGRAM
 from blockcert_producers.extract.budget import Aim, Budget
 from blockcert_producers.extract.front import Extraction, front
 from blockcert_producers.extract.polish import Polish
+from blockcert_producers.extract.study import HELD_OUT
 from blockcert_producers.extract.tensors import SURROGATE_FILE
 from blockcert_producers.fronts import FRONT
 from blockcert_producers.fronts import shift as shifts
@@ -36,7 +37,7 @@ from blockcert_producers.fronts.table import decode as decode_table
 from blockcert_producers.fronts.table import encode as encode_table
 from blockcert_producers.missed import missed
 from blockcert_producers.progress import Progress
-from blockcert_producers.work_folder import WorkFolder, check_new
+from blockcert_producers.work_folder import WorkFolder, check_new, check_output
 from blockcert_verifier.corpus import Population
 from blockcert_verifier.evaluate import Backend
 from blockcert_verifier.steps import structure
@@ -75,8 +76,10 @@ class Extracting:
         ``notice`` is told in a sentence what is found there.
 
         Raises:
-            Refusal: as ``open_model``; ``output.exists``, ``output.busy``; what of the texts of ``shift`` is refused.
+            Refusal: as ``open_model``; ``output.exists``, ``output.busy``, ``output.unwritable``; what of the texts of
+                ``shift`` is refused.
         """
+        check_output(job.out)  # a large model takes minutes to open
         self._job, self._budgets = job, tuple(budgets)
         self._aim: Aim = aim
         self._polish = Polish(polish, job.seed) if polish else None
@@ -124,19 +127,22 @@ class Extracting:
         shifted: Shifted | None = None
         for source, target in moves.items():
             shifted = shifts.decode((source if source.exists() else target).read_bytes())
-        made = Produced(self._job.out, _statement(self._job.out), self._words(0), shifted)
+        statement = _statement(self._job.out)
+        warning = missed(self._budgets[0], statement)
+        made = Produced(self._job.out, statement, self._words(0), shifted, warning)
         self._work.complete(moves)
         return made
 
     def _rest_of_front(self) -> FrontProduced:
         out = self._job.out
         table = decode_table((out / FRONT).read_bytes())
-        bundles = tuple(
-            Produced(out / one.name, _statement(out / one.name), self._words(i), one.shift)
-            for i, one in enumerate(table.points)
-        )
+        bundles: list[Produced] = []
+        for i, one in enumerate(table.points):
+            statement = _statement(out / one.name)
+            warning = missed(self._budgets[i], statement)
+            bundles.append(Produced(out / one.name, statement, self._words(i), one.shift, warning))
         self._work.complete()
-        return FrontProduced(out, bundles, table)
+        return FrontProduced(out, tuple(bundles), table)
 
     def _words(self, budget: int) -> tuple[str, ...]:
         """What each block became, as far as the blocks are still kept."""
@@ -208,7 +214,11 @@ class Extracting:
             sample.frame,
             [(budget.name, str(budget.limit)) for budget in self._budgets],
             (self._aim, job.device, job.attribution, job.prove),
-            () if self._polish is None else (self._polish.steps, version("torch")),
+            None if self._polish is None else self._polish.steps,
+            # whose sums a device other than numpy's, and a polish, are made with
+            None if self._polish is None and job.device == "cpu" else version("torch"),
+            # what the program does not name of the model's files, and the statement does
+            [(name, digest_file(path, sha256=False).blake3) for name, path in sorted(self._opened.beside.items())],
             texts,
         )
         return msgspec.json.encode(parts)
@@ -240,7 +250,7 @@ class Extracting:
                 write(path, extraction.tensors)
                 digests = digest_file(path, sha256=False)
                 file, files = FileRef(SURROGATE_FILE, digests.size, digests.blake3), {SURROGATE_FILE: path}
-            note = f"{_note(budget, extraction)}; fewest {FIRST[self._aim]}"
+            note = f"{_note(budget, extraction, self._job.calibration)}; fewest {FIRST[self._aim]}"
             if self._polish is not None:
                 note += f"; blocks polished by {self._polish.steps} steps of Adam where that helped"
             made = Made(extraction.program(file), files, note, words)
@@ -281,19 +291,19 @@ class Extracting:
         return self._opened.population.tokens(sorted(windows))
 
 
-def _note(budget: Budget, extraction: Extraction) -> str:
+def _note(budget: Budget, extraction: Extraction, calibration: int) -> str:
     """What a surrogate was made for, and for a target how that was met on the held-out calibration prompts."""
-    reached = extraction.reached
+    reached, held_out = extraction.reached, len(range(calibration)[HELD_OUT])
     if reached is None:
         named = budget.text if budget.name == budget.text else f"{budget.text} ({budget.name})"
-        return (
-            f"extracted within a budget of {named}: 95 % of calibration tokens in every block, on held-out prompts "
-            "with a margin of two standard errors"
-        )
-    limit = f"{float(budget.limit):g}"
-    found = f"{reached.distance:.3g}"
+        margin = "on held-out prompts with a margin of two standard errors"
+        if held_out < 2:
+            margin = "on the one held-out prompt without a margin" if held_out else "none of them held out"
+        return f"extracted within a budget of {named}: 95 % of calibration tokens in every block, {margin}"
+    limit, found = budget.text.partition("=")[2], f"{reached.distance:.3g}"
     if budget.measure == "kl":
-        said = f"a mean KL of at most {limit} nats per token (found: {found}, two standard errors included)"
+        margin = "two standard errors included" if held_out > 1 else "of one prompt, without a margin"
+        said = f"a mean KL of at most {limit} nats per token (found: {found}, {margin})"
     else:
         said = f"no logit off by more than {limit} (found: {found})"
     begun = "the reference itself" if reached.limit is None else f"one limit of {reached.limit} for all blocks"

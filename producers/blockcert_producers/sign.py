@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from blockcert.bundle import STATEMENT, Bundle, replace_statement
 from blockcert.digest import digest_files
@@ -44,9 +47,25 @@ def sign_bundles(paths: Sequence[Path], key: Signs) -> tuple[str, ...]:
         except Refusal as refusal:
             place = refusal.place if str(path) in refusal.place else f"{path}: {refusal.place}"
             raise Refusal(refusal.code, place, refusal.sentence) from None
-    for bundle, envelope in signed:
-        replace_statement(bundle, encode_envelope(envelope))
+    written: list[Bundle] = []
+    try:
+        for bundle, envelope in signed:
+            replace_statement(bundle, encode_envelope(envelope))
+            written.append(bundle)
+    except BaseException:  # a full disk, or Ctrl-C, in the middle
+        for bundle, envelope in signed[: len(written)]:
+            _take_back(bundle.location, envelope)
+        raise
     return tuple(certificate_id(envelope.payload) for _, envelope in signed)
+
+
+def _take_back(path: Path, envelope: Envelope) -> None:
+    """The bundle without the last signature of ``envelope``, if that is still what stands there."""
+    with suppress(Refusal):
+        bundle = Bundle(path)
+        if bundle.read(STATEMENT, LIMITS.bytes) == encode_envelope(envelope):
+            before = msgspec.structs.replace(envelope, signatures=envelope.signatures[:-1])
+            replace_statement(bundle, encode_envelope(before))
 
 
 def _signed(path: Path, key: Signs) -> tuple[Bundle, Envelope]:

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from blockcert.bundle import check_in_no_bundle
 from blockcert.digest import blake3_bytes
 from blockcert.errors import Refusal
 from blockcert.program import Stage
@@ -27,7 +28,7 @@ from blockcert.safetensors_file import read_header_bytes, write
 from blockcert_producers.extract.front import BlockSummary, Chosen
 from blockcert_producers.output_lock import LOCK, OutputLock
 
-__all__ = ["RowFolder", "WorkFolder", "check_new"]
+__all__ = ["RowFolder", "WorkFolder", "check_new", "check_output"]
 
 _KEY_CHARACTERS = 16
 _MOVING = "moving.json"
@@ -58,7 +59,7 @@ class WorkFolder:
 
     def __init__(self, output: Path, key: bytes) -> None:
         self.output = output
-        self.all = output.parent / f".{output.name}.work"
+        self.all = _work_of(output)
         self.folder = self.all / blake3_bytes(key)[:_KEY_CHARACTERS]
         self._lock = OutputLock(output, self.all)
 
@@ -243,6 +244,10 @@ class RowFolder:
             raise self._unwritable(error) from error
 
 
+def _work_of(output: Path) -> Path:
+    return output.parent / f".{output.name}.work"
+
+
 def _blocks(folder: Path) -> int:
     return sum(path.name.isdecimal() for path in (folder / "blocks").glob("*"))
 
@@ -253,6 +258,18 @@ def _remove(folder: Path, but: Collection[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):
                 path.unlink()
+
+
+def check_output(output: Path) -> None:
+    """Refuse, before any work, an output that no request can have: one in a bundle, or one that stands already and has
+    no work folder beside it.
+
+    Raises:
+        Refusal: ``output.unwritable``, ``output.exists``.
+    """
+    check_in_no_bundle(output)
+    if not _work_of(output).is_dir():
+        check_new(output)
 
 
 def check_new(output: Path) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "Bundle",
     "BundleWriter",
     "append_statement",
+    "check_in_no_bundle",
     "check_new",
     "check_outside",
     "flush",
@@ -188,7 +189,7 @@ class BundleWriter:
             Refusal: ``output.exists``, or ``output.unwritable``.
         """
         check_new(self.output)
-        _check_in_none(self.output)
+        check_in_no_bundle(self.output)
         partial = self.output.parent / f".{self.output.name}.partial-{os.urandom(4).hex()}"
         with writing(self.output):
             self.output.parent.mkdir(parents=True, exist_ok=True)
@@ -318,8 +319,9 @@ def _put(bundle: Bundle, name: str, data: bytes) -> None:
         for folder in dict.fromkeys((beside, target.parent)):
             temporary = folder / f".{target.name}.partial-{os.urandom(4).hex()}"
             try:
-                _write(bundle, name, data, temporary)
-                temporary.replace(target)
+                with _turn(home):
+                    _write(bundle, name, data, temporary)
+                    temporary.replace(target)
                 break
             except OSError:  # what holds the bundle may be read-only, or another file system
                 if folder == target.parent:
@@ -328,6 +330,24 @@ def _put(bundle: Bundle, name: str, data: bytes) -> None:
                 with suppress(OSError):
                     temporary.unlink(missing_ok=True)
         flush(target.parent)
+
+
+@contextmanager
+def _turn(file: Path) -> Generator[None]:
+    """A block that only one at a time is in, of those that put something in the place of ``file``, where the system has
+    locks. Who waited for it finds another file there."""
+    try:
+        from fcntl import LOCK_EX, flock
+    except ImportError:  # Windows, which besides replaces no file that is open
+        yield
+        return
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # not every file system has them
+            flock(descriptor, LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _write(bundle: Bundle, name: str, data: bytes, temporary: Path) -> None:
@@ -355,20 +375,24 @@ def check_new(output: Path) -> None:
 
 
 def check_outside(output: Path, bundle: Path) -> None:
-    """Returns None where ``output`` would not lie in the folder ``bundle`` or another bundle, which it would spoil.
+    """Returns None where ``output`` would lie neither in the folder ``bundle`` nor in another bundle.
 
     Raises:
         Refusal: ``output.unwritable``.
     """
-    _check_in_none(output)
+    check_in_no_bundle(output)
     home = os.path.realpath(bundle)
     if os.path.isdir(home) and Path(os.path.realpath(output)).is_relative_to(home):
         sentence = "It lies in the bundle, and verifiers refuse a bundle with a file more; name a place outside it."
         raise Refusal("output.unwritable", str(output), sentence)
 
 
-def _check_in_none(output: Path) -> None:
-    """Refuses an output below a folder that holds a statement."""
+def check_in_no_bundle(output: Path) -> None:
+    """Returns None where ``output`` would not lie in a bundle, which it would spoil.
+
+    Raises:
+        Refusal: ``output.unwritable``.
+    """
     for folder in Path(os.path.realpath(output)).parents:
         if os.path.lexists(folder / STATEMENT):
             sentence = (

@@ -308,6 +308,7 @@ CODES: dict[str, str] = {
     "usage.confidence": "The option --confidence is no number between 0 and 1.",
     "usage.fresh": "The option --fresh is no positive number of rows.",
     "usage.jobs": "The option --jobs is below 1, or several processes would share one GPU.",
+    "usage.keygen": "The command keygen was given a passphrase for a key that it does not make.",
     "usage.limit": "The option --limit names no limit, or gives it no positive number.",
     "usage.only": "The option --only fits no case of the corpus.",
     "usage.prove": "The option --prove or --prove-stages is no positive number of rows.",

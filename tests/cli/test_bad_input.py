@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from blockcert.bundle import STATEMENT
 from blockcert_producers import embedded
 from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
@@ -63,6 +64,12 @@ def existing(folder: Path) -> list[str]:
     return words(folder)
 
 
+def certified(folder: Path) -> list[str]:
+    (folder / "bundle" / "inside").mkdir(parents=True)
+    (folder / "bundle" / STATEMENT).write_text("{}")
+    return words(folder, out="bundle/inside/out")
+
+
 def shifted(folder: Path) -> list[str]:
     (folder / "other.txt").write_text("too short", encoding="utf-8")
     return words(folder, "--shift", str(folder / "other.txt"))
@@ -87,6 +94,12 @@ CASES: dict[str, Case] = {
     "too few windows": ("prompts.too_few_windows", lambda f: text(f, b"only a few words")),
     "more tokens than the model takes": ("prompts.length", lambda f: words(f, "--length", "100000")),
     "an output folder that exists": ("output.exists", existing),
+    "an output in a bundle": ("output.unwritable", certified),
+    "a front in a bundle": ("output.unwritable", lambda f: [*certified(f), "--budgets", "0.1,0.2"]),
+    "an output that exists, before a text that is not there": (
+        "output.exists",
+        lambda f: existing(f) and words(f, prompts="txet.txt"),
+    ),
     "a device that is not there": ("device.unavailable", lambda f: words(f, "--device", "cuda:99")),
     "a budget of nothing": ("extract.budget", lambda f: words(f, "--budget", "0")),
     "a budget that is no number": ("extract.budget", lambda f: words(f, "--budget", "tiny")),

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from blockcert import keys
+from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.lazy import spread
 from blockcert_producers.cli.run import run
@@ -357,6 +359,26 @@ def test_mistakes_with_keys_and_paths(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_key_whose_public_half_cannot_be_written_is_not_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, *_: object) -> None:
+        raise Refusal("file.unwritable", str(path), "No space left on device.")
+
+    monkeypatch.setenv("BLOCKCERT_PASSPHRASE", "correct horse")
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "save_public", full)
+        assert run(["keygen", "vendor", "--folder", str(tmp_path)]) == 2
+    assert not list(tmp_path.iterdir())
+    # a link to nothing is something, and is seen before a passphrase is asked for
+    monkeypatch.delenv("BLOCKCERT_PASSPHRASE")
+    (tmp_path / "vendor.pub").symlink_to(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert run(["keygen", "vendor", "--folder", str(tmp_path)]) == 2
+    assert "[key.exists]" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["vendor.pub"]
+
+
 def test_a_wrong_passphrase_and_the_ways_to_give_one(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -403,6 +425,13 @@ def test_a_broken_bundle_is_not_signed(
     assert run(["sign", str(copy.bundle), "--key", "vendor.key"]) == 2
     assert "it was not signed" in capsys.readouterr().err
     assert (copy.bundle / "statement.dsse.json").read_bytes() == statement
+
+
+def test_an_option_that_swallows_the_next_one_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["extract", "model", "--prompts", "--out", "bundle"]) == 2
+    assert "--prompts is followed by nothing; name what it takes." in capsys.readouterr().err
+    assert run(["extract", "model", "--out", "bundle", "--prompts"]) == 2
+    assert "--prompts" in capsys.readouterr().err
 
 
 def test_a_model_swallowed_by_the_prompts_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from blockcert import bundle as bundle_module
 from blockcert import keys
+from blockcert.bundle import STATEMENT, Bundle, replace_statement
 from blockcert.dsse import add_signature, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
+from blockcert.packing import pack
 from blockcert.revocation import PAYLOAD_TYPE, parse_list
 from blockcert.trust import encode_policy, new_policy
+from blockcert_producers import sign as sign_module
 from blockcert_producers.cli import files
 from blockcert_producers.cli.files import update_file
 from blockcert_producers.cli.run import run
+from tests.support.bundles import Made, make_bundle
 
 SIGNERS = 4
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_bundle(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
@@ -62,6 +75,73 @@ def test_owners_who_sign_a_policy_at_once_have_signed_it(desk: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links are not everybody's elsewhere")
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_two_who_sign_a_bundle_at_once_one_is_told(
+    packed: bool, desk: Path, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have looked at the bundle before either writes; the second must not put its envelope over the first's."""
+    pytest.importorskip("fcntl")
+    shutil.copytree(made.bundle, "bundle")
+    path = desk / "bundle"
+    if packed:
+        path = desk / "bundle.zip"
+        pack(desk / "bundle", path)
+    write = bundle_module._write  # pyright: ignore[reportPrivateUsage]
+    looked = threading.Barrier(2)
+
+    def slow(*words: Any) -> None:
+        write(*words)  # and looks once more whether the bundle is as it was
+        time.sleep(0.1)
+
+    monkeypatch.setattr(bundle_module, "_write", slow)
+    found: list[str] = []
+
+    def sign(name: str) -> None:
+        key = keys.load_private(f"{name}.key", b"correct horse")
+        bundle = Bundle(path)
+        envelope = parse_envelope(bundle.read(STATEMENT, 1 << 22), STATEMENT)
+        looked.wait(10)
+        try:
+            replace_statement(bundle, encode_envelope(add_signature(envelope, key)))
+        except Refusal as refusal:
+            found.append(refusal.code)
+        else:
+            found.append(name)
+
+    threads = [threading.Thread(target=sign, args=(name,)) for name in ("s0", "s1")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(found)[0] == "bundle.changed"
+    (winner,) = set(found) & {"s0", "s1"}
+    signed = parse_envelope(Bundle(path).read(STATEMENT, 1 << 22), STATEMENT).signatures
+    assert keys.keyid(keys.load_public(f"{winner}.pub").key) in [one.keyid for one in signed]
+
+
+def test_of_several_bundles_none_is_signed_where_one_cannot_be_written(
+    desk: Path, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [desk / name for name in ("one", "two", "three")]
+    for path in paths:
+        shutil.copytree(made.bundle, path)
+    before = [(path / STATEMENT).read_bytes() for path in paths]
+    replace = sign_module.replace_statement
+
+    def full(bundle: Bundle, data: bytes) -> None:
+        if bundle.location.name == "three":
+            raise Refusal("output.unwritable", str(bundle.location), "No space left on device.")
+        replace(bundle, data)
+
+    monkeypatch.setattr(sign_module, "replace_statement", full)
+    assert run(["sign", "one", "two", "three", "--key", "first.key"]) == 2
+    assert [(path / STATEMENT).read_bytes() for path in paths] == before
+    monkeypatch.undo()
+    monkeypatch.chdir(desk)
+    monkeypatch.setenv("BLOCKCERT_PASSPHRASE", "correct horse")
+    assert run(["sign", "one", "two", "three", "--key", "first.key"]) == 0
+
+
 def test_what_a_link_names_is_signed(desk: Path) -> None:
     (desk / "published").mkdir()
     assert run(["revoke", "--out", "published/list", "--key", "first.key"]) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from blockcert.keys import load_private
 from blockcert.revocation import parse_list, sign_list
+from blockcert.times import parse_time
 from blockcert_producers.cli.run import run
 from tests.support.bundles import Made, make_bundle
 
@@ -80,6 +82,16 @@ def test_a_revocation(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads((desk / "seen").read_bytes())["number"] == 2
     assert run([*words, "--out", "list-2", *signed]) == 2
     assert "[output.exists]" in capsys.readouterr().err
+
+
+def test_what_is_said_of_a_list_is_one_sentence(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["revoke", "--out", "l", "--days", "3", "--key", "revoker.key"]) == 0
+    first, second, third, *_ = capsys.readouterr().out.splitlines()
+    assert (first, third) == ("Wrote l: list number 1, 0 certificates, 0 keys;", "  nothing")
+    found = parse_list((desk / "l").read_bytes(), "l").list
+    assert second == f"the next is promised by {found.next_update}. It revokes:"
+    assert parse_time(found.next_update) - parse_time(found.issued_at) == timedelta(days=3)
 
 
 def test_a_list_that_another_signed_is_carried_on_only_if_named(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +220,11 @@ def test_a_policy_grows_is_signed_and_accepted(desk: Path, capsys: pytest.Captur
         (["revoke", "--key", "revoker.key"], "usage.revoke"),
         (["revoke", "--add-signature", "l", "--out", "m", "--key", "revoker.key"], "usage.revoke"),
         (["revoke", "--add-signature", "l", "--certificate", "bundle", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--out", "l", "--reason", "error", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "l", "--reason", "error", "--key", "revoker.key"], "usage.revoke"),
+        (["revoke", "--add-signature", "l", "--days", "3", "--key", "revoker.key"], "usage.revoke"),
+        (["keygen", "new", "--public-from", "x.pem", "--passphrase-file", "trust.json"], "usage.keygen"),
+        (["keygen", "new", "--folder", "trust.json"], "file.missing"),
         (["revoke", "--out", "l", "--after-key", "second.pub", "--key", "revoker.key"], "usage.revoke"),
         (["revoke", "--add-signature", "nowhere", "--key", "revoker.key"], "file.missing"),
         (["revoke", "--add-signature", "bundle", "--key", "revoker.key"], "file.unreadable"),
@@ -255,6 +272,18 @@ TAUGHT: dict[str, tuple[list[str], str]] = {
     "a packed bundle into itself": (["pack", "bundle", "--out", "bundle/b.zip"], "outside it"),
     "an unpacked bundle into itself": (["unpack", "bundle", "--out", "bundle/b"], "outside it"),
     "Lean's files into the bundle": (["lean", "export", "bundle", "--out", "bundle/l"], "outside it"),
+    "a policy into a bundle": (["trust", "new", "--producer", "vendor.pub", "--out", "bundle/p"], "outside it"),
+    "a list into a bundle": (["revoke", "--out", "bundle/l", "--key", "revoker.key"], "outside it"),
+    "a signed policy into a bundle": (
+        ["trust", "rotate", "trust.json", "next.json", "--key", "owner.key", "--out", "bundle/s"],
+        "outside it",
+    ),
+    "a key into a bundle": (["keygen", "new", "--folder", "bundle"], "outside it"),
+    "a corpus into a bundle": (["conformance", "build", "--out", "bundle/c"], "outside it"),
+    "the demonstration into a bundle": (["demo", "--out", "bundle/d"], "outside it"),
+    "a demonstration nowhere": (["demo", "--out", "trust.json/d"], "cannot be written"),
+    "a second environment that is not there": (["demo", "--verifier", "no/python", "--out", "d"], "VENV/bin/python"),
+    "a demonstration on no device": (["demo", "--device", "abacus", "--out", "d"], "use --device cpu"),
     "a difference into a bundle": (["show", "--diff", "bundle", "bundle", "--json", "bundle/d"], "outside it"),
     "a folder that is no model": (
         ["verify", "bundle", "--trust", "trust.json", "--reference", "bundle"],

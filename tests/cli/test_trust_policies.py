@@ -83,6 +83,33 @@ def test_what_a_policy_asks_is_set_and_lifted(desk: Path, capsys: pytest.Capture
     assert "no longer a limit: mean KL at most 0.25 nats" in capsys.readouterr().out
 
 
+def test_versions_that_are_accepted_are_set(
+    desk: Path, made: Made, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BC-TRU-11, accept: in place of what was accepted; what this program does not read is said."""
+    both = ["--accept", "1.0", "--accept", "1.1", "--accept", "1.0"]
+    assert run(["trust", "set", "trust.json", *both, "--out", "both.json"]) == 0
+    out = capsys.readouterr().out
+    assert "accepts: urn:blockcert:certificate:v1 of version 1.0, 1.1" in " ".join(out.split())
+    assert "This BlockCert reads version 1.0 alone; of 1.1 it decides nothing." in out
+    held = parse_policy((desk / "both.json").read_bytes(), "both")
+    assert (held.accept.versions, held.accept.predicate_types) == (("1.0", "1.1"), ("urn:blockcert:certificate:v1",))
+    words = ["--accept", "1.1", "--accept-type", "urn:another"]
+    assert run(["trust", "set", "both.json", *words, "--keep-number", "--out", "other.json"]) == 0
+    held = parse_policy((desk / "other.json").read_bytes(), "other")
+    assert (held.accept.versions, held.accept.predicate_types) == (("1.1",), ("urn:another",))
+    assert run(["trust", "set", "trust.json", "--accept", "1.0", "--out", "same.json"]) == 0
+    assert "decides nothing" not in capsys.readouterr().out.partition("same.json")[2]
+    # a certificate of a version that the policy does not list is refused for that
+    shutil.copytree(made.bundle, desk / "bundle")
+    assert run(["sign", "bundle", "--key", "vendor.key"]) == 0
+    assert run(["trust", "new", "--producer", "vendor.pub", "--require", "recompute", "--out", "mine.json"]) == 0
+    assert run(["verify", "bundle", "--trust", "mine.json"]) == 0
+    assert run(["trust", "set", "mine.json", "--accept", "1.1", "--out", "newer.json"]) == 0
+    capsys.readouterr()
+    assert run(["verify", "bundle", "--trust", "newer.json"]) == 1
+
+
 def test_a_key_goes_and_another_comes_in_one_rotation(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["trust", "add-key", "trust.json", "second.pub", "--out", "a.json"]) == 0
     assert run(["trust", "remove-key", "a.json", "vendor", "--keep-number", "--out", "b.json"]) == 0
@@ -121,9 +148,23 @@ REFUSED: dict[str, tuple[list[str], str]] = {
     "a coverage without its threshold": (["trust", "set", "trust.json", "--coverage", "0.95"], "usage.trust"),
     "a share above 1": (["trust", "set", "trust.json", "--coverage", "1.5@0.1"], "trust.limit"),
     "a word of a population limit": (["trust", "set", "trust.json", "--population", "kl at=1"], "usage.trust"),
-    "half a population limit": (["trust", "set", "trust.json", "--population", "kl threshold=1"], "json.type"),
-    "no number": (["trust", "set", "trust.json", "--greatest-age-days", "soon"], "json.type"),
-    "no step": (["trust", "set", "trust.json", "--require", "prove"], "json.type"),
+    "half a population limit": (["trust", "set", "trust.json", "--population", "kl threshold=1"], "usage.trust"),
+    "a kind of no population": (["trust", "set", "trust.json", "--population", "ppl threshold=1"], "usage.trust"),
+    "a share that a kind has not": (
+        ["trust", "set", "trust.json", "--population", "kl share=1 threshold=1 at-least=1 alpha=0.05"],
+        "usage.trust",
+    ),
+    "a word twice": (
+        ["trust", "set", "trust.json", "--population", "kl threshold=1 threshold=2 at-least=1 alpha=0.05"],
+        "usage.trust",
+    ),
+    "no decimal": (["trust", "set", "trust.json", "--kl-mean", "1e-3"], "number.grammar"),
+    "no decimal in a coverage": (["trust", "set", "trust.json", "--coverage", "95%@0.1"], "number.grammar"),
+    "no basis": (["trust", "set", "trust.json", "--least-basis", "hope"], "usage.trust"),
+    "no number": (["trust", "set", "trust.json", "--greatest-age-days", "soon"], "usage.trust"),
+    "no days at all": (["trust", "set", "trust.json", "--greatest-age-days", "0"], "usage.trust"),
+    "no step": (["trust", "set", "trust.json", "--require", "prove"], "trust.require"),
+    "no version": (["trust", "set", "trust.json", "--accept", ""], "json.type"),
     "a step that the others stand on": (["trust", "set", "trust.json", "--without", "integrity"], "trust.require"),
     "a step that is not required": (["trust", "set", "trust.json", "--without", "fresh"], "trust.require"),
     "more producers than there are": (["trust", "set", "trust.json", "--threshold", "2"], "trust.threshold"),

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from blockcert.bundle import STATEMENT
+from blockcert.digest import blake3_bytes
 from blockcert.dsse import parse_envelope
 from blockcert.errors import Refusal
 from blockcert.program import Constant, Stage, TensorRef
@@ -356,6 +357,50 @@ def test_killed_while_it_moves_its_result_a_run_ends_that_move(tiny: Path, monke
     with pytest.raises(Refusal) as found:
         made(folder, "out")
     assert found.value.code == "output.exists"
+
+
+def test_what_was_missed_is_said_by_the_run_that_ends_it_too(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # one prompt to fit to, and none held out: what is certified falls short
+    job = Job((tiny / "text.txt",), tiny / "out", count=8, calibration=1, length=LENGTH, attribution=0)
+    whole = extract_bundle(tiny / "model", msgspec.structs.replace(job, out=tiny / "whole"), budget="0.02", now=NOW)
+    assert whole.missed is not None
+    killed_at(monkeypatch, "complete", lambda: extract_bundle(tiny / "model", job, budget="0.02", now=NOW))
+    assert extract_bundle(tiny / "model", job, budget="0.02", now=NOW).missed == whole.missed
+    job = msgspec.structs.replace(job, out=tiny / "front")
+    killed_at(monkeypatch, "complete", lambda: extract_front(tiny / "model", job, budgets="0.02", now=NOW))
+    again = extract_front(tiny / "model", job, budgets="0.02", now=NOW)
+    assert [one.missed for one in again.bundles] == [whole.missed]
+
+
+def test_a_changed_configuration_is_another_request(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The statement names the digest of config.json, which the program does not."""
+    job = Job((tiny / "text.txt",), tiny / "out", count=2, calibration=4, length=LENGTH, attribution=0)
+
+    def front() -> FrontProduced:
+        return extract_front(tiny / "model", job, budgets="0.2,0.4", now=NOW)
+
+    killed_at(monkeypatch, "finish", front)
+    config = tiny / "model" / "config.json"
+    config.write_text(config.read_text().replace("{", '{"_name_or_path": "elsewhere",', 1))
+    digests = [
+        {subject.name: subject.digest.blake3 for subject in one.statement.subject}["reference/config.json"]
+        for one in front().bundles
+    ]
+    assert digests == [blake3_bytes(config.read_bytes())] * 2
+
+
+NOTES = {
+    1: "95 % of calibration tokens in every block, none of them held out",
+    4: "95 % of calibration tokens in every block, on the one held-out prompt without a margin",
+    8: "95 % of calibration tokens in every block, on held-out prompts with a margin of two standard errors",
+}
+
+
+@pytest.mark.parametrize("calibration", NOTES)
+def test_the_signed_note_says_no_more_than_was_looked_at(calibration: int, tiny: Path) -> None:
+    job = Job((tiny / "text.txt",), tiny / "out", count=2, calibration=calibration, length=LENGTH, attribution=0)
+    note = extract_bundle(tiny / "model", job, budget="0.2012345678", now=NOW).statement.predicate.surrogate.note
+    assert note.startswith(f"extracted within a budget of 0.2012345678: {NOTES[calibration]}; fewest ")
 
 
 def test_killed_once_its_front_stands_a_run_ends_that(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import msgspec
@@ -113,6 +114,11 @@ def test_a_budget_is_spelt_as_people_spell_numbers(text: str) -> None:
     found = parse_budget(text)
     assert found.name == SPELT[text]
     assert found == parse_budget(SPELT[text])
+
+
+@pytest.mark.parametrize("text", ["0.0123456789", "0.04999999999", "kl=0.00123456789", "logits=12345678.5"])
+def test_a_budget_is_stated_to_its_last_digit(text: str) -> None:
+    assert parse_budget(text).text == text
 
 
 @pytest.mark.parametrize("text", ["fast", "", "0,1"])
@@ -539,6 +545,53 @@ BAD_FRONTS = {
     "a bundle that is not there": (b"nowhere", "it names the bundle 'nowhere'"),
     "no bundle": (b"..", "it names the bundle '..'"),
 }
+
+
+def without_points(table: Any) -> None:
+    table["points"].clear()
+
+
+def without_shares(table: Any) -> None:
+    table["points"][1]["covered"].pop()
+
+
+def with_point(**values: object) -> Callable[[Any], None]:
+    return lambda table: table["points"][0].update(values)
+
+
+BAD_NUMBERS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "no bundle at all": (without_points, "names no bundle"),
+    "fewer shares than thresholds": (without_shares, "'approximate' has 2 shares of tokens for 3 thresholds"),
+    "no number for a loss": (with_point(loss_difference="abc"), "'abc' is no decimal number"),
+    "not a number": (with_point(kl_mean="nan"), "'nan' is no decimal number"),
+    "an infinity": (with_point(relative_error="1e999"), "'1e999' is no decimal number"),
+    "a count below nothing": (with_point(bits={"part": 1, "whole": -1}), "no table of a front"),
+    "a count beyond all": (with_point(bits={"part": 10**400, "whole": 1}), "no table of a front"),
+    "a threshold that is none": (lambda table: table["thresholds"].__setitem__(0, "\x1b[2J"), "is no decimal number"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NUMBERS)
+def test_numbers_of_a_front_are_looked_at(case: str, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change, part = BAD_NUMBERS[case]
+    table = json.loads((copy / "front.json").read_bytes())
+    change(table)
+    (copy / "front.json").write_text(json.dumps(table))
+    assert run(["show", str(copy)]) == 2
+    err = capsys.readouterr().err
+    assert part in err
+    assert "[front.malformed]" in err
+    assert "\x1b" not in err
+
+
+def test_a_name_in_a_front_moves_no_cursor(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = json.loads((copy / "front.json").read_bytes())
+    table["points"][0]["name"] = "\x1b[2Jred"
+    (copy / "front.json").write_text(json.dumps(table))
+    assert run(["show", str(copy)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "[2Jred" in out
 
 
 @pytest.mark.parametrize("case", BAD_FRONTS)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from blockcert.bundle import check_in_no_bundle
 from blockcert.errors import Refusal
 
 __all__ = ["read", "update_file", "write_new"]
@@ -31,6 +32,7 @@ def read(path: Path) -> bytes:
 
 def write_new(path: Path, data: bytes, what: str) -> None:
     """Writes a file that is not there yet, whole or not at all; refuses ``output.exists`` and ``output.unwritable``."""
+    check_in_no_bundle(path)
     if path.is_dir():
         raise Refusal("output.exists", str(path), f"this is a folder; name the file for the {what}")
     try:
@@ -59,9 +61,10 @@ def update_file(path: Path, make: Callable[[bytes | None], bytes], what: str) ->
     """
     real = Path(os.path.realpath(path))
     while True:
-        with _held(real) as file:
+        with _held(real, path) as file:
             before = None if file is None else _all(file, path)
             data = make(before)
+            check_in_no_bundle(path)
             temporary = real.with_name(f".{real.name}.partial-{os.urandom(4).hex()}")
             try:
                 try:
@@ -79,8 +82,9 @@ def update_file(path: Path, make: Callable[[bytes | None], bytes], what: str) ->
 
 
 @contextmanager
-def _held(path: Path) -> Generator[BinaryIO | None]:
-    """The file at ``path``, open, and locked where the system has locks; None where there is none."""
+def _held(path: Path, called: Path) -> Generator[BinaryIO | None]:
+    """The file at ``path``, open, and locked where the system has locks; None where there is none. ``called`` is what
+    whoever named it wrote."""
     while True:
         try:
             file = path.open("rb")
@@ -88,7 +92,7 @@ def _held(path: Path) -> Generator[BinaryIO | None]:
             yield None
             return
         except OSError as fault:
-            raise Refusal("file.unreadable", str(path), f"it cannot be read: {fault.strerror}") from None
+            raise Refusal("file.unreadable", str(called), f"it cannot be read: {fault.strerror}") from None
         with file:
             with suppress(ImportError, OSError):  # not every system, nor every file system, has them
                 from fcntl import LOCK_EX, flock

@@ -36,7 +36,10 @@ def keygen(
     Nothing that exists is overwritten. Where a hardware module keeps the key, --public-from makes NAME.pub of what
     openssl pkey -pubout writes, and --signer of the commands that sign asks the module.
     """
+    import os
+
     from blockcert import keys
+    from blockcert.bundle import check_in_no_bundle
     from blockcert.errors import Refusal
     from blockcert.printable import plain
     from blockcert_producers.cli.passphrase import passphrase
@@ -46,20 +49,29 @@ def keygen(
     private_path, public_path = folder / f"{name}.key", folder / f"{name}.pub"
     keys.check_key_name(name, "NAME")
     if not folder.is_dir():
-        raise Refusal("file.missing", str(folder), "there is no such folder; make it first")
+        what = "this is a file; name a folder" if folder.exists() else "there is no such folder; make it first"
+        raise Refusal("file.missing", str(folder), what)
+    check_in_no_bundle(public_path)
     if public_from is not None:
+        if passphrase_file is not None:
+            sentence = "a passphrase protects a private key, and with --public-from none is made; leave out one of them"
+            raise Refusal("usage.keygen", "--passphrase-file", sentence)
         public = keys.load_spki(public_from)
         keys.save_public(public_path, public, name)
         print(plain(f"Wrote {public_path} (give it away); its private key stays where it is."))
         _read_out(public)
         return
     for path in (private_path, public_path):
-        if path.exists():
+        if os.path.lexists(path):
             raise Refusal("key.exists", str(path), "there is a file already; a key is never overwritten")
     secret = passphrase(passphrase_file, what=str(private_path), twice=True)
     key = keys.generate()
     keys.save_private(private_path, key, secret)
-    keys.save_public(public_path, key.public, name)
+    try:
+        keys.save_public(public_path, key.public, name)
+    except BaseException:
+        private_path.unlink(missing_ok=True)  # a key of which nobody has the public half would only be in the way
+        raise
     print(plain(f"Wrote {private_path} (keep it, and its passphrase) and {public_path} (give it away)."))
     _read_out(key.public)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin
 
@@ -100,6 +101,9 @@ class SpreadCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         taken = next((option for option in SPREAD if option in args), None)
+        for word, following in pairwise([*args, "--"]):
+            if word in SPREAD and following.startswith("--"):
+                raise typer.BadParameter(f"{word} is followed by nothing; name what it takes.")
         try:
             return super().parse_args(ctx, spread(args))
         except typer.BadParameter as fault:

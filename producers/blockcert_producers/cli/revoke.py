@@ -19,6 +19,8 @@ __all__ = ["revoke"]
 
 MOST_LISTED = 20
 """Entries that are printed to whoever signs a list."""
+DAYS = 30
+"""Until the next list is promised, unless something else is asked for."""
 
 
 def revoke(
@@ -32,8 +34,9 @@ def revoke(
         typer.Option("--of-key", metavar="KEY.pub…", help="Keys whose certificates and reviews no longer count."),
     ] = None,
     reason: Annotated[
-        Literal["error", "superseded", "withdrawn", "key-compromise"], typer.Option("--reason", help="Why.")
-    ] = "withdrawn",
+        Literal["error", "superseded", "withdrawn", "key-compromise"] | None,
+        typer.Option("--reason", help="Why; withdrawn where nothing is said."),
+    ] = None,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why, in a sentence.")] = "",
     superseded_by: Annotated[
         str | None, typer.Option("--superseded-by", metavar="ID|BUNDLE", help="The certificate that replaces them.")
@@ -62,8 +65,9 @@ def revoke(
         typer.Option("--append-to", metavar="BUNDLE…", help="Put the list beside these certificates too."),
     ] = None,
     days: Annotated[
-        int, typer.Option("--days", metavar="N", min=1, max=3650, help="Until the next list is promised.")
-    ] = 30,
+        int | None,
+        typer.Option("--days", metavar="N", min=1, max=3650, help="Until the next list is promised; 30 if not given."),
+    ] = None,
     key: signing.Key = None,
     passphrase_file: options.PassphraseFile = None,
     signer: signing.Signer = None,
@@ -88,17 +92,19 @@ def revoke(
     for bundle in append_to or ():
         Bundle(bundle)  # a wrong path is said before anything is signed
     if add_signature is not None:
-        if out is not None or certificate or of_key or note or superseded_by:
+        if out is not None or certificate or of_key or reason or note or superseded_by or days:
             sentence = (
-                "a list is signed as it stands; leave out --out, --certificate, --of-key, --note, --superseded-by"
+                "a list is signed as it stands; leave out --out, --certificate, --of-key, --reason, --note, "
+                "--superseded-by, --days"
             )
             raise Refusal("usage.revoke", "--add-signature", sentence)
         data = _sign_too(add_signature, after, after_key, signing.chosen(key, passphrase_file, signer, public))
         _append(data, append_to or ())
         return
-    if (note or superseded_by) and not (certificate or of_key):
+    said = {"--reason": reason, "--note": note, "--superseded-by": superseded_by}
+    if any(said.values()) and not (certificate or of_key):
         sentence = "this is said of what the list revokes; name that too, as --certificate or --of-key"
-        raise Refusal("usage.revoke", "--note" if note else "--superseded-by", sentence)
+        raise Refusal("usage.revoke", next(option for option, word in said.items() if word), sentence)
     if superseded_by is not None and not certificate:
         sentence = "a certificate replaces certificates; name those as --certificate"
         raise Refusal("usage.revoke", "--superseded-by", sentence)
@@ -114,19 +120,20 @@ def revoke(
         raise Refusal("usage.revoke", "--superseded-by", sentence)
     who = signing.chosen(key, passphrase_file, signer, public)
     before = _before(after, after_key, who.public)
+    why = reason or "withdrawn"
     found = new_list(
         before,
-        [RevokedCertificate(digest, since, reason, note, instead) for digest in named],
-        [RevokedKey(keys.load_public(path).key.raw.hex(), since, reason, note) for path in of_key or ()],
+        [RevokedCertificate(digest, since, why, note, instead) for digest in named],
+        [RevokedKey(keys.load_public(path).key.raw.hex(), since, why, note) for path in of_key or ()],
         issued_at=now,
-        next_update=now + timedelta(days=days),
+        next_update=now + timedelta(days=days or DAYS),
     )
     data = sign_list(found, who)
     write_new(out, data, "revocation list")
     print(plain(f"Wrote {out}: {_said(found)}"))
+    _print_entries(found, before)
     if before is None:
         print("There is no list before this one: where there is, name it as --after, or what it revoked is dropped.")
-    _print_entries(found, before)
     print(f"Signed with the key {keys.fingerprint(who.public)}.")
     _append(data, append_to or ())
 

@@ -6,6 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from blockcert.printable import plain
 from blockcert_producers.fronts import is_front
 from blockcert_verifier.output import emit
 from blockcert_verifier.show import show as show_bundles
@@ -33,4 +34,5 @@ def show(**options: Any) -> None:
             f"Nothing is checked, and nothing here is signed. Certificates are the bundles {names}: blockcert show "
             f"{front}/NAME, blockcert verify {front}/NAME."
         )
-        emit(joined([wrap(head), table.lines(found), wrap(end)]).encode())
+        # anyone may have written it
+        emit(plain(joined([wrap(head), table.lines(found), wrap(end)]), lines=True).encode())

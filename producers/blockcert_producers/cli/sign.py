@@ -27,6 +27,7 @@ def sign(
     from blockcert import keys
     from blockcert.bundle import Bundle
     from blockcert.errors import Refusal
+    from blockcert.printable import plain
     from blockcert_producers.sign import sign_bundle, sign_bundles
 
     found: list[Path] = []
@@ -42,7 +43,7 @@ def sign(
         print(f"Signed {sign_bundle(found[0], who)}")
     else:
         for bundle, certificate in zip(found, sign_bundles(found, who), strict=True):
-            print(f"Signed {bundle}: {certificate}")
+            print(plain(f"Signed {bundle}: {certificate}"))
     print(f"with the key {keys.fingerprint(who.public)}.")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from blockcert.bundle import check_in_no_bundle
 from blockcert.errors import Refusal
 from blockcert_producers.conformance.base import base
 from blockcert_producers.conformance.draft import Draft, write_json
@@ -47,6 +48,7 @@ def build(
     Raises:
         Refusal: ``output.exists``, ``output.unwritable``.
     """
+    check_in_no_bundle(out)
     if os.path.lexists(out):
         raise Refusal("output.exists", str(out), "there is something already; name a folder that does not exist yet")
     partial = out.parent / f".{out.name}.partial-{os.urandom(4).hex()}"

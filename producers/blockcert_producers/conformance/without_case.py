@@ -48,7 +48,8 @@ _COMMANDS = (
     *_of(
         "command",
         "an option's words, which a request does not have",
-        "usage.budgets usage.only usage.review usage.revoke usage.signer usage.text usage.timeout usage.trust",
+        "usage.budgets usage.keygen usage.only usage.review usage.revoke usage.signer usage.text usage.timeout "
+        "usage.trust",
     ),
     *_of(
         "command",

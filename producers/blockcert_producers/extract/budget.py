@@ -66,7 +66,7 @@ class Budget(Struct, frozen=True):
     @property
     def text(self) -> str:
         """The limit as it is written: ``0.05``, ``kl=0.001``."""
-        return f"{'' if self.measure == 'relative' else f'{self.measure}='}{float(self.limit):g}"
+        return GRADES.get(self.name, self.name)
 
 
 def parse_budget(budget: Fraction | str, place: str = "--budget") -> Budget:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, NoReturn, TypeAlias
+from typing import Annotated, Literal, NoReturn, TypeAlias
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from blockcert.errors import Refusal
 from blockcert.names import shown
@@ -45,6 +45,7 @@ Kind: TypeAlias = Literal["surrogate", "rounding", "identity"]
 
 FIRST = {"structure": "multiply-adds, then bits", "bits": "bits, then multiply-adds"}
 """For each aim what is fewest first, in words."""
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 _GREATEST = 1 << 26
 _LEAST = Fraction(1, 10**12)
 """What float64 tells from 0, of a relative error."""
@@ -53,8 +54,8 @@ _LEAST = Fraction(1, 10**12)
 class Part(Struct, frozen=True):
     """A part of a whole, both counts."""
 
-    part: int
-    whole: int
+    part: Count
+    whole: Count
 
     @property
     def share(self) -> Fraction:
@@ -101,7 +102,8 @@ def read_front(folder: Path) -> FrontTable | None:
     """The table of the front in ``folder``; None where there is none.
 
     Raises:
-        Refusal: ``front.malformed`` where its file is not readable as one, or names a bundle that is not beside it.
+        Refusal: ``front.malformed`` where its file is not readable as one, or names no bundle, or one that is not
+            beside it.
     """
     path = folder / FRONT
     if not path.is_file():
@@ -118,6 +120,16 @@ def read_front(folder: Path) -> FrontTable | None:
         refuse(f"this is no table of a front ({' '.join(str(error).split())[:120]})")
     if table.aim not in FIRST:
         refuse(f"it has no aim that is known, but {shown(table.aim)}")
+    if not table.points:
+        refuse("it names no bundle")
+    for one in (*table.points, *table.controls):
+        if len(one.covered) != len(table.thresholds):
+            refuse(f"{shown(one.name)} has {len(one.covered)} shares of tokens for {len(table.thresholds)} thresholds")
+        for number in (*table.thresholds, one.relative_error, one.loss_difference, one.kl_mean):
+            try:
+                parse_decimal(number or "0")
+            except Refusal:
+                refuse(f"{shown(number or '')} is no decimal number")
     for one in table.points:
         name = one.bundle
         if name is None or name in ("", ".", "..") or Path(name).name != name or not (folder / name).is_dir():
