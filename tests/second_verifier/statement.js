@@ -23,11 +23,11 @@ function isNewer(document) {
   if (document._type !== TYPE) refuse('statement.type');
   const type = document.predicateType;
   if (type !== PREDICATE_TYPE) {
-    if (typeof type === 'string' && type.startsWith('urn:blockcert:certificate:v')) return true;
+    if (typeof type === 'string' && /^urn:blockcert:certificate:v[^:]*$/.test(type)) return true;
     refuse('statement.predicate_type');
   }
   const version = isObject(document.predicate) ? document.predicate.version : undefined;
-  return typeof version === 'string' && /^1\.(0|[1-9][0-9]{0,3})$/.test(version) && version !== '1.0';
+  return typeof version === 'string' && /^1\.[0-9]{1,4}$/.test(version) && Number(version.slice(2)) > 0;
 }
 
 const WEIGHTS = '.safetensors';

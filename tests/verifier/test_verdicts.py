@@ -256,6 +256,21 @@ def test_a_newer_version_is_indeterminate_whatever_else_it_holds(made: Made, tmp
     assert "1.7" in report.sentence
 
 
+@pytest.mark.parametrize("predicate", [None, 7, [], {}, {"version": 2}, {"version": {"major": 2}}])
+def test_a_newer_major_version_is_indeterminate_whatever_its_predicate_is(
+    made: Made, tmp_path: Path, predicate: Any
+) -> None:
+    copy = made.copy(tmp_path)
+
+    def newer(statement: dict[str, Any]) -> None:
+        statement.update(predicateType="urn:blockcert:certificate:v2", predicate=predicate)
+
+    change_statement(copy, newer)
+    report = verify(copy.bundle, copy.policy, reference=copy.model, at=NOW)
+    assert report.verdict == "indeterminate"
+    assert codes(report, "inconclusive") == {"statement.version_unsupported"}
+
+
 def test_an_unknown_critical_extension_is_indeterminate_and_an_uncritical_one_changes_nothing(
     made: Made, tmp_path: Path
 ) -> None:

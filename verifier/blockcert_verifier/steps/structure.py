@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence, Sized
 from itertools import chain
 
+import msgspec
 from msgspec import Struct, field
 
 from blockcert import strict_json
@@ -47,11 +48,19 @@ class _Version(Struct, frozen=True):
 
 
 class _Outline(Struct, frozen=True):
-    """As much of any statement as tells whether this verifier knows its version."""
+    """As much of any statement as tells whether this verifier knows its version; a predicate can be anything yet."""
 
     type_: str = field(name="_type", default="")
     predicate_type: str = field(name="predicateType", default="")
-    predicate: _Version = field(default_factory=_Version)
+    predicate: msgspec.Raw = msgspec.Raw(b"{}")
+
+    @property
+    def version(self) -> str:
+        """What the predicate says, empty where it says none."""
+        try:
+            return msgspec.json.decode(self.predicate, type=_Version).version
+        except msgspec.ValidationError:
+            return ""
 
 
 def statement(payload: bytes) -> tuple[Statement | None, list[Finding]]:
@@ -84,7 +93,7 @@ def _unsupported(outline: _Outline) -> Finding | None:
         if family == name and major.startswith("v"):
             return inconclusive("structure", "statement.version_unsupported", place, sentence)
         return failed("structure", "statement.predicate_type", place, sentence)
-    version = outline.predicate.version
+    version = outline.version
     major, _, minor = version.partition(".")
     known = int(PREDICATE_VERSION.partition(".")[2])
     if major == "1" and minor.isascii() and minor.isdigit() and len(minor) <= 4 and int(minor) > known:

@@ -115,6 +115,21 @@ CASES = (
         state("$.predicateType", "urn:blockcert:certificate:v2"),
     ),
     case(
+        "statement::newer-major-of-another-shape",
+        "A certificate of a later major version that writes its minor one in another way",
+        "BC-STM-09",
+        indeterminate("statement.version_unsupported"),
+        state("$.predicateType", "urn:blockcert:certificate:v2.1"),
+        payload_text(replaced(b'"version":"1.0"', b'"version":[1,0]')),
+    ),
+    case(
+        "statement::predicate-type-of-more-parts",
+        "A predicate type with a further part behind the version",
+        "BC-STM-09",
+        rejected("statement.predicate_type"),
+        state("$.predicateType", "urn:blockcert:certificate:v2:draft"),
+    ),
+    case(
         "statement::newer-minor",
         "A certificate of a later minor version, whatever else it holds",
         "BC-STM-09",
@@ -137,11 +152,18 @@ CASES = (
         state("version", "1.10000"),
     ),
     case(
-        "statement::minor-with-zero",
-        "A minor version with a leading zero is none",
+        "statement::minor-of-zeros",
+        "A minor version of more than one zero is not a newer one, and none",
         "BC-STM-09",
         rejected(CODE),
         state("version", "1.00"),
+    ),
+    case(
+        "statement::minor-after-a-zero",
+        "A newer minor version, whatever zero it begins with",
+        "BC-STM-09",
+        indeterminate("statement.version_unsupported"),
+        state("version", "1.01"),
     ),
     case(
         "statement::version-a-number",
