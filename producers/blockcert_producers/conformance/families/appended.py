@@ -32,15 +32,15 @@ from blockcert_producers.conformance.families.signatures import MET, STRANGER
 __all__ = ["CASES"]
 
 
-def beside(signers: Sequence[PrivateKey] = (REVOKER,), **fields: Any) -> Change:
-    """A list that the bundle holds, signed by these."""
+def beside(signers: Sequence[PrivateKey] = (REVOKER,), *, size: int = 0, **fields: Any) -> Change:
+    """A list that the bundle holds, signed by these; spaces behind it make its file one of ``size`` bytes."""
 
-    return lambda draft: draft.later(lambda d: put(d, payload(d, **fields), signers))
+    return lambda draft: draft.later(lambda d: put(d, payload(d, **fields), signers, size))
 
 
-def put(draft: Draft, content: bytes, signers: Sequence[PrivateKey]) -> None:
+def put(draft: Draft, content: bytes, signers: Sequence[PrivateKey], size: int = 0) -> None:
     data = write_json(draft.envelope(content, signers, PAYLOAD_TYPE))
-    draft.sealed[statement_name(data)] = data
+    draft.sealed[statement_name(data)] = data.ljust(size)
 
 
 def escaped(draft: Draft) -> None:
@@ -257,12 +257,20 @@ CASES = (
         many,
     ),
     case(
+        "appended::list-as-long-as-is-read",
+        "A list in a file of as many bytes as one beside a certificate may have",
+        "BC-TRU-20",
+        REVOKED,
+        not_asked,
+        beside(revoked=1, size=MOST_BYTES),
+    ),
+    case(
         "appended::list-too-long",
-        "A byte more than a list beside a certificate may have",
+        "A list in a file of a byte more than one beside a certificate may have",
         "BC-TRU-20",
         MALFORMED,
         not_asked,
-        appended(b"x" * (MOST_BYTES + 1), "appended/large.dsse.json"),
+        beside(revoked=1, size=MOST_BYTES + 1),
     ),
     case(
         "appended::nobody-could-sign-it",

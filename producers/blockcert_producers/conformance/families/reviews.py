@@ -44,9 +44,11 @@ def says(
     made_at: str = LATER,
     about: bytes | None = None,
     sha256: str | None = None,
+    size: int = 0,
     **fields: Any,
 ) -> Change:
-    """A review that the bundle holds, signed by these, of this certificate or of another payload or SHA-256."""
+    """A review that the bundle holds, signed by these, of this certificate or of another payload or SHA-256; spaces
+    behind it make its file one of ``size`` bytes."""
 
     def apply(draft: Draft) -> None:
         review = {"version": "1.0", "outcome": outcome, "made_at": made_at, "note": "seen", "report": None} | fields
@@ -54,7 +56,7 @@ def says(
         subject = {"name": "statement.dsse.json", "digest": digest}
         document = {"_type": "https://in-toto.io/Statement/v1", "subject": [subject], "predicate": review}
         data = write_json(draft.envelope(write_json(document | {"predicateType": "urn:blockcert:review:v1"}), signers))
-        draft.sealed[statement_name(data)] = data
+        draft.sealed[statement_name(data)] = data.ljust(size)
 
     return lambda draft: draft.later(apply)
 
@@ -255,12 +257,20 @@ CASES = (
         appended(b"{", "appended/junk.dsse.json"),
     ),
     case(
+        "review::as-large-as-is-read",
+        "An objection in a file of as many bytes as a reader takes",
+        "BC-TRU-20",
+        rejected("review.objection"),
+        auditors(0),
+        says("objects", ANN, size=MOST_BYTES),
+    ),
+    case(
         "review::too-large",
-        "A review of a byte more than a reader takes",
+        "An objection in a file of a byte more than a reader takes",
         "BC-TRU-20",
         MALFORMED,
         auditors(0),
-        appended(b"x" * (MOST_BYTES + 1), "appended/large.dsse.json"),
+        says("objects", ANN, size=MOST_BYTES + 1),
     ),
     case(
         "review::as-many-as-are-read",
