@@ -47,7 +47,7 @@ def test_a_step_stays_on_the_gpu(
     with fake_gpu(monkeypatch) as fetched:
         backend = Backend(DEVICE, precision, reverse=reverse)
         found = LoadedStage(stage, WeightStore(weights), backend, LENGTH)(backend.array(hidden))
-        assert str(found.device) == DEVICE
+        assert found.device.type == "meta"
         assert found.dtype == expected.dtype
         assert found.shape == expected.shape
         assert fetched == []
@@ -60,7 +60,7 @@ def test_an_embedding_stays_on_the_gpu(case: str, weights: dict[str, Path], monk
         backend = Backend(DEVICE)
         tokens = backend.integers(np.ones((3, LENGTH), dtype=np.int64))
         found = LoadedStage(stage, WeightStore(weights), backend, LENGTH)(tokens)
-        assert str(found.device) == DEVICE
+        assert found.device.type == "meta"
         assert found.shape == (3, LENGTH, WIDTH)
         assert fetched == []
 
