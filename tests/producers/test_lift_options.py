@@ -17,7 +17,7 @@ from blockcert.program import Attention, Program, Rotary, WindowPattern
 from blockcert_producers.lift import ARCHITECTURES, lift
 from blockcert_producers.lift.options import WITHOUT_EFFECT
 from tests.support.architectures import REFUSED, WALKED
-from tests.support.checkpoints import LLAMA3, YARN, edit_config, make_checkpoint
+from tests.support.checkpoints import LLAMA3, LONGROPE, PROPORTIONAL, YARN, edit_config, make_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ BAD_LLAMA: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown rotary type": (
         OLD | {"rope_scaling": {"type": "ntk", "factor": 2.0}},
         "rope_scaling.type",
-        '"ntk" is not supported; supported are: default, dynamic, linear, llama3, yarn',
+        '"ntk" is not supported; supported are: default, dynamic, linear, llama3, longrope, proportional, yarn',
     ),
     "dynamic without its factor": (
         {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4}},
@@ -137,6 +137,69 @@ BAD_LLAMA: dict[str, tuple[dict[str, Any], str, str]] = {
         {"rope_parameters": YARN | {"attention_factor": 1e-60}},
         "rope_parameters.attention_factor",
         "more digits",
+    ),
+    "axial": (
+        {"rope_parameters": {"rope_type": "axial"}},
+        "rope_parameters.rope_type",
+        '"axial" is not supported: its positions have two axes',
+    ),
+    **{
+        f"longrope: {name}": ({"head_dim": 16, "rope_parameters": LONGROPE | change}, f"rope_parameters.{option}", part)
+        for name, change, option, part in (
+            ("no list", {"short_factor": None}, "short_factor", "missing"),
+            ("a number for a list", {"long_factor": 2.0}, "long_factor", "2.0 is not a list"),
+            ("too short", {"long_factor": [1.0] * 7}, "long_factor", "7 entries, and a head 8 rotary frequencies"),
+            ("one for all", {"short_factor": [1.0]}, "short_factor", "1 entries, and a head 8 rotary frequencies"),
+            ("a zero", {"short_factor": [1.0] * 7 + [0]}, "short_factor", "0 is not a positive number"),
+            ("a flag", {"long_factor": [True] * 8}, "long_factor", "true is not a positive number"),
+            ("a null", {"long_factor": [None] * 8}, "long_factor", "null is not a positive number"),
+            ("no context", {"original_max_position_embeddings": None}, "original_max_position_embeddings", "missing"),
+            (
+                "extended from one token",
+                {"original_max_position_embeddings": 1},
+                "original_max_position_embeddings",
+                "no attention_factor follows",
+            ),
+            ("no factor", {"factor": 0}, "factor", "0 is not a positive number"),
+            ("no amplitude", {"attention_factor": 0}, "attention_factor", "0 is not a positive number"),
+            ("yarn's options", {"beta_fast": 32}, "beta_fast", '"beta_fast"'),
+            ("a part of each head", {"partial_rotary_factor": 0.5}, "partial_rotary_factor", "only rotations of whole"),
+        )
+    },
+    "longrope with two contexts": (
+        {"head_dim": 16, "rope_parameters": LONGROPE, "original_max_position_embeddings": 13},
+        "rope_parameters.original_max_position_embeddings",
+        "12 differs from the 13 beside these options",
+    ),
+    "longrope with a null context beside it": (
+        {"head_dim": 16, "rope_parameters": LONGROPE, "original_max_position_embeddings": None},
+        "original_max_position_embeddings",
+        "missing",
+    ),
+    "an original context of no scaling": (
+        {"original_max_position_embeddings": 13},
+        "original_max_position_embeddings",
+        'unknown option "original_max_position_embeddings"',
+    ),
+    "proportional, of more than a head": (
+        {"rope_parameters": PROPORTIONAL | {"partial_rotary_factor": 1.5}},
+        "rope_parameters.partial_rotary_factor",
+        "turns more channels than the 4 of a head",
+    ),
+    "proportional, of null": (
+        {"rope_parameters": PROPORTIONAL | {"partial_rotary_factor": None}},
+        "rope_parameters.partial_rotary_factor",
+        "missing",
+    ),
+    "proportional, two shares": (
+        {"rope_parameters": PROPORTIONAL, "partial_rotary_factor": 0.5},
+        "partial_rotary_factor",
+        "0.5 differs from 0.7",
+    ),
+    "proportional, a null factor": (
+        {"rope_parameters": PROPORTIONAL | {"factor": None}},
+        "rope_parameters.factor",
+        "missing",
     ),
     "no factor": (OLD | {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor", "missing"),
     "zero factor": (OLD | {"rope_scaling": {"type": "linear", "factor": 0}}, "rope_scaling.factor", "0 is not"),

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 
 from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
-from blockcert.program import Attention, Program, Rotary, WindowPattern, YarnScaling
+from blockcert.program import Attention, Program, Rotary, WindowPattern, amplitude
 from blockcert_producers.lift import ARCHITECTURES, Checkpoint, lift, open_checkpoint
 from blockcert_verifier.fidelity import float64_modules, transformers_logits
 from tests.support.checkpoints import TINY, make_checkpoint
@@ -39,6 +39,7 @@ def one_of(*values: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(values)
 
 
+DIVISORS = one_of(0.5, 1, 1.0, 2.75, 40.0)
 OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "linear": ({"factor": one_of(1.0, 2, 3.5)}, {}),
@@ -64,15 +65,31 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "truncate": one_of(True, False),
         },
     ),
+    "longrope": (
+        {
+            "short_factor": st.lists(DIVISORS),  # as many as there are frequencies
+            "long_factor": st.lists(DIVISORS),
+        },
+        {
+            "original_max_position_embeddings": one_of(1, 16, 48, 64, 4096),
+            "factor": one_of(None, 0.5, 1, 4.0),
+            "attention_factor": one_of(None, 0.9, 2),
+        },
+    ),
+    "proportional": ({}, {"factor": one_of(0.5, 2), "partial_rotary_factor": one_of(0, 0.1, 0.3, 0.75, 1)}),
 }
 """For each scaling the options that it must have, and those that it may."""
 
 
 @st.composite
-def groups(draw: st.DrawFn, *, share: bool = False) -> dict[str, Any]:
+def groups(draw: st.DrawFn, *, share: bool = False, frequencies: int = 8) -> dict[str, Any]:
     """One group of rotary options: those of its scaling and, now and then, one that belongs to another."""
-    kind = draw(one_of("default", "linear", "dynamic", "llama3", "yarn", "yarn", "yarn"))
+    kind = draw(
+        one_of("default", "linear", "dynamic", "llama3", "yarn", "yarn", "longrope", "longrope", "proportional")
+    )
     needed, optional = OPTIONS[kind]
+    if kind == "longrope":
+        needed = {name: st.lists(DIVISORS, min_size=frequencies, max_size=frequencies) for name in needed}
     group = draw(st.fixed_dictionaries(needed, optional={"rope_theta": one_of(3.0, 50, 10000.0, 1e6), **optional}))
     group |= draw(one_of({"rope_type": kind}, {"rope_type": kind}, {"type": kind}, {"type": kind, "rope_type": kind}))
     if share:
@@ -133,28 +150,32 @@ Turned = list[tuple[list[float], float]]
 """For each layer the frequencies and the amplitude."""
 
 
-def ours(program: Program) -> Turned:
+def ours(program: Program, length: int) -> Turned:
     found: Turned = []
     for stage in program.stages[1:-1]:
         step, other = (step for step in stage.steps if isinstance(step, Rotary))
         assert (step.theta, step.scaling, step.size) == (other.theta, other.scaling, other.size)
-        amplitude = float(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else 1.0
-        found.append(([frequency_of(j, step) for j in range(step.size // 2)], amplitude))
+        factor = float(amplitude(step.scaling) or 1)
+        found.append(([frequency_of(j, step, length) for j in range(step.size // 2)], factor))
     return found
 
 
-def theirs(config: Mapping[str, Any]) -> Turned:
-    """What the rotary module of the family makes of a config: its buffers, before any prompt."""
+def theirs(config: Mapping[str, Any], length: int) -> Turned:
+    """What the rotary module of the family makes of a config: its buffers, after a prompt of so many tokens."""
     family = config["model_type"]
     read = type(transformers.AutoConfig.for_model(family)).from_dict(copy.deepcopy(dict(config)))
     model: Any = transformers.AutoModelForCausalLM._model_mapping[type(read)]
     modules = vars(sys.modules[model.__module__])
     (rotary,) = (value for name, value in modules.items() if name.endswith("RotaryEmbedding"))
-    with float64_modules():
-        made = rotary(read)
     layers = read.num_hidden_layers
     # only Gemma 3 has tables by the kind of layer
-    names = [f"{read.layer_types[i]}_" if family == "gemma3_text" else "" for i in range(layers)]
+    kinds = [read.layer_types[i] if family == "gemma3_text" else None for i in range(layers)]
+    with float64_modules():
+        made = rotary(read)
+        for kind in kinds:
+            value, positions = torch.zeros(1, dtype=torch.float64), torch.arange(length)[None]
+            made(value, positions, **({} if kind is None else {"layer_type": kind}))
+    names = ["" if kind is None else f"{kind}_" for kind in kinds]
     buffers = [(getattr(made, f"{name}inv_freq"), getattr(made, f"{name}attention_scaling")) for name in names]
     assert all(frequencies.dtype == torch.float64 for frequencies, _ in buffers)
     return [(frequencies.tolist(), float(scaling)) for frequencies, scaling in buffers]
@@ -165,16 +186,16 @@ def test_rotary_options_turn_every_layer_as_transformers_turns_it(
     family: str, checkpoints: dict[str, Checkpoint]
 ) -> None:
     @settings(max_examples=60)
-    @given(options=rotary_options(family))
-    def check(options: dict[str, Any]) -> None:
+    @given(options=rotary_options(family), length=one_of(1, 16, 17, 49, CONTEXT))
+    def check(options: dict[str, Any], length: int) -> None:
         config = {**checkpoints[family].config, **options}
         try:
             program = ARCHITECTURES[family](replace(checkpoints[family], config=copy.deepcopy(config)))
         except Refusal:
             assume(False)
             raise
-        for (found, amplitude), (expected, factor) in zip(ours(program), theirs(config), strict=True):
-            assert amplitude == pytest.approx(factor, rel=1e-13)
+        for (found, ours_by), (expected, factor) in zip(ours(program, length), theirs(config, length), strict=True):
+            assert ours_by == pytest.approx(factor, rel=1e-13)
             assert found == pytest.approx(expected, rel=1e-11)
 
     check()
@@ -225,7 +246,8 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
         "hidden_size": heads * draw(one_of(2, 5)),
         "head_dim": draw(one_of(2, 6, 16)),
     }
-    own = {"rms_norm_eps": EPSILONS, "rope_parameters": groups(), "intermediate_size": one_of(1, 20)}
+    turned = groups(frequencies=sizes["head_dim"] // 2)
+    own = {"rms_norm_eps": EPSILONS, "rope_parameters": turned, "intermediate_size": one_of(1, 20)}
     types = st.none() | st.lists(one_of(*LAYERS), min_size=layers, max_size=layers)
     match family:
         case "gemma2" | "gemma3_text":
@@ -240,7 +262,7 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
             if family == "gemma2":
                 own["attn_logit_softcapping"] = one_of(None, 4.0)
             else:
-                own["rope_parameters"] = st.fixed_dictionaries(dict.fromkeys(LAYERS, groups()))
+                own["rope_parameters"] = st.fixed_dictionaries(dict.fromkeys(LAYERS, turned))
         case "llama":
             own |= {"hidden_act": ACTIVATIONS, "attention_bias": FLAG, "mlp_bias": FLAG}
         case "mistral":
@@ -267,6 +289,9 @@ def test_a_checkpoint_of_random_options_computes_the_same(family: str) -> None:
             folder = Path(name)
             try:
                 make_checkpoint(folder, family, dtype=dtype, **copy.deepcopy(options))
+            except (ValueError, ZeroDivisionError, KeyError, RuntimeError):  # divisors of another number of frequencies
+                assume(False)
+            try:
                 program = lift(folder)
             except (Refusal, ValueError, ZeroDivisionError, KeyError):
                 assume(False)  # no checkpoint, or none that is lifted

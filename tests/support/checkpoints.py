@@ -70,6 +70,21 @@ YARN = {
     "beta_fast": 4.0,
     "beta_slow": 0.8,
 }
+LONGROPE = {
+    # 8 rotary frequencies, slowed in short prompts otherwise than in those of more than 12 tokens
+    "rope_type": "longrope",
+    "rope_theta": 50.0,
+    "original_max_position_embeddings": 12,
+    "short_factor": [1, 1.0, 1.1, 1.2, 1.5, 1.8, 2.2, 2.6],
+    "long_factor": [1.1, 1.3, 1.9, 2.7, 4, 6.5, 9.25, 12.0],
+}
+PROPORTIONAL = {
+    # of 8 rotary frequencies the first 5
+    "rope_type": "proportional",
+    "rope_theta": 50.0,
+    "partial_rotary_factor": 0.7,
+    "factor": 1.5,
+}
 
 
 def make_checkpoint(folder: Path, kind: str, *, dtype: str = "float32", shard: str = "5GB", **options: Any) -> Path:

@@ -21,13 +21,14 @@ from blockcert.program import (
     Program,
     RmsNorm,
     Rotary,
+    Scaling,
     Stage,
     Step,
 )
 from blockcert_producers.lift.activations import ACTIVATIONS, ActivationName
 from blockcert_producers.lift.checkpoint import Checkpoint
 from blockcert_producers.lift.options import WITHOUT_EFFECT, Options
-from blockcert_producers.lift.rotary import Scaling, read_rotary
+from blockcert_producers.lift.rotary import read_rotary
 
 __all__ = ["Shape", "build_decoder", "finish_options", "read_shape"]
 
