@@ -42,9 +42,9 @@ def read_kind(group: Options, kinds: Mapping[str, Kind] = _KINDS, refused: Mappi
         kinds: the kinds of the family by the names that a config has for them.
         refused: for other names, why they are refused.
     """
-    kind = group.choice("rope_type", kinds, "default", refused=refused)
+    kind: Kind = group.choice("rope_type", kinds, "default", refused=refused)
     if group.given("type"):
-        older = group.choice("type", kinds, kind, refused=refused)
+        older: Kind = group.choice("type", kinds, kind, refused=refused)
         if group.given("rope_type") and older != kind:
             group.refuse("type", f"{older} differs from the rope_type {kind}, so the scaling is ambiguous")
         kind = older

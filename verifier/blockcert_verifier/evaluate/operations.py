@@ -132,7 +132,7 @@ def _frequencies(step: Rotary, wide: Any, length: int) -> np.ndarray[Any, Any]:
             divisors = longrope.short if length <= longrope.original_context else longrope.long
             frequency = frequency / np.array([wide(text) for text in divisors])
         case ProportionalScaling() as proportional:
-            frequency = np.where(np.arange(half) < proportional.turned, frequency / wide(proportional.factor), wide(0))
+            frequency = frequency / wide(proportional.factor) * (np.arange(half) < proportional.turned)
         case scaling:
             low, high = wide(scaling.low_frequency_factor), wide(scaling.high_frequency_factor)
             turns = scaling.original_context * frequency / (2 * wide(np.pi))
