@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -79,14 +80,16 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "proportional": ({}, {"factor": one_of(0.5, 2), "partial_rotary_factor": one_of(0, 0.1, 0.3, 0.75, 1)}),
 }
 """For each scaling the options that it must have, and those that it may."""
+KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "yarn", "longrope", "longrope", "proportional")
+PHI3_KINDS = ("default", "longrope", "longrope")
 
 
 @st.composite
-def groups(draw: st.DrawFn, *, share: bool = False, frequencies: int = 8) -> dict[str, Any]:
+def groups(
+    draw: st.DrawFn, *, share: bool = False, frequencies: int = 8, kinds: tuple[str, ...] = KINDS
+) -> dict[str, Any]:
     """One group of rotary options: those of its scaling and, now and then, one that belongs to another."""
-    kind = draw(
-        one_of("default", "linear", "dynamic", "llama3", "yarn", "yarn", "longrope", "longrope", "proportional")
-    )
+    kind = draw(st.sampled_from(kinds))
     needed, optional = OPTIONS[kind]
     if kind == "longrope":
         needed = {name: st.lists(DIVISORS, min_size=frequencies, max_size=frequencies) for name in needed}
@@ -116,10 +119,13 @@ OUTSIDE: dict[str, Any] = {
 @st.composite
 def rotary_options(draw: st.DrawFn, family: str) -> dict[str, Any]:
     """All of a config that says something of rotary positions."""
-    share = family == "gpt_neox"
     name = draw(one_of("rope_parameters", "rope_parameters", "rope_scaling"))
-    group = draw(groups(share=share))
+    group = draw(groups(share=family in ("gpt_neox", "phi3"), kinds=PHI3_KINDS if family == "phi3" else KINDS))
     found: dict[str, Any] = {name: group}
+    if family == "phi3" and draw(one_of(True, True, False)):
+        # where it stands in this family, and alone
+        found["original_max_position_embeddings"] = draw(one_of(16, 48))
+        group.pop("original_max_position_embeddings", None)
     if family == "gemma3_text" and name == "rope_parameters":
         found = {name: draw(st.fixed_dictionaries({}, optional=dict.fromkeys(LAYERS, groups())))}
         if draw(st.booleans()):
@@ -137,7 +143,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
     """An opened checkpoint of each family, with enough rotary frequencies for a ramp over them."""
     found: dict[str, Checkpoint] = {}
     for family in ROTARY:
-        size = {"hidden_size": 60} if family == "gpt_neox" else {"head_dim": 16}
+        size = {"gpt_neox": {"hidden_size": 60}, "phi3": {"hidden_size": 64}}.get(family, {"head_dim": 16})
         folder = make_checkpoint(tmp_path_factory.mktemp(family), family, max_position_embeddings=CONTEXT, **size)
         opened = open_checkpoint(folder, digest=lambda _: FileDigests(size=1, blake3="00" * 32, sha256=None))
         for name in ("rope_parameters", "rope_theta", "rope_local_base_freq"):
@@ -265,6 +271,15 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
                 own["rope_parameters"] = st.fixed_dictionaries(dict.fromkeys(LAYERS, turned))
         case "llama":
             own |= {"hidden_act": ACTIVATIONS, "attention_bias": FLAG, "mlp_bias": FLAG}
+        case "phi3":
+            del sizes["head_dim"]
+            size, part = draw(one_of((2, 1), (5, 0.8), (16, 0.5), (16, 1.0)))
+            sizes["hidden_size"] = heads * size
+            turned = groups(frequencies=int(size * part) // 2, kinds=PHI3_KINDS)
+            turned = turned.map(lambda group: {**group, "partial_rotary_factor": part})
+            # a token for padding that the small vocabulary has
+            any_family |= {"pad_token_id": st.just(0), "original_max_position_embeddings": one_of(9, 10, 30)}
+            own |= {"hidden_act": ACTIVATIONS, "sliding_window": st.none() | WIDTHS, "rope_parameters": turned}
         case "mistral":
             own |= {"hidden_act": ACTIVATIONS, "sliding_window": st.none() | WIDTHS}
         case _:
@@ -280,6 +295,10 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
     return sizes | draw(st.fixed_dictionaries({**any_family, **own}))
 
 
+# the last two: divisors of another number of frequencies
+UNMADE = (ValueError, ZeroDivisionError, KeyError, RuntimeError, StrictDataclassClassValidationError)
+
+
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_a_checkpoint_of_random_options_computes_the_same(family: str) -> None:
     @settings(max_examples=8)
@@ -289,7 +308,7 @@ def test_a_checkpoint_of_random_options_computes_the_same(family: str) -> None:
             folder = Path(name)
             try:
                 make_checkpoint(folder, family, dtype=dtype, **copy.deepcopy(options))
-            except (ValueError, ZeroDivisionError, KeyError, RuntimeError):  # divisors of another number of frequencies
+            except UNMADE:
                 assume(False)
             try:
                 program = lift(folder)

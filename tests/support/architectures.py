@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.support.architectures_gemma import GEMMA2, GEMMA2_REFUSED, GEMMA3, GEMMA3_REFUSED
 from tests.support.architectures_neox import GPT_NEOX, GPT_NEOX_REFUSED
+from tests.support.architectures_phi3 import PHI3, PHI3_REFUSED, PHI3_WALKED
 from tests.support.checkpoints import LLAMA3, LONGROPE, PROPORTIONAL, YARN
 
 __all__ = ["ANYWHERE", "LENGTHS", "REFUSED", "SHAPES", "WALKED", "Refused", "Shapes"]
@@ -127,6 +128,7 @@ SHAPES: dict[str, Shapes] = {
         "a window one shorter": {"sliding_window": 39},
         "heads that do not divide the hidden size": {"hidden_size": 18, "head_dim": 6},
     },
+    "phi3": {**PHI3, **ANYWHERE},
     "qwen2": {**_DECODER, **_WINDOWS},
     "qwen3": {
         **_DECODER,
@@ -143,6 +145,7 @@ WALKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gpt_neox": ({}, {}),
     "llama": ({}, {}),
     "mistral": ({}, {}),
+    "phi3": PHI3_WALKED,
     # transformers writes the layers' types, and then nothing reads the layer that windows begin at
     "qwen2": (_SLIDING, {**_SLIDING, "layer_types": None}),
     "qwen3": (_SLIDING, {**_SLIDING, "layer_types": None}),
@@ -184,6 +187,7 @@ REFUSED: dict[str, Refused] = {
         "windows by layer": ({"layer_types": ["full_attention"] * 2}, "layer_types", 'unknown option "layer_types"'),
         **_REFUSED_ALWAYS,
     },
+    "phi3": {**PHI3_REFUSED, **_REFUSED_ALWAYS},
     "qwen2": {
         **_REFUSED_ROTARY,
         **_OTHER_LAYERS,

@@ -48,6 +48,8 @@ TINY: dict[str, dict[str, Any]] = {
     "llama": _DECODER,
     # narrower than the prompts of the tests
     "mistral": {**_DECODER, "sliding_window": 7},
+    # a token for padding that the small vocabulary has
+    "phi3": {**_DECODER, "pad_token_id": 0},
     "qwen2": _DECODER,
     "qwen3": {**_DECODER, "head_dim": 6},
 }

@@ -172,9 +172,11 @@ class Options:
             self.refuse(name, f"{_show(value)} is not an integer from {least} to {most}")
         return value
 
-    def integer_or_none(self, name: str, default: int) -> int | None:
+    def integer_or_none(self, name: str, default: int | None) -> int | None:
         """As :meth:`integer`, but only absent means ``default``; null is None."""
         if name in self._values and self._get(name) is None:
+            return None
+        if default is None and name not in self._values:
             return None
         return self.integer(name, default)
 
