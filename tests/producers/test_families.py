@@ -24,7 +24,7 @@ MADE: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "llama": {"head_dim": 16, "rope_parameters": YARN},
     "mistral": {},
-    # prompts of 32 tokens, longer than the original context
+    # prompts of 64 tokens, longer than the original context
     "phi3": {
         "hidden_size": 64,
         "original_max_position_embeddings": 12,
