@@ -105,6 +105,7 @@ SHAPES: dict[str, Shapes] = {
             "head_dim": 16,
             "rope_parameters": {**YARN, "beta_fast": 2.0, "beta_slow": 2.0, "truncate": False},
         },
+        "LongRoPE, in bfloat16": {"head_dim": 16, "rope_parameters": LONGROPE, "dtype": "bfloat16"},
         "LongRoPE, its own factor": {"head_dim": 16, "rope_parameters": {**LONGROPE, "factor": 8}},
         "LongRoPE, its own attention factor": {"head_dim": 16, "rope_parameters": {**LONGROPE, "attention_factor": 2}},
         "LongRoPE, prompts one longer than the original context": {
