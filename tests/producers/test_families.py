@@ -50,7 +50,7 @@ def test_a_certificate_on_this_family_verifies(family: str, tmp_path: Path) -> N
     assert sum(one.multiply_adds for one, _ in blocks) < sum(whole.multiply_adds for _, whole in blocks)
 
 
-@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "gpt_neox"])
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "gpt_neox", "phi3"])
 def test_a_rounded_copy_of_this_family_is_compared_and_verifies(family: str, tmp_path: Path) -> None:
     model = make_checkpoint(tmp_path / "model", family, vocab_size=425)
     shutil.copy(embedded_path("llama") / "tokenizer.json", model)
