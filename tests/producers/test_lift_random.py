@@ -86,17 +86,23 @@ PHI3_KINDS = ("default", "longrope", "longrope")
 
 @st.composite
 def groups(
-    draw: st.DrawFn, *, share: bool = False, frequencies: int = 8, kinds: tuple[str, ...] = KINDS
+    draw: st.DrawFn, *, head: int = 16, absent: float | None = None, kinds: tuple[str, ...] = KINDS
 ) -> dict[str, Any]:
-    """One group of rotary options: those of its scaling and, now and then, one that belongs to another."""
+    """One group of rotary options: those of its scaling and, now and then, one that belongs to another.
+
+    ``head`` is the channels of a head, ``absent`` the share of them that is rotated where none is said; None where a
+    family says none.
+    """
     kind = draw(st.sampled_from(kinds))
     needed, optional = OPTIONS[kind]
+    share = None if absent is None else draw(one_of(None, 0.5, 1))
     if kind == "longrope":
+        frequencies = int(head * (share or absent or 1)) // 2
         needed = {name: st.lists(DIVISORS, min_size=frequencies, max_size=frequencies) for name in needed}
     group = draw(st.fixed_dictionaries(needed, optional={"rope_theta": one_of(3.0, 50, 10000.0, 1e6), **optional}))
     group |= draw(one_of({"rope_type": kind}, {"rope_type": kind}, {"type": kind}, {"type": kind, "rope_type": kind}))
-    if share:
-        group |= draw(one_of({}, {"partial_rotary_factor": 0.5}, {"partial_rotary_factor": 1}))
+    if share is not None:
+        group["partial_rotary_factor"] = share
     stray = draw(one_of(None, None, None, None, None, "truncate", "attention_factor", "factor", "beta_fast"))
     if stray is not None:
         group.setdefault(stray, draw(one_of(False, 2.0)))
@@ -120,7 +126,8 @@ OUTSIDE: dict[str, Any] = {
 def rotary_options(draw: st.DrawFn, family: str) -> dict[str, Any]:
     """All of a config that says something of rotary positions."""
     name = draw(one_of("rope_parameters", "rope_parameters", "rope_scaling"))
-    group = draw(groups(share=family in ("gpt_neox", "phi3"), kinds=PHI3_KINDS if family == "phi3" else KINDS))
+    own = {"gpt_neox": groups(head=32, absent=0.25), "phi3": groups(absent=1.0, kinds=PHI3_KINDS)}
+    group = draw(own.get(family, groups()))
     found: dict[str, Any] = {name: group}
     if family == "phi3" and draw(one_of(True, True, False)):
         # where it stands in this family, and alone
@@ -143,7 +150,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
     """An opened checkpoint of each family, with enough rotary frequencies for a ramp over them."""
     found: dict[str, Checkpoint] = {}
     for family in ROTARY:
-        size = {"gpt_neox": {"hidden_size": 60}, "phi3": {"hidden_size": 64}}.get(family, {"head_dim": 16})
+        size = {"gpt_neox": {"hidden_size": 96}, "phi3": {"hidden_size": 64}}.get(family, {"head_dim": 16})
         folder = make_checkpoint(tmp_path_factory.mktemp(family), family, max_position_embeddings=CONTEXT, **size)
         opened = open_checkpoint(folder, digest=lambda _: FileDigests(size=1, blake3="00" * 32, sha256=None))
         for name in ("rope_parameters", "rope_theta", "rope_local_base_freq"):
@@ -233,15 +240,15 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
         sizes = {"n_layer": layers, "n_head": heads, "n_embd": heads * draw(one_of(1, 5, 8))}
         return sizes | draw(st.fixed_dictionaries({**any_family, **own}))
     if family == "gpt_neox":
-        heads = draw(one_of(1, 2, 3))
+        heads, head = draw(one_of(1, 2, 3)), draw(one_of(8, 16))
         own = {
             "attention_bias": FLAG,
             "use_parallel_residual": FLAG,
             "hidden_act": ACTIVATIONS,
             "layer_norm_eps": EPSILONS,
-            "rope_parameters": groups(share=True),
+            "rope_parameters": groups(head=head, absent=0.25),
         }
-        sizes = {"num_hidden_layers": layers, "num_attention_heads": heads, "hidden_size": heads * draw(one_of(8, 16))}
+        sizes = {"num_hidden_layers": layers, "num_attention_heads": heads, "hidden_size": heads * head}
         return sizes | draw(st.fixed_dictionaries({**any_family, **own}))
     groups_of_heads = draw(one_of(1, 2))
     heads = groups_of_heads * draw(one_of(1, 3))
@@ -252,7 +259,7 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
         "hidden_size": heads * draw(one_of(2, 5)),
         "head_dim": draw(one_of(2, 6, 16)),
     }
-    turned = groups(frequencies=sizes["head_dim"] // 2)
+    turned = groups(head=sizes["head_dim"])
     own = {"rms_norm_eps": EPSILONS, "rope_parameters": turned, "intermediate_size": one_of(1, 20)}
     types = st.none() | st.lists(one_of(*LAYERS), min_size=layers, max_size=layers)
     match family:
@@ -275,7 +282,7 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
             del sizes["head_dim"]
             size, part = draw(one_of((2, 1), (5, 0.8), (16, 0.5), (16, 1.0)))
             sizes["hidden_size"] = heads * size
-            turned = groups(frequencies=int(size * part) // 2, kinds=PHI3_KINDS)
+            turned = groups(head=int(size * part), kinds=PHI3_KINDS)
             turned = turned.map(lambda group: {**group, "partial_rotary_factor": part})
             # a token for padding that the small vocabulary has
             any_family |= {"pad_token_id": st.just(0), "original_max_position_embeddings": one_of(9, 10, 30)}
