@@ -174,7 +174,7 @@ CODES: dict[str, str] = {
     "program.means": "A head of the pattern mean finds no means.",
     "program.memory": "A program asks for more memory than a verifier is asked to hold.",
     "program.number.range": "A number of a program lies outside its range.",
-    "program.rotary.size": "A rotary step rotates an odd number of channels, or more than a head has.",
+    "program.rotary.size": "A rotary step rotates an odd number of channels, or more than a head or its scaling has.",
     "program.shape": "A value of a program does not have the shape that its step needs.",
     "program.stage.order": "A program is not its embedding, its blocks and its head, in this order.",
     "program.statement.mismatch": "A program and the statement, or both programs, differ in their shape.",

@@ -27,6 +27,7 @@ __all__ = [
     "LinearMap",
     "LinearScaling",
     "Llama3Scaling",
+    "LongRopeScaling",
     "LowRank",
     "MeanPattern",
     "Multiply",
@@ -34,9 +35,11 @@ __all__ = [
     "Pattern",
     "Positions",
     "Program",
+    "ProportionalScaling",
     "RmsNorm",
     "Rotary",
     "Rows",
+    "Scaling",
     "SinkPattern",
     "SoftCap",
     "Sparse",
@@ -46,6 +49,7 @@ __all__ = [
     "TensorRef",
     "WindowPattern",
     "YarnScaling",
+    "amplitude",
     "attends",
     "step_inputs",
     "step_references",
@@ -202,6 +206,30 @@ class YarnScaling(_Record, frozen=True, tag_field="kind", tag="yarn"):
     attention_factor: Decimal
 
 
+Divisors: TypeAlias = Annotated[tuple[Decimal, ...], Meta(min_length=1, max_length=1 << 12)]
+"""A positive number for each rotary frequency, the fastest first."""
+
+
+class LongRopeScaling(_Record, frozen=True, tag_field="kind", tag="longrope"):
+    """LongRoPE's rotary scaling: frequency ``j`` is divided by ``short[j]`` in a prompt of at most ``original_context``
+    tokens and by ``long[j]`` in a longer one; what is rotated is multiplied by ``attention_factor``."""
+
+    short: Divisors
+    long: Divisors
+    original_context: Width
+    attention_factor: Decimal
+
+
+class ProportionalScaling(_Record, frozen=True, tag_field="kind", tag="proportional"):
+    """Proportional rotary positions: the first ``turned`` frequencies are divided by ``factor``, the others are 0."""
+
+    factor: Decimal
+    turned: Annotated[int, Meta(ge=0, le=1 << 22)]
+
+
+Scaling: TypeAlias = LinearScaling | Llama3Scaling | YarnScaling | LongRopeScaling | ProportionalScaling
+
+
 # --- steps ------------------------------------------------------------------------------------------------------
 
 
@@ -266,14 +294,15 @@ class Linear(_Step, frozen=True, tag="linear"):
 
 class Rotary(_Step, frozen=True, tag="rotary"):
     """Rotary positions, half-split: in every head the first ``size`` of ``head_size`` channels are rotated, channel
-    ``j < size/2`` with channel ``j + size/2``, by the angle ``t * theta^(-2j/size)`` (scaled where ``scaling`` says).
+    ``j < size/2`` with channel ``j + size/2``, by the angle ``t * theta^(-2j/size)`` (scaled where ``scaling`` says,
+    under LongRoPE by how long the prompt is).
     """
 
     input: Name
     head_size: Width
     size: Width
     theta: Decimal
-    scaling: LinearScaling | Llama3Scaling | YarnScaling | None = None
+    scaling: Scaling | None = None
 
 
 class Activation(_Step, frozen=True, tag="activation"):
@@ -369,6 +398,11 @@ class Program(_Record, frozen=True):
 def attends(pattern: Pattern) -> bool:
     """Whether a head of this pattern weighs positions by its queries and keys; the others ask for neither."""
     return isinstance(pattern, DensePattern | WindowPattern)
+
+
+def amplitude(scaling: Scaling | None) -> str | None:
+    """What a rotary step multiplies the channels by that it turns, a decimal string; None where it is 1."""
+    return scaling.attention_factor if isinstance(scaling, YarnScaling | LongRopeScaling) else None
 
 
 def step_inputs(step: Step) -> tuple[str, ...]:

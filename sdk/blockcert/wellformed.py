@@ -23,11 +23,13 @@ from blockcert.program import (
     LinearMap,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     LowRank,
     MeanPattern,
     Multiply,
     Positions,
     Program,
+    ProportionalScaling,
     RmsNorm,
     Rotary,
     Rows,
@@ -231,7 +233,35 @@ def _scaling(step: Rotary, here: str) -> Iterator[Refusal]:
                     here,
                     f"scaling.ramp_to {step.scaling.ramp_to} must be above ramp_from {step.scaling.ramp_from}",
                 )
+        case LongRopeScaling():
+            yield from _at_least(step.scaling.attention_factor, "scaling.attention_factor", here)
+            yield from _divisors(step, "short", step.scaling.short, here)
+            yield from _divisors(step, "long", step.scaling.long, here)
+        case ProportionalScaling():
+            yield from _at_least(step.scaling.factor, "scaling.factor", here)
+            if step.scaling.turned > step.size // 2:
+                yield Refusal(
+                    "program.rotary.size",
+                    here,
+                    f"scaling.turned is {step.scaling.turned}, and {step.size} rotated channels have "
+                    f"{step.size // 2} frequencies",
+                )
         case None:
+            return
+
+
+def _divisors(step: Rotary, name: str, listed: tuple[str, ...], here: str) -> Iterator[Refusal]:
+    """One complaint at most of each kind: a list may have thousands of entries."""
+    if len(listed) != step.size // 2:
+        yield Refusal(
+            "program.rotary.size",
+            here,
+            f"scaling.{name} has {len(listed)} entries, and {step.size} rotated channels have "
+            f"{step.size // 2} frequencies",
+        )
+    for j, text in enumerate(listed):
+        if Fraction(text) <= 0:
+            yield from _at_least(text, f"scaling.{name}[{j}]", here)
             return
 
 

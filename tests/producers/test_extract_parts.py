@@ -43,7 +43,7 @@ def random(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["gpt2", "llama", "mistral", "phi3", "qwen2", "qwen3"])
 def test_the_anatomy_finds_heads_neurons_and_residual_sums(tmp_path: Path, family: str) -> None:
     stage = lift(make_checkpoint(tmp_path, family)).stages[1]
     found = dissect(stage)

@@ -15,7 +15,7 @@ from blockcert_producers.produce import Job, compare_bundle, extract_bundle
 from blockcert_verifier import verify
 from tests.support.architecture_table import BEGIN, END, README, lines, section
 from tests.support.certificates import NOW, corpus_for, rounded_copy, sign_and_trust
-from tests.support.checkpoints import YARN, make_checkpoint
+from tests.support.checkpoints import LONGROPE, PROPORTIONAL, YARN, make_checkpoint
 
 # gpt2 and plain llama are the embedded models of many other tests
 MADE: dict[str, dict[str, Any]] = {
@@ -24,7 +24,14 @@ MADE: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "llama": {"head_dim": 16, "rope_parameters": YARN},
     "mistral": {},
-    "qwen2": {"tie_word_embeddings": True},
+    # prompts of 64 tokens, longer than the original context
+    "phi3": {
+        "hidden_size": 64,
+        "original_max_position_embeddings": 12,
+        "rope_parameters": {name: LONGROPE[name] for name in ("rope_type", "short_factor", "long_factor")},
+        "pad_token_id": 0,
+    },
+    "qwen2": {"tie_word_embeddings": True, "head_dim": 16, "rope_parameters": PROPORTIONAL},
     "qwen3": {"use_sliding_window": True, "sliding_window": 9, "max_window_layers": 1},
 }
 
@@ -43,7 +50,7 @@ def test_a_certificate_on_this_family_verifies(family: str, tmp_path: Path) -> N
     assert sum(one.multiply_adds for one, _ in blocks) < sum(whole.multiply_adds for _, whole in blocks)
 
 
-@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "gpt_neox"])
+@pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "gpt_neox", "phi3"])
 def test_a_rounded_copy_of_this_family_is_compared_and_verifies(family: str, tmp_path: Path) -> None:
     model = make_checkpoint(tmp_path / "model", family, vocab_size=425)
     shutil.copy(embedded_path("llama") / "tokenizer.json", model)

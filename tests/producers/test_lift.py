@@ -18,7 +18,16 @@ from blockcert_producers.embedded import NAMES
 from blockcert_producers.lift import ARCHITECTURES, lift
 from blockcert_verifier.fidelity import float64_modules, measure_fidelity, transformers_logits
 from tests.support.architectures import LENGTHS, REFUSED, SHAPES
-from tests.support.checkpoints import LLAMA3, TINY, YARN, edit_config, edit_tensors, make_checkpoint
+from tests.support.checkpoints import (
+    LLAMA3,
+    LONGROPE,
+    PROPORTIONAL,
+    TINY,
+    YARN,
+    edit_config,
+    edit_tensors,
+    make_checkpoint,
+)
 from tests.support.evaluator import evaluate
 from tests.support.oracle import Oracle, reference_files
 
@@ -82,6 +91,31 @@ OLD_SPELLINGS: dict[str, dict[str, Any]] = {
         "rope_scaling": {"factor": 4.0, "original_max_position_embeddings": 48, "type": "yarn"},
     },
     "YaRN without its context": {"rope_scaling": {"type": "yarn", "factor": 2}},
+    "LongRoPE, by type, its original context beside it": {
+        "rope_theta": 50.0,
+        "original_max_position_embeddings": 20,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": LONGROPE["short_factor"],
+            "long_factor": LONGROPE["long_factor"],
+        },
+    },
+    "LongRoPE, its original context twice": {
+        "original_max_position_embeddings": 12,
+        "rope_scaling": {**LONGROPE, "factor": None, "attention_factor": None},
+    },
+    "LongRoPE without its original context": {
+        "rope_scaling": {name: value for name, value in LONGROPE.items() if name != "original_max_position_embeddings"}
+    },
+    "Llama 3, its original context beside it": {
+        "original_max_position_embeddings": 20,
+        "rope_scaling": {name: value for name, value in LLAMA3.items() if name != "original_max_position_embeddings"},
+    },
+    "proportional, by type": {"rope_scaling": {"type": "proportional"}},
+    "proportional, its share beside it": {
+        "partial_rotary_factor": 0.4,
+        "rope_scaling": {name: value for name, value in PROPORTIONAL.items() if name != "partial_rotary_factor"},
+    },
     "dynamic, by type": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
     "both spellings, agreeing": {
         "rope_scaling": {"rope_type": "linear", "factor": 4.0},

@@ -18,7 +18,7 @@ from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.fidelity import float64_modules, transformers_logits
 from tests.support.architectures_gemma import by_layer
-from tests.support.checkpoints import TINY, YARN, edit_config, edit_tensors, make_checkpoint
+from tests.support.checkpoints import LONGROPE, PROPORTIONAL, TINY, YARN, edit_config, edit_tensors, make_checkpoint
 from tests.support.evaluator import evaluate
 from tests.support.oracle import reference_files
 from tests.support.reach import reach
@@ -96,6 +96,17 @@ OLD_GEMMA3: dict[str, dict[str, Any]] = {
         "rope_scaling": {"rope_type": "linear", "factor": 8.0},
     },
     "null": {"rope_scaling": None, "rope_theta": 300.0},
+    "LongRoPE of the wide layers": {
+        "rope_scaling": {
+            "rope_type": "longrope",
+            "short_factor": [1.0, 2, 3],
+            "long_factor": [1.5, 9, 20.0],
+            "original_max_position_embeddings": 5,
+        }
+    },
+    "proportional positions of the wide layers": {
+        "rope_scaling": {"rope_type": "proportional", "partial_rotary_factor": 0.5}
+    },
 }
 
 
@@ -258,6 +269,16 @@ BAD_GEMMA3: dict[str, tuple[dict[str, Any], str, str]] = {
         {"rope_parameters": by_layer({**OTHER, "beta_fast": 3})},
         "rope_parameters.full_attention.beta_fast",
         '"beta_fast"',
+    ),
+    "a share beside layers that say another": (
+        {"partial_rotary_factor": 1.0, "rope_parameters": by_layer(PROPORTIONAL)},
+        "partial_rotary_factor",
+        "1 differs from 0.7",
+    ),
+    "an original context beside the layers, where nothing reads it": (
+        {"original_max_position_embeddings": 12, "head_dim": 16, "rope_parameters": by_layer(LONGROPE)},
+        "original_max_position_embeddings",
+        'unknown option "original_max_position_embeddings"',
     ),
     "two scalings": ({"rope_scaling": OTHER}, "rope_scaling", "it differs from rope_parameters.full_attention"),
     "two bases": ({"rope_theta": 50.0}, "rope_theta", "50 differs from 1000000"),

@@ -85,6 +85,12 @@ OLD: dict[str, dict[str, Any]] = {
         "rope_scaling": None,
     },
     "linear scaling": {"rotary_pct": 1.0, "rope_scaling": {"type": "linear", "factor": 4.0}},
+    "proportional": {"rotary_pct": 0.5, "rope_scaling": {"type": "proportional", "factor": 2.0}},
+    "LongRoPE, its original context beside it": {
+        "rotary_pct": 0.5,
+        "original_max_position_embeddings": 5,
+        "rope_scaling": {"type": "longrope", "short_factor": [1.0, 2.0], "long_factor": [1.5, 9]},
+    },
     "in both spellings": {
         "rotary_pct": 0.5,
         "rotary_emb_base": 50,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import transformers
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from blockcert.errors import Refusal
-from blockcert.program import Attention, Program, Rotary, WindowPattern
+from blockcert.program import Attention, LongRopeScaling, Program, Rotary, WindowPattern
 from blockcert_producers.lift import ARCHITECTURES, lift
 from blockcert_producers.lift.options import WITHOUT_EFFECT
 from tests.support.architectures import REFUSED, WALKED
-from tests.support.checkpoints import LLAMA3, YARN, edit_config, make_checkpoint
+from tests.support.checkpoints import LLAMA3, LONGROPE, PROPORTIONAL, YARN, edit_config, make_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ BAD_LLAMA: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown rotary type": (
         OLD | {"rope_scaling": {"type": "ntk", "factor": 2.0}},
         "rope_scaling.type",
-        '"ntk" is not supported; supported are: default, dynamic, linear, llama3, yarn',
+        '"ntk" is not supported; supported are: default, dynamic, linear, llama3, longrope, proportional, yarn',
     ),
     "dynamic without its factor": (
         {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4}},
@@ -138,6 +139,69 @@ BAD_LLAMA: dict[str, tuple[dict[str, Any], str, str]] = {
         "rope_parameters.attention_factor",
         "more digits",
     ),
+    "axial": (
+        {"rope_parameters": {"rope_type": "axial"}},
+        "rope_parameters.rope_type",
+        '"axial" is not supported: its positions have two axes',
+    ),
+    **{
+        f"longrope: {name}": ({"head_dim": 16, "rope_parameters": LONGROPE | change}, f"rope_parameters.{option}", part)
+        for name, change, option, part in (
+            ("no list", {"short_factor": None}, "short_factor", "missing"),
+            ("a number for a list", {"long_factor": 2.0}, "long_factor", "2.0 is not a list"),
+            ("too short", {"long_factor": [1.0] * 7}, "long_factor", "7 entries, and a head 8 rotary frequencies"),
+            ("one for all", {"short_factor": [1.0]}, "short_factor", "1 entries, and a head 8 rotary frequencies"),
+            ("a zero", {"short_factor": [1.0] * 7 + [0]}, "short_factor", "0 is not a positive number"),
+            ("a flag", {"long_factor": [True] * 8}, "long_factor", "true is not a positive number"),
+            ("a null", {"long_factor": [None] * 8}, "long_factor", "null is not a positive number"),
+            ("no context", {"original_max_position_embeddings": None}, "original_max_position_embeddings", "missing"),
+            (
+                "extended from one token",
+                {"original_max_position_embeddings": 1},
+                "original_max_position_embeddings",
+                "no attention_factor follows",
+            ),
+            ("no factor", {"factor": 0}, "factor", "0 is not a positive number"),
+            ("no amplitude", {"attention_factor": 0}, "attention_factor", "0 is not a positive number"),
+            ("yarn's options", {"beta_fast": 32}, "beta_fast", '"beta_fast"'),
+            ("a part of each head", {"partial_rotary_factor": 0.5}, "partial_rotary_factor", "only rotations of whole"),
+        )
+    },
+    "longrope with two contexts": (
+        {"head_dim": 16, "rope_parameters": LONGROPE, "original_max_position_embeddings": 13},
+        "rope_parameters.original_max_position_embeddings",
+        "12 differs from the 13 beside these options",
+    ),
+    "longrope with a null context beside it": (
+        {"head_dim": 16, "rope_parameters": LONGROPE, "original_max_position_embeddings": None},
+        "original_max_position_embeddings",
+        "missing",
+    ),
+    "an original context of no scaling": (
+        {"original_max_position_embeddings": 13},
+        "original_max_position_embeddings",
+        'unknown option "original_max_position_embeddings"',
+    ),
+    "proportional, of more than a head": (
+        {"rope_parameters": PROPORTIONAL | {"partial_rotary_factor": 1.5}},
+        "rope_parameters.partial_rotary_factor",
+        "turns more channels than the 4 of a head",
+    ),
+    "proportional, of null": (
+        {"rope_parameters": PROPORTIONAL | {"partial_rotary_factor": None}},
+        "rope_parameters.partial_rotary_factor",
+        "missing",
+    ),
+    "proportional, two shares": (
+        {"rope_parameters": PROPORTIONAL, "partial_rotary_factor": 0.5},
+        "partial_rotary_factor",
+        "0.5 differs from 0.7",
+    ),
+    "proportional, a null factor": (
+        {"rope_parameters": PROPORTIONAL | {"factor": None}},
+        "rope_parameters.factor",
+        "missing",
+    ),
     "no factor": (OLD | {"rope_scaling": {"type": "linear"}}, "rope_scaling.factor", "missing"),
     "zero factor": (OLD | {"rope_scaling": {"type": "linear", "factor": 0}}, "rope_scaling.factor", "0 is not"),
     "factor without a type": (OLD | {"rope_scaling": {"factor": 2.0}}, "rope_scaling.factor", "scaling type"),
@@ -172,6 +236,43 @@ BAD_LLAMA: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+BAD_PHI3: dict[str, tuple[dict[str, Any], str, str]] = {
+    "heads that do not divide": ({"num_attention_heads": 3}, "num_attention_heads", "3 heads do not divide"),
+    "groups that do not divide": ({"num_key_value_heads": 3}, "num_key_value_heads", "do not divide 4 query"),
+    "biases": ({"attention_bias": True}, "attention_bias", "no biases"),
+    "another mode of attention": ({"full_attn_mod": 2}, "full_attn_mod", "read by nothing"),
+    "two original contexts": (
+        {"rope_parameters": {**LONGROPE, "original_max_position_embeddings": 13}},
+        "rope_parameters.original_max_position_embeddings",
+        "13 differs from the 12 beside these options",
+    ),
+    "an original context that the default overrides": (
+        {"rope_parameters": LONGROPE, "original_max_position_embeddings": 4096},
+        "rope_parameters.original_max_position_embeddings",
+        "12 differs from the 4096",
+    ),
+    "a null original context": (
+        {"original_max_position_embeddings": None},
+        "original_max_position_embeddings",
+        "missing",
+    ),
+    "the old name": ({"rope_parameters": {**LONGROPE, "rope_type": "su"}}, "rope_parameters.rope_type", "say longrope"),
+    "divisors of whole heads, partly rotated": (
+        {"rope_parameters": {**LONGROPE, "partial_rotary_factor": 0.5}},
+        "rope_parameters.short_factor",
+        "8 entries, and a head 4 rotary frequencies",
+    ),
+    "two shares": (
+        {"rope_parameters": {**LONGROPE, "partial_rotary_factor": 0.5}, "partial_rotary_factor": 1.0},
+        "partial_rotary_factor",
+        "1 differs from 0.5",
+    ),
+    "a null share": ({"partial_rotary_factor": None}, "partial_rotary_factor", "null is no share"),
+    "two bases": ({"rope_theta": 10000.0, "rope_parameters": LONGROPE}, "rope_theta", "10000 differs from 50"),
+    "two scalings": ({"rope_scaling": {"rope_type": "default"}}, "rope_scaling", "ambiguous"),
+}
+
+
 BAD_WINDOWS: dict[str, tuple[dict[str, Any], str, str]] = {
     "no positions": ({"sliding_window": 0}, "sliding_window", "0 is not an integer from 1"),
     "a fraction": ({"sliding_window": 4.0}, "sliding_window", "4.0 is not an integer"),
@@ -201,6 +302,7 @@ BAD_WINDOWS: dict[str, tuple[dict[str, Any], str, str]] = {
             *REFUSED.items(),
             ("gpt2", BAD_GPT2),
             ("llama", BAD_LLAMA),
+            ("phi3", BAD_PHI3),
             ("qwen2", BAD_WINDOWS),
             ("qwen3", BAD_WINDOWS),
         )
@@ -344,6 +446,34 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any], str, int | None]] = {
         "10000",
         4096,
     ),
+    "Phi-3-mini-4k-instruct": (
+        "phi3",
+        {
+            "_name_or_path": "Phi-3-mini-4k-instruct",
+            "architectures": ["Phi3ForCausalLM"],
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "auto_map": {
+                "AutoConfig": "configuration_phi3.Phi3Config",
+                "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM",
+            },
+            "embd_pdrop": 0.0,
+            "hidden_act": "silu",
+            "initializer_range": 0.02,
+            "max_position_embeddings": 4096,
+            "original_max_position_embeddings": 4096,
+            "resid_pdrop": 0.0,
+            "rms_norm_eps": 1e-05,
+            "rope_scaling": None,
+            "rope_theta": 10000.0,
+            "sliding_window": 2047,
+            "torch_dtype": "bfloat16",
+            "transformers_version": "4.40.2",
+            "use_cache": True,
+        },
+        "10000",
+        2047,
+    ),
     "Qwen2.5-0.5B": (
         "qwen2",
         {
@@ -388,6 +518,36 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any], str, int | None]] = {
         None,
     ),
 }
+PHI4_MINI: dict[str, Any] = {
+    "_name_or_path": "Phi-4-mini-instruct",
+    "architectures": ["Phi3ForCausalLM"],
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "auto_map": {
+        "AutoConfig": "configuration_phi3.Phi3Config",
+        "AutoModelForCausalLM": "modeling_phi3.Phi3ForCausalLM",
+        "AutoTokenizer": "Xenova/gpt-4o",
+    },
+    "embd_pdrop": 0.0,
+    "full_attn_mod": 1,
+    "hidden_act": "silu",
+    "initializer_range": 0.02,
+    "interpolate_factor": 1,
+    "lm_head_bias": False,
+    "max_position_embeddings": 131072,
+    "mlp_bias": False,
+    "original_max_position_embeddings": 4096,
+    "partial_rotary_factor": 0.75,
+    "resid_pdrop": 0.0,
+    "rms_norm_eps": 1e-05,
+    "rope_scaling": {"long_factor": [1, 1.118320672, 1.5, 2, 3, 64.0], "short_factor": [1.0] * 6, "type": "longrope"},
+    "rope_theta": 10000.0,
+    "sliding_window": 262144,
+    "torch_dtype": "bfloat16",
+    "transformers_version": "4.45.0",
+    "use_cache": True,
+}
+"""As published, but for sizes, tokens and the lengths of the two lists, which are those of heads of 16 channels."""
 SIZES = (
     "model_type",
     "vocab_size",
@@ -415,6 +575,20 @@ def test_the_options_of_a_published_model_are_all_known(
     assert {(step.theta, step.scaling) for step in rotary} == {(theta, None)}
     assert widths(program) == [width] * 8
     assert program.context == options["max_position_embeddings"]
+
+
+def test_the_options_of_phi_4_mini_are_all_known(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+    folder = copy(checkpoints["phi3"], tmp_path / "model")
+    tiny = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**PHI4_MINI, **{size: tiny[size] for size in SIZES if size in tiny}})
+    )
+    program = lift(folder)
+    rotary = [step for stage in program.stages for step in stage.steps if isinstance(step, Rotary)]
+    attention = str(math.sqrt(1 + math.log(32) / math.log(4096)))
+    scaling = LongRopeScaling(("1",) * 6, ("1", "1.118320672", "1.5", "2", "3", "64"), 4096, attention)
+    assert attention == "1.1902380714238083"
+    assert {(step.head_size, step.size, step.scaling) for step in rotary} == {(16, 12, scaling)}
 
 
 def widths(program: Program) -> list[int | None]:

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassClassValidationError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
-from blockcert.program import Attention, Program, Rotary, WindowPattern, YarnScaling
+from blockcert.program import Attention, Program, Rotary, WindowPattern, amplitude
 from blockcert_producers.lift import ARCHITECTURES, Checkpoint, lift, open_checkpoint
 from blockcert_verifier.fidelity import float64_modules, transformers_logits
 from tests.support.checkpoints import TINY, make_checkpoint
@@ -39,6 +40,7 @@ def one_of(*values: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from(values)
 
 
+DIVISORS = one_of(0.5, 1, 1.0, 2.75, 40.0)
 OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "default": ({}, {}),
     "linear": ({"factor": one_of(1.0, 2, 3.5)}, {}),
@@ -64,19 +66,43 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
             "truncate": one_of(True, False),
         },
     ),
+    "longrope": (
+        {
+            "short_factor": st.lists(DIVISORS),  # as many as there are frequencies
+            "long_factor": st.lists(DIVISORS),
+        },
+        {
+            "original_max_position_embeddings": one_of(1, 16, 48, 64, 4096),
+            "factor": one_of(None, 0.5, 1, 4.0),
+            "attention_factor": one_of(None, 0.9, 2),
+        },
+    ),
+    "proportional": ({}, {"factor": one_of(0.5, 2), "partial_rotary_factor": one_of(0, 0.1, 0.3, 0.75, 1)}),
 }
 """For each scaling the options that it must have, and those that it may."""
+KINDS = ("default", "linear", "dynamic", "llama3", "yarn", "yarn", "longrope", "longrope", "proportional")
+PHI3_KINDS = ("default", "longrope", "longrope")
 
 
 @st.composite
-def groups(draw: st.DrawFn, *, share: bool = False) -> dict[str, Any]:
-    """One group of rotary options: those of its scaling and, now and then, one that belongs to another."""
-    kind = draw(one_of("default", "linear", "dynamic", "llama3", "yarn", "yarn", "yarn"))
+def groups(
+    draw: st.DrawFn, *, head: int = 16, absent: float | None = None, kinds: tuple[str, ...] = KINDS
+) -> dict[str, Any]:
+    """One group of rotary options: those of its scaling and, now and then, one that belongs to another.
+
+    ``head`` is the channels of a head, ``absent`` the share of them that is rotated where none is said; None where a
+    family says none.
+    """
+    kind = draw(st.sampled_from(kinds))
     needed, optional = OPTIONS[kind]
+    share = None if absent is None else draw(one_of(None, 0.5, 1))
+    if kind == "longrope":
+        frequencies = int(head * (share or absent or 1)) // 2
+        needed = {name: st.lists(DIVISORS, min_size=frequencies, max_size=frequencies) for name in needed}
     group = draw(st.fixed_dictionaries(needed, optional={"rope_theta": one_of(3.0, 50, 10000.0, 1e6), **optional}))
     group |= draw(one_of({"rope_type": kind}, {"rope_type": kind}, {"type": kind}, {"type": kind, "rope_type": kind}))
-    if share:
-        group |= draw(one_of({}, {"partial_rotary_factor": 0.5}, {"partial_rotary_factor": 1}))
+    if share is not None:
+        group["partial_rotary_factor"] = share
     stray = draw(one_of(None, None, None, None, None, "truncate", "attention_factor", "factor", "beta_fast"))
     if stray is not None:
         group.setdefault(stray, draw(one_of(False, 2.0)))
@@ -99,10 +125,14 @@ OUTSIDE: dict[str, Any] = {
 @st.composite
 def rotary_options(draw: st.DrawFn, family: str) -> dict[str, Any]:
     """All of a config that says something of rotary positions."""
-    share = family == "gpt_neox"
     name = draw(one_of("rope_parameters", "rope_parameters", "rope_scaling"))
-    group = draw(groups(share=share))
+    own = {"gpt_neox": groups(head=32, absent=0.25), "phi3": groups(absent=1.0, kinds=PHI3_KINDS)}
+    group = draw(own.get(family, groups()))
     found: dict[str, Any] = {name: group}
+    if family == "phi3" and draw(one_of(True, True, False)):
+        # where it stands in this family, and alone
+        found["original_max_position_embeddings"] = draw(one_of(16, 48))
+        group.pop("original_max_position_embeddings", None)
     if family == "gemma3_text" and name == "rope_parameters":
         found = {name: draw(st.fixed_dictionaries({}, optional=dict.fromkeys(LAYERS, groups())))}
         if draw(st.booleans()):
@@ -120,7 +150,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoin
     """An opened checkpoint of each family, with enough rotary frequencies for a ramp over them."""
     found: dict[str, Checkpoint] = {}
     for family in ROTARY:
-        size = {"hidden_size": 60} if family == "gpt_neox" else {"head_dim": 16}
+        size = {"gpt_neox": {"hidden_size": 96}, "phi3": {"hidden_size": 64}}.get(family, {"head_dim": 16})
         folder = make_checkpoint(tmp_path_factory.mktemp(family), family, max_position_embeddings=CONTEXT, **size)
         opened = open_checkpoint(folder, digest=lambda _: FileDigests(size=1, blake3="00" * 32, sha256=None))
         for name in ("rope_parameters", "rope_theta", "rope_local_base_freq"):
@@ -133,28 +163,32 @@ Turned = list[tuple[list[float], float]]
 """For each layer the frequencies and the amplitude."""
 
 
-def ours(program: Program) -> Turned:
+def ours(program: Program, length: int) -> Turned:
     found: Turned = []
     for stage in program.stages[1:-1]:
         step, other = (step for step in stage.steps if isinstance(step, Rotary))
         assert (step.theta, step.scaling, step.size) == (other.theta, other.scaling, other.size)
-        amplitude = float(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else 1.0
-        found.append(([frequency_of(j, step) for j in range(step.size // 2)], amplitude))
+        factor = float(amplitude(step.scaling) or 1)
+        found.append(([frequency_of(j, step, length) for j in range(step.size // 2)], factor))
     return found
 
 
-def theirs(config: Mapping[str, Any]) -> Turned:
-    """What the rotary module of the family makes of a config: its buffers, before any prompt."""
+def theirs(config: Mapping[str, Any], length: int) -> Turned:
+    """What the rotary module of the family makes of a config: its buffers, after a prompt of so many tokens."""
     family = config["model_type"]
     read = type(transformers.AutoConfig.for_model(family)).from_dict(copy.deepcopy(dict(config)))
     model: Any = transformers.AutoModelForCausalLM._model_mapping[type(read)]
     modules = vars(sys.modules[model.__module__])
     (rotary,) = (value for name, value in modules.items() if name.endswith("RotaryEmbedding"))
-    with float64_modules():
-        made = rotary(read)
     layers = read.num_hidden_layers
     # only Gemma 3 has tables by the kind of layer
-    names = [f"{read.layer_types[i]}_" if family == "gemma3_text" else "" for i in range(layers)]
+    kinds = [read.layer_types[i] if family == "gemma3_text" else None for i in range(layers)]
+    with float64_modules():
+        made = rotary(read)
+        for kind in kinds:
+            value, positions = torch.zeros(1, dtype=torch.float64), torch.arange(length)[None]
+            made(value, positions, **({} if kind is None else {"layer_type": kind}))
+    names = ["" if kind is None else f"{kind}_" for kind in kinds]
     buffers = [(getattr(made, f"{name}inv_freq"), getattr(made, f"{name}attention_scaling")) for name in names]
     assert all(frequencies.dtype == torch.float64 for frequencies, _ in buffers)
     return [(frequencies.tolist(), float(scaling)) for frequencies, scaling in buffers]
@@ -165,16 +199,16 @@ def test_rotary_options_turn_every_layer_as_transformers_turns_it(
     family: str, checkpoints: dict[str, Checkpoint]
 ) -> None:
     @settings(max_examples=60)
-    @given(options=rotary_options(family))
-    def check(options: dict[str, Any]) -> None:
+    @given(options=rotary_options(family), length=one_of(1, 16, 17, 49, CONTEXT))
+    def check(options: dict[str, Any], length: int) -> None:
         config = {**checkpoints[family].config, **options}
         try:
             program = ARCHITECTURES[family](replace(checkpoints[family], config=copy.deepcopy(config)))
         except Refusal:
             assume(False)
             raise
-        for (found, amplitude), (expected, factor) in zip(ours(program), theirs(config), strict=True):
-            assert amplitude == pytest.approx(factor, rel=1e-13)
+        for (found, ours_by), (expected, factor) in zip(ours(program, length), theirs(config, length), strict=True):
+            assert ours_by == pytest.approx(factor, rel=1e-13)
             assert found == pytest.approx(expected, rel=1e-11)
 
     check()
@@ -206,15 +240,15 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
         sizes = {"n_layer": layers, "n_head": heads, "n_embd": heads * draw(one_of(1, 5, 8))}
         return sizes | draw(st.fixed_dictionaries({**any_family, **own}))
     if family == "gpt_neox":
-        heads = draw(one_of(1, 2, 3))
+        heads, head = draw(one_of(1, 2, 3)), draw(one_of(8, 16))
         own = {
             "attention_bias": FLAG,
             "use_parallel_residual": FLAG,
             "hidden_act": ACTIVATIONS,
             "layer_norm_eps": EPSILONS,
-            "rope_parameters": groups(share=True),
+            "rope_parameters": groups(head=head, absent=0.25),
         }
-        sizes = {"num_hidden_layers": layers, "num_attention_heads": heads, "hidden_size": heads * draw(one_of(8, 16))}
+        sizes = {"num_hidden_layers": layers, "num_attention_heads": heads, "hidden_size": heads * head}
         return sizes | draw(st.fixed_dictionaries({**any_family, **own}))
     groups_of_heads = draw(one_of(1, 2))
     heads = groups_of_heads * draw(one_of(1, 3))
@@ -225,7 +259,8 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
         "hidden_size": heads * draw(one_of(2, 5)),
         "head_dim": draw(one_of(2, 6, 16)),
     }
-    own = {"rms_norm_eps": EPSILONS, "rope_parameters": groups(), "intermediate_size": one_of(1, 20)}
+    turned = groups(head=sizes["head_dim"])
+    own = {"rms_norm_eps": EPSILONS, "rope_parameters": turned, "intermediate_size": one_of(1, 20)}
     types = st.none() | st.lists(one_of(*LAYERS), min_size=layers, max_size=layers)
     match family:
         case "gemma2" | "gemma3_text":
@@ -240,9 +275,18 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
             if family == "gemma2":
                 own["attn_logit_softcapping"] = one_of(None, 4.0)
             else:
-                own["rope_parameters"] = st.fixed_dictionaries(dict.fromkeys(LAYERS, groups()))
+                own["rope_parameters"] = st.fixed_dictionaries(dict.fromkeys(LAYERS, turned))
         case "llama":
             own |= {"hidden_act": ACTIVATIONS, "attention_bias": FLAG, "mlp_bias": FLAG}
+        case "phi3":
+            del sizes["head_dim"]
+            size, part = draw(one_of((2, 1), (5, 0.8), (16, 0.5), (16, 1.0)))
+            sizes["hidden_size"] = heads * size
+            turned = groups(head=int(size * part), kinds=PHI3_KINDS)
+            turned = turned.map(lambda group: {**group, "partial_rotary_factor": part})
+            # a token for padding that the small vocabulary has
+            any_family |= {"pad_token_id": st.just(0), "original_max_position_embeddings": one_of(9, 10, 30)}
+            own |= {"hidden_act": ACTIVATIONS, "sliding_window": st.none() | WIDTHS, "rope_parameters": turned}
         case "mistral":
             own |= {"hidden_act": ACTIVATIONS, "sliding_window": st.none() | WIDTHS}
         case _:
@@ -258,6 +302,10 @@ def shapes(draw: st.DrawFn, family: str) -> dict[str, Any]:
     return sizes | draw(st.fixed_dictionaries({**any_family, **own}))
 
 
+# the last two: divisors of another number of frequencies
+UNMADE = (ValueError, ZeroDivisionError, KeyError, RuntimeError, StrictDataclassClassValidationError)
+
+
 @pytest.mark.parametrize("family", ARCHITECTURES)
 def test_a_checkpoint_of_random_options_computes_the_same(family: str) -> None:
     @settings(max_examples=8)
@@ -267,6 +315,9 @@ def test_a_checkpoint_of_random_options_computes_the_same(family: str) -> None:
             folder = Path(name)
             try:
                 make_checkpoint(folder, family, dtype=dtype, **copy.deepcopy(options))
+            except UNMADE:
+                assume(False)
+            try:
                 program = lift(folder)
             except (Refusal, ValueError, ZeroDivisionError, KeyError):
                 assume(False)  # no checkpoint, or none that is lifted

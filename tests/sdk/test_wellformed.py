@@ -59,6 +59,14 @@ def _add_tokens(d: dict[str, Any]) -> None:
 
 
 YARN = {"kind": "yarn", "factor": "4", "ramp_from": "1", "ramp_to": "2", "attention_factor": "1.1"}
+LONGROPE = {
+    "kind": "longrope",
+    "short": ["1", "1.5"],
+    "long": ["1", "32"],
+    "original_context": 8,
+    "attention_factor": "1.1",
+}
+PROPORTIONAL = {"kind": "proportional", "factor": "1", "turned": 2}
 CASES: dict[str, tuple[Change, str]] = {
     "stages out of order": (_swap_stages, "program.stage.order"),
     "no head": (lambda d: d["stages"].pop(), "program.stage.order"),
@@ -114,6 +122,26 @@ CASES: dict[str, tuple[Change, str]] = {
         )
         for name, value in (("factor", "0"), ("attention_factor", "0"), ("ramp_from", "-1"), ("ramp_to", "1"))
     },
+    **{
+        f"a longrope scaling with {name} {value}": (
+            lambda d, name=name, value=value: step(d, 2, "q_rotated").update(scaling={**LONGROPE, name: value}),
+            code,
+        )
+        for name, value, code in (
+            ("attention_factor", "0", "program.number.range"),
+            ("short", ["1", "0"], "program.number.range"),
+            ("long", ["-1", "1"], "program.number.range"),
+            ("short", ["1"], "program.rotary.size"),
+            ("long", ["1", "1", "1"], "program.rotary.size"),
+        )
+    },
+    **{
+        f"a proportional scaling with {name} {value}": (
+            lambda d, name=name, value=value: step(d, 2, "q_rotated").update(scaling={**PROPORTIONAL, name: value}),
+            code,
+        )
+        for name, value, code in (("factor", "0", "program.number.range"), ("turned", 3, "program.rotary.size"))
+    },
     "a llama3 ramp of no width": (
         lambda d: step(d, 2, "q_rotated").update(
             scaling={
@@ -135,6 +163,35 @@ CASES: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize(("change", "code"), CASES.values(), ids=CASES)
 def test_each_rule(pair: tuple[Program, Program], change: Change, code: str) -> None:
     assert code in codes(pair[1], change)
+
+
+def test_scalings_for_as_many_channels_as_are_rotated(pair: tuple[Program, Program]) -> None:
+    """BC-PRG-25, 26."""
+    for scaling in (LONGROPE, PROPORTIONAL, {**PROPORTIONAL, "turned": 0}):
+        assert codes(pair[1], lambda d, s=scaling: step(d, 2, "q_rotated").update(scaling=s)) == []
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {**LONGROPE, "original_context": 0},
+        {**LONGROPE, "short": []},
+        {**LONGROPE, "long": ["1"] * 4097},
+        {**LONGROPE, "long": ["1", "1.0"]},
+        {**PROPORTIONAL, "turned": -1},
+    ],
+    ids=["no context", "no divisors", "too many divisors", "a divisor in another spelling", "fewer than none"],
+)
+def test_what_the_schema_refuses_of_a_scaling(pair: tuple[Program, Program], scaling: dict[str, Any]) -> None:
+    """BC-PRG-25, 26."""
+    with pytest.raises(msgspec.ValidationError):
+        codes(pair[1], lambda d: step(d, 2, "q_rotated").update(scaling=scaling))
+
+
+def test_a_list_of_divisors_is_complained_of_once(pair: tuple[Program, Program]) -> None:
+    scaling = {**LONGROPE, "long": ["0"] * 4096}
+    found = codes(pair[1], lambda d: step(d, 2, "q_rotated").update(scaling=scaling))
+    assert sorted(found) == ["program.number.range", "program.rotary.size"]
 
 
 def test_what_a_refusal_names_can_be_printed(pair: tuple[Program, Program]) -> None:

@@ -155,8 +155,8 @@ class Evaluator {
     }
   }
 
-  /** BC-PRG-09, 23: the frequencies `w_j`. */
-  frequencies(step) {
+  /** BC-PRG-09, 23, 25, 26: the frequencies `w_j` in a prompt of `length` tokens. */
+  frequencies(step, length) {
     const A = this.arithmetic;
     const { of, decimal, number, add, sub, mul, div } = A;
     // A step where this arithmetic holds both ends of the ramp as one number.
@@ -170,8 +170,12 @@ class Evaluator {
     return Array.from({ length: step.size / 2 }, (_, j) => {
       const w = A.exp(mul(logTheta, div(of(-2 * j), of(step.size))));
       if (scaling === null) return w;
+      if (scaling.kind === 'longrope') {
+        return div(w, decimal((length <= scaling.original_context ? scaling.short : scaling.long)[j]));
+      }
       const slow = div(w, decimal(scaling.factor));
       if (scaling.kind === 'linear') return slow;
+      if (scaling.kind === 'proportional') return j < scaling.turned ? slow : of(0);
       if (scaling.kind === 'llama3') {
         const low = decimal(scaling.low_frequency_factor);
         const high = decimal(scaling.high_frequency_factor);
@@ -187,9 +191,10 @@ class Evaluator {
 
   rotary(step, x) {
     const { of, decimal, add, sub, mul, cosSin } = this.arithmetic;
-    const frequencies = this.frequencies(step);
+    const frequencies = this.frequencies(step, x.length);
     const half = step.size / 2;
-    const factor = step.scaling?.kind === 'yarn' ? decimal(step.scaling.attention_factor) : null;
+    const stretched = step.scaling?.kind === 'yarn' || step.scaling?.kind === 'longrope';
+    const factor = stretched ? decimal(step.scaling.attention_factor) : null;
     const scaled = (y) => (factor === null ? y : mul(y, factor));
     return x.map((row, t) => {
       const out = row.slice();
@@ -265,7 +270,7 @@ class Evaluator {
     if (step.op === 'linear') watch.magnitude(this.linearMagnitude(read, values.get(step.input)));
     if (['embed', 'positions', 'constant', 'add', 'multiply'].includes(step.op)) watch.magnitude(result.map(largest));
     if (step.op === 'rotary') {
-      const score = result.length * Math.max(...this.frequencies(step).map((w) => Math.abs(number(w))));
+      const score = result.length * Math.max(...this.frequencies(step, result.length).map((w) => Math.abs(number(w))));
       watch.score(result.map(() => score));
     }
     if (step.op === 'attention') {

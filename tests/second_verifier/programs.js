@@ -1,5 +1,5 @@
 'use strict';
-// Program documents: spec/05-programs.md, what BC-PRG-01 to 06, 08 to 11, 18, 20 to 24 decide without any weight file.
+// Program documents: spec/05-programs.md, what BC-PRG-01 to 06, 08 to 11, 18, 20 to 26 decide without any weight file.
 
 const { parseJson } = require('./gate');
 const { validate } = require('./schema');
@@ -143,8 +143,17 @@ function notNegative(text, problem) {
   if (decimal(text).lt(ZERO)) problem('program.number.range', text);
 }
 
-function checkScaling(scaling, problem) {
+function checkScaling(scaling, frequencies, problem) {
+  if (scaling.kind === 'longrope') {
+    positive(scaling.attention_factor, problem);
+    for (const list of [scaling.short, scaling.long]) {
+      if (list.length !== frequencies) problem('program.rotary.size');
+      list.forEach((text) => positive(text, problem));
+    }
+    return;
+  }
   positive(scaling.factor, problem);
+  if (scaling.kind === 'proportional' && scaling.turned > frequencies) problem('program.rotary.size');
   if (scaling.kind === 'llama3') {
     positive(scaling.low_frequency_factor, problem);
     if (!decimal(scaling.low_frequency_factor).lt(decimal(scaling.high_frequency_factor))) problem('program.number.range');
@@ -162,7 +171,7 @@ function checkStep(step, problem) {
   if (step.op === 'rotary') {
     positive(step.theta, problem);
     if (step.size % 2 !== 0 || step.size > step.head_size) problem('program.rotary.size');
-    if (step.scaling !== null) checkScaling(step.scaling, problem);
+    if (step.scaling !== null) checkScaling(step.scaling, Math.floor(step.size / 2), problem);
   }
   if (step.op === 'attention') {
     positive(step.denominator_squared, problem);

@@ -43,6 +43,7 @@ OTHER_CODES = {
     "packed::overlapping": "it goes from header to header and never to a second entry for one",
     "policy::key-small-order-signed": "the spelling of a key is judged before its order",
     "replay::two-false-rows": "it stops at the first row that is refuted",
+    "replay::frequencies-of-a-shorter-prompt": "it stops at the first row that is refuted",
     "replay::another-surrogate": "it stops at the first row that is refuted",
     "replay::other-weights": "it stops at the first row that is refuted",
     "replay::evidence-of-a-better-copy": "it stops at the first row that is refuted",

@@ -10,7 +10,8 @@ from typing import Any
 
 from tests.support.architectures_gemma import GEMMA2, GEMMA2_REFUSED, GEMMA3, GEMMA3_REFUSED
 from tests.support.architectures_neox import GPT_NEOX, GPT_NEOX_REFUSED
-from tests.support.checkpoints import LLAMA3, YARN
+from tests.support.architectures_phi3 import PHI3, PHI3_REFUSED, PHI3_WALKED
+from tests.support.checkpoints import LLAMA3, LONGROPE, PROPORTIONAL, YARN
 
 __all__ = ["ANYWHERE", "LENGTHS", "REFUSED", "SHAPES", "WALKED", "Refused", "Shapes"]
 
@@ -36,6 +37,12 @@ _ROTARY: Shapes = {
     "dynamic scaling": _rope("dynamic", factor=4.0),
     "Llama 3 scaling": {"head_dim": 16, "rope_parameters": LLAMA3},
     "YaRN": {"head_dim": 16, "rope_parameters": YARN},
+    "LongRoPE, prompts longer than the original context": {"head_dim": 16, "rope_parameters": LONGROPE},
+    "LongRoPE, prompts as long as it": {
+        "head_dim": 16,
+        "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 40},
+    },
+    "proportional rotary positions": {"head_dim": 16, "rope_parameters": PROPORTIONAL},
 }
 _DECODER: Shapes = {
     "grouped heads": {},
@@ -98,6 +105,19 @@ SHAPES: dict[str, Shapes] = {
             "head_dim": 16,
             "rope_parameters": {**YARN, "beta_fast": 2.0, "beta_slow": 2.0, "truncate": False},
         },
+        "LongRoPE, in bfloat16": {"head_dim": 16, "rope_parameters": LONGROPE, "dtype": "bfloat16"},
+        "LongRoPE, its own factor": {"head_dim": 16, "rope_parameters": {**LONGROPE, "factor": 8}},
+        "LongRoPE, its own attention factor": {"head_dim": 16, "rope_parameters": {**LONGROPE, "attention_factor": 2}},
+        "LongRoPE, prompts one longer than the original context": {
+            "head_dim": 16,
+            "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 39},
+        },
+        "LongRoPE, not extended": {
+            "head_dim": 16,
+            "rope_parameters": {**LONGROPE, "original_max_position_embeddings": 64},
+        },
+        "all of a head turned by proportional rotary positions": _rope("proportional"),
+        "none of a head turned by proportional rotary positions": _rope("proportional", partial_rotary_factor=0.0),
         **ANYWHERE,
         "sharded and tied": {"shard": "3KB", "tie_word_embeddings": True},
     },
@@ -109,6 +129,7 @@ SHAPES: dict[str, Shapes] = {
         "a window one shorter": {"sliding_window": 39},
         "heads that do not divide the hidden size": {"hidden_size": 18, "head_dim": 6},
     },
+    "phi3": {**PHI3, **ANYWHERE},
     "qwen2": {**_DECODER, **_WINDOWS},
     "qwen3": {
         **_DECODER,
@@ -125,6 +146,7 @@ WALKED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "gpt_neox": ({}, {}),
     "llama": ({}, {}),
     "mistral": ({}, {}),
+    "phi3": PHI3_WALKED,
     # transformers writes the layers' types, and then nothing reads the layer that windows begin at
     "qwen2": (_SLIDING, {**_SLIDING, "layer_types": None}),
     "qwen3": (_SLIDING, {**_SLIDING, "layer_types": None}),
@@ -135,16 +157,6 @@ LENGTHS: dict[str, int] = {"gemma2": 16, "gemma3_text": 16, "gpt2": 20, "gpt_neo
 """Tokens of a prompt, 40 where a family is not here."""
 
 _REFUSED_ROTARY: Refused = {
-    "LongRoPE": (
-        _rope("longrope", short_factor=[1.0], long_factor=[2.0], original_max_position_embeddings=32),
-        "rope_parameters.rope_type",
-        '"longrope" is not supported: it divides every frequency by a factor of its own',
-    ),
-    "proportional rotary positions": (
-        _rope("proportional"),
-        "rope_parameters.rope_type",
-        '"proportional" is not supported: it turns',
-    ),
     "partly rotated heads": ({"partial_rotary_factor": 0.5}, "partial_rotary_factor", "only rotations of whole heads"),
     "odd head sizes": ({"head_dim": 5}, "head_dim", "must be even"),
 }
@@ -176,6 +188,7 @@ REFUSED: dict[str, Refused] = {
         "windows by layer": ({"layer_types": ["full_attention"] * 2}, "layer_types", 'unknown option "layer_types"'),
         **_REFUSED_ALWAYS,
     },
+    "phi3": {**PHI3_REFUSED, **_REFUSED_ALWAYS},
     "qwen2": {
         **_REFUSED_ROTARY,
         **_OTHER_LAYERS,

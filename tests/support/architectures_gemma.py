@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.checkpoints import LLAMA3, YARN
+from tests.support.checkpoints import LLAMA3, LONGROPE, PROPORTIONAL, YARN
 
 __all__ = ["GEMMA2", "GEMMA2_REFUSED", "GEMMA3", "GEMMA3_REFUSED", "SCALINGS", "by_layer"]
 
@@ -18,6 +18,9 @@ SCALINGS: dict[str, dict[str, Any]] = {
     "dynamic scaling": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0},
     "Llama 3 scaling": LLAMA3,
     "YaRN": YARN,
+    "LongRoPE, prompts longer than the original context": LONGROPE,
+    "LongRoPE, prompts as long as it": {**LONGROPE, "original_max_position_embeddings": 16},
+    "proportional rotary positions": PROPORTIONAL,
 }
 """Every scaling of rotary frequencies that can be lifted, each over enough frequencies to show."""
 
@@ -99,12 +102,6 @@ _REFUSED: Refused = {
     "odd head sizes": ({"head_dim": 5}, "head_dim", "must be even"),
 }
 GEMMA2_REFUSED: Refused = {
-    "LongRoPE": ({"rope_parameters": {"rope_type": "longrope"}}, "rope_parameters.rope_type", '"longrope"'),
-    "proportional rotary positions": (
-        {"rope_parameters": {"rope_type": "proportional"}},
-        "rope_parameters.rope_type",
-        '"proportional"',
-    ),
     **_REFUSED,
     "rotary positions by layer": (
         {"rope_parameters": by_layer({"rope_type": "default"})},
@@ -113,16 +110,6 @@ GEMMA2_REFUSED: Refused = {
     ),
 }
 GEMMA3_REFUSED: Refused = {
-    "LongRoPE": (
-        {"rope_parameters": by_layer({"rope_type": "longrope"})},
-        "rope_parameters.full_attention.rope_type",
-        '"longrope"',
-    ),
-    "proportional rotary positions": (
-        {"rope_parameters": by_layer({}, {"rope_type": "proportional"})},
-        "rope_parameters.sliding_attention.rope_type",
-        '"proportional"',
-    ),
     "YaRN that is not truncated": (
         {"rope_parameters": by_layer({**YARN, "truncate": False})},
         "rope_parameters.full_attention.truncate",

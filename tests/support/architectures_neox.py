@@ -32,14 +32,15 @@ GPT_NEOX: Shapes = {
     "relu": {"hidden_act": "relu"},
     "another epsilon": {"layer_norm_eps": 0.003},
     **{name: {"hidden_size": 60, **partly(0.8, **options)} for name, options in SCALINGS.items()},
+    "all of a head turned by proportional rotary positions": partly(1.0, rope_type="proportional", factor=2),
+    "none of a head turned by proportional rotary positions": partly(0.1, rope_type="proportional"),
 }
 
 GPT_NEOX_REFUSED: Refused = {
-    "LongRoPE": (partly(0.5, rope_type="longrope"), "rope_parameters.rope_type", '"longrope"'),
-    "proportional rotary positions": (
-        partly(0.5, rope_type="proportional"),
-        "rope_parameters.rope_type",
-        '"proportional"',
+    "odd head sizes turned by proportional rotary positions": (
+        {"hidden_size": 21, **partly(0.5, rope_type="proportional")},
+        "num_attention_heads",
+        "a head of 7 channels",
     ),
     "an odd number of rotated channels": (partly(0.375), "rope_parameters.partial_rotary_factor", "rotates 3 of the 8"),
     "the cut tanh gelu of GPT-NeoX 20B": ({"hidden_act": "gelu_fast"}, "hidden_act", '"gelu_fast" is not supported'),

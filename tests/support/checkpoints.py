@@ -48,6 +48,8 @@ TINY: dict[str, dict[str, Any]] = {
     "llama": _DECODER,
     # narrower than the prompts of the tests
     "mistral": {**_DECODER, "sliding_window": 7},
+    # a token for padding that the small vocabulary has
+    "phi3": {**_DECODER, "pad_token_id": 0},
     "qwen2": _DECODER,
     "qwen3": {**_DECODER, "head_dim": 6},
 }
@@ -69,6 +71,21 @@ YARN = {
     "original_max_position_embeddings": 48,
     "beta_fast": 4.0,
     "beta_slow": 0.8,
+}
+LONGROPE = {
+    # 8 rotary frequencies, slowed in short prompts otherwise than in those of more than 12 tokens
+    "rope_type": "longrope",
+    "rope_theta": 50.0,
+    "original_max_position_embeddings": 12,
+    "short_factor": [1, 1.0, 1.1, 1.2, 1.5, 1.8, 2.2, 2.6],
+    "long_factor": [1.1, 1.3, 1.9, 2.7, 4, 6.5, 9.25, 12.0],
+}
+PROPORTIONAL = {
+    # of 8 rotary frequencies the first 5
+    "rope_type": "proportional",
+    "rope_theta": 50.0,
+    "partial_rotary_factor": 0.7,
+    "factor": 1.5,
 }
 
 

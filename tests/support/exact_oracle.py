@@ -23,7 +23,9 @@ from blockcert.program import (
     LinearMap,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     MeanPattern,
+    ProportionalScaling,
     RmsNorm,
     Rotary,
     SoftCap,
@@ -89,7 +91,7 @@ class ExactOracle(Oracle):
                 scale = mpf(1) if step.scale is None else _exact(step.scale)
                 return [scale * weight[token] for token in tokens]
             case Rotary():
-                return [_rotate(x, t, step) for t, x in enumerate(values[step.input])]
+                return [_rotate(x, t, step, length) for t, x in enumerate(values[step.input])]
             case Activation():
                 return [_objects([_FUNCTIONS[step.function](c) for c in x]) for x in values[step.input]]
             case SoftCap():
@@ -140,7 +142,7 @@ class ExactOracle(Oracle):
         return out
 
 
-def _frequency(j: int, step: Rotary) -> Any:
+def _frequency(j: int, step: Rotary, length: int) -> Any:
     frequency = _exact(step.theta) ** (mpf(-2 * j) / step.size)
     match step.scaling:
         case None:
@@ -156,15 +158,20 @@ def _frequency(j: int, step: Rotary) -> Any:
             first, last = _exact(scaling.ramp_from), _exact(scaling.ramp_to)
             slowed = min(mpf(1), max(mpf(0), (j - first) / (last - first)))
             return slowed * frequency / _exact(scaling.factor) + (1 - slowed) * frequency
+        case LongRopeScaling() as scaling:
+            return frequency / _exact((scaling.long if length > scaling.original_context else scaling.short)[j])
+        case ProportionalScaling() as scaling:
+            return frequency / _exact(scaling.factor) if j < scaling.turned else mpf(0)
 
 
-def _rotate(x: Vector, t: int, step: Rotary) -> Vector:
+def _rotate(x: Vector, t: int, step: Rotary, length: int) -> Vector:
     rotated = x.copy()
     half = step.size // 2
-    factor = _exact(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else mpf(1)
+    stretched = isinstance(step.scaling, YarnScaling | LongRopeScaling)
+    factor = _exact(step.scaling.attention_factor) if stretched else mpf(1)
     for start in range(0, len(x), step.head_size):
         for j in range(half):
-            angle = t * _frequency(j, step)
+            angle = t * _frequency(j, step, length)
             a, b = x[start + j], x[start + j + half]
             rotated[start + j] = factor * (a * mpmath.cos(angle) - b * mpmath.sin(angle))
             rotated[start + j + half] = factor * (b * mpmath.cos(angle) + a * mpmath.sin(angle))

@@ -28,12 +28,14 @@ from blockcert.program import (
     LinearMap,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     LowRank,
     MeanPattern,
     Multiply,
     OffsetPattern,
     Positions,
     Program,
+    ProportionalScaling,
     RmsNorm,
     Rotary,
     Rows,
@@ -133,7 +135,7 @@ class Oracle:
                 bias = np.zeros(len(matrix)) if step.bias is None else self.tensor(step.bias)
                 return [matrix @ x + bias for x in values[step.input]]
             case Rotary():
-                return [_rotate(x, t, step) for t, x in enumerate(values[step.input])]
+                return [_rotate(x, t, step, length) for t, x in enumerate(values[step.input])]
             case Activation():
                 function = _FUNCTIONS[step.function]
                 return [np.array([function(float(c)) for c in x]) for x in values[step.input]]
@@ -262,7 +264,7 @@ def _sees(pattern: object, t: int, s: int) -> bool:
     return True
 
 
-def frequency_of(j: int, step: Rotary) -> float:
+def frequency_of(j: int, step: Rotary, length: int) -> float:
     frequency = _number(step.theta) ** (-2.0 * j / step.size)
     match step.scaling:
         case None:
@@ -284,15 +286,22 @@ def frequency_of(j: int, step: Rotary) -> float:
             first, last = Fraction(scaling.ramp_from), Fraction(scaling.ramp_to)
             slowed = float(min(Fraction(1), max(Fraction(0), (j - first) / (last - first))))
             return slowed * frequency / _number(scaling.factor) + (1.0 - slowed) * frequency
+        case LongRopeScaling():
+            if length > step.scaling.original_context:
+                return frequency / _number(step.scaling.long[j])
+            return frequency / _number(step.scaling.short[j])
+        case ProportionalScaling():
+            return frequency / _number(step.scaling.factor) if j < step.scaling.turned else 0.0
 
 
-def _rotate(x: Vector, t: int, step: Rotary) -> Vector:
+def _rotate(x: Vector, t: int, step: Rotary, length: int) -> Vector:
     rotated = x.copy()
     half = step.size // 2
-    factor = _number(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else 1.0
+    stretched = isinstance(step.scaling, YarnScaling | LongRopeScaling)
+    factor = _number(step.scaling.attention_factor) if stretched else 1.0
     for start in range(0, len(x), step.head_size):
         for j in range(half):
-            angle = t * frequency_of(j, step)
+            angle = t * frequency_of(j, step, length)
             a, b = x[start + j], x[start + j + half]
             rotated[start + j] = factor * (a * math.cos(angle) - b * math.sin(angle))
             rotated[start + j + half] = factor * (b * math.cos(angle) + a * math.sin(angle))

@@ -71,6 +71,8 @@ WIDE = (
     "layer norm",
     "int6 in groups with zero points",
     "partial rotary",
+    "longrope scaling, long",
+    "proportional scaling",
     "capped scores, grouped and mixed",
     "sinks",
 )

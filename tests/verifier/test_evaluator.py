@@ -1,7 +1,7 @@
 """Every operation, linear map and pattern: the verifier's evaluator against the oracle, and both against numbers
 worked by hand where ``transformers`` has no such thing.
 
-Requirements: BC-PRG-09 to 15, BC-PRG-22 to 24.
+Requirements: BC-PRG-09 to 15, BC-PRG-22 to 26.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ from blockcert.program import (
     LinearMap,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     LowRank,
     MeanPattern,
     Multiply,
     OffsetPattern,
     Positions,
     Program,
+    ProportionalScaling,
     RmsNorm,
     Rotary,
     Rows,
@@ -185,6 +187,13 @@ CASES: dict[str, tuple[Step, ...]] = {
     "llama 3 scaling": rotary(6, Llama3Scaling("8", "1", "4", 40), "300"),
     "yarn scaling": rotary(6, YarnScaling("8", "0", "1.5", "1.25"), "300"),
     "yarn scaling of a part": rotary(4, YarnScaling("8", "0.5", "1", "0.75"), "300"),
+    # in prompts of as many tokens as the original context has, and of one more
+    "longrope scaling, short": rotary(6, LongRopeScaling(("1", "1.25", "3"), ("2", "4", "8"), LENGTH, "1.25"), "300"),
+    "longrope scaling, long": rotary(6, LongRopeScaling(("2", "4", "8"), ("1", "1.25", "3"), LENGTH - 1, "1.25")),
+    "longrope scaling of a part": rotary(4, LongRopeScaling(("1", "1"), ("0.7", "31.5"), 1, "0.75")),
+    "proportional scaling": rotary(6, ProportionalScaling("1.5", 1)),
+    "proportional scaling of all": rotary(6, ProportionalScaling("1", 3)),
+    "proportional scaling of nothing": rotary(4, ProportionalScaling("8", 0)),
     "dense heads": attention(dense, dense, dense, dense),
     "grouped heads": attention(dense, dense, dense, dense, groups=2),
     "one key head": attention(dense, dense, dense, dense, groups=1),
@@ -433,6 +442,31 @@ HAND: dict[str, tuple[tuple[Step, ...], list[list[float]], Tensors, list[list[fl
         {"w": np.zeros(1)},
         [[3, 3, 0, 0, 7], [3 * np.cos(1), 3 * np.cos(0.06), 3 * np.sin(1), 3 * np.sin(0.06), 7]],
     ),
+    "turned by longrope in a prompt of its original context": (
+        # frequencies 1 and 1/10, over 2 and 1/2; three times as long
+        (Rotary("out", "hidden", 5, 4, "100", LongRopeScaling(("2", "0.5"), ("7", "9"), 2, "3")),),
+        [[1, 1, 0, 0, 7], [1, 1, 0, 0, 7]],
+        {"w": np.zeros(1)},
+        [[3, 3, 0, 0, 7], [3 * np.cos(0.5), 3 * np.cos(0.2), 3 * np.sin(0.5), 3 * np.sin(0.2), 7]],
+    ),
+    "turned by longrope in a longer prompt": (
+        # as before, over 4 and 1/4, at the first positions too
+        (Rotary("out", "hidden", 5, 4, "100", LongRopeScaling(("2", "0.5"), ("4", "0.25"), 2, "3")),),
+        [[1, 1, 0, 0, 7]] * 3,
+        {"w": np.zeros(1)},
+        [
+            [3, 3, 0, 0, 7],
+            [3 * np.cos(0.25), 3 * np.cos(0.4), 3 * np.sin(0.25), 3 * np.sin(0.4), 7],
+            [3 * np.cos(0.5), 3 * np.cos(0.8), 3 * np.sin(0.5), 3 * np.sin(0.8), 7],
+        ],
+    ),
+    "turned by proportional positions": (
+        # frequencies 1 and 1/10 of whole heads, the first over 2, the second 0
+        (Rotary("out", "hidden", 4, 4, "100", ProportionalScaling("2", 1)),),
+        [[1, 5, 0, 6], [1, 5, 0, 6]],
+        {"w": np.zeros(1)},
+        [[1, 5, 0, 6], [np.cos(0.5), 5, np.sin(0.5), 6]],
+    ),
 }
 
 
@@ -453,7 +487,22 @@ def test_every_step_map_pattern_and_scaling_of_the_language_stands_in_a_case() -
     patterns = {type(p) for step in steps if isinstance(step, Attention) for p in step.patterns}
     assert patterns == set(language.Pattern.__args__)
     scalings = {type(step.scaling) for step in steps if isinstance(step, Rotary)}
-    assert scalings == {type(None), LinearScaling, Llama3Scaling, YarnScaling}
+    assert scalings == {type(None), *language.Scaling.__args__}
+
+
+def test_a_longer_prompt_begins_with_other_values_where_frequencies_go_by_its_length(tmp_path: Path) -> None:
+    """BC-PRG-25: no shorter prompt's result can be cut from a longer one's, nor a table shared between them."""
+    step = Rotary("out", "hidden", 4, 4, "100", LongRopeScaling(("1", "1"), ("2", "3"), 5, "1"))
+    save_file({"w": np.zeros(1)}, tmp_path / FILE)
+    hidden = np.random.default_rng(2).standard_normal((1, 7, 4))
+
+    def run(length: int) -> np.ndarray:
+        stage = LoadedStage(Stage("block", (step,), "out"), WeightStore({FILE: tmp_path / FILE}), Backend(), length)
+        return stage(hidden[:, :length])[0]
+
+    np.testing.assert_array_equal(run(4), run(5)[:4])
+    np.testing.assert_array_equal(run(6), run(7)[:6])
+    assert np.abs(run(6)[:5] - run(5)).max() > 0.1
 
 
 def test_a_program_runs_stage_by_stage(tmp_path: Path) -> None:

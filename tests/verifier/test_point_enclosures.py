@@ -20,11 +20,13 @@ from blockcert.program import (
     Linear,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     RmsNorm,
     Rotary,
     Stage,
     TensorRef,
     YarnScaling,
+    amplitude,
 )
 from blockcert_verifier.enclose import point_balls
 from blockcert_verifier.enclose.angles import rotary_table
@@ -185,12 +187,13 @@ def test_rotary_tables_are_rounded_once(case: str) -> None:
     assert isinstance(step, Rotary)
     from tests.support.exact_oracle import _frequency
 
-    cos, sin, radius = rotary_table(step, 1000)
+    length = 1000
+    cos, sin, radius = rotary_table(step, length)
     with mp.workdps(50):
         for t in (0, 1, 77, 999):
             for j in range(step.size // 2):
-                angle = t * _frequency(j, step)
-                factor = mpmath.mpf(1) if not case.startswith("yarn") else mpmath.mpf(step.scaling.attention_factor)  # type: ignore[union-attr]
+                angle = t * _frequency(j, step, length)
+                factor = mpmath.mpf(amplitude(step.scaling) or 1)
                 assert abs(factor * mpmath.cos(angle) - cos[t, j]) <= radius / 2
                 assert abs(factor * mpmath.sin(angle) - sin[t, j]) <= radius / 2
 
@@ -200,6 +203,10 @@ EXTREME: dict[str, tuple[Rotary, float]] = {
     # pi is known to a part in 2^180, and these angles have more turns than that tells apart in float64
     "too many turns": (Rotary("out", "hidden", 2, 2, "10000", LinearScaling(TINY)), 2.0**-51),
     "a narrow ramp": (Rotary("out", "hidden", 64, 64, "10000", Llama3Scaling("8", "1", f"1.{TINY[2:]}", 40)), 2.0**-53),
+    "divided by next to nothing": (
+        Rotary("out", "hidden", 2, 2, "10000", LongRopeScaling(("1",), (TINY,), 1, "1")),
+        2.0**-51,
+    ),
     "a large factor": (Rotary("out", "hidden", 8, 8, "30", YarnScaling("8", "0", "1.5", "1000")), 2.0**-45),
 }
 
@@ -210,14 +217,14 @@ def test_rotary_tables_that_no_model_has_are_wider(case: str) -> None:
     step, least = EXTREME[case]
     from tests.support.exact_oracle import _frequency
 
-    factor = Fraction(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else Fraction(1)
-    times = 3000 if case == "too many turns" else 100
+    factor = Fraction(amplitude(step.scaling) or "1")
+    times = 3000 if case in ("too many turns", "divided by next to nothing") else 100
     cos, sin, radius = rotary_table(step, times)
     worst = Fraction(0)
     with mp.workdps(150):
         for t in range(1, times, times // 20):
             for j in range(step.size // 2):
-                angle = t * _frequency(j, step)
+                angle = t * _frequency(j, step, times)
                 for table, value in ((cos, mpmath.cos(angle)), (sin, mpmath.sin(angle))):
                     worst = max(worst, abs(factor * fraction(value) - Fraction(float(table[t, j]))))
     assert least / 4 < worst <= Fraction(radius)

@@ -22,9 +22,12 @@ from blockcert.program import (
     LayerNorm,
     Linear,
     LinearScaling,
+    LongRopeScaling,
     Program,
+    ProportionalScaling,
     RmsNorm,
     Rotary,
+    Scaling,
     Stage,
     Step,
     Take,
@@ -178,16 +181,27 @@ def test_noise_finds_what_float64_loses(stage: Stage, tmp_path: Path) -> None:
     assert unresolved(Pair(honest, other, same_stages(honest, other), store)) == set()
 
 
-def test_angles_beyond_what_float64_knows_are_not_resolved(tmp_path: Path) -> None:
+NEXT_TO_NOTHING = "0.000000000000000000003441753769387629649"
+SPUN: dict[str, tuple[Scaling, set[int]]] = {
+    "all frequencies": (LinearScaling(NEXT_TO_NOTHING), {0, 1, 2}),
+    "one, in prompts so long": (LongRopeScaling(("1", "1"), ("1", NEXT_TO_NOTHING), LENGTH - 1, "1"), {0, 1, 2}),
+    "one, in longer prompts alone": (LongRopeScaling(("1", "1"), ("1", NEXT_TO_NOTHING), LENGTH, "1"), set()),
+    "one that turns": (ProportionalScaling(NEXT_TO_NOTHING, 1), {0, 1, 2}),
+    "none that turns": (ProportionalScaling(NEXT_TO_NOTHING, 0), set()),
+}
+
+
+@pytest.mark.parametrize("case", SPUN)
+def test_angles_beyond_what_float64_knows_are_not_resolved(case: str, tmp_path: Path) -> None:
     honest, store = honest_program(tmp_path)
-    scaling = LinearScaling("0.000000000000000000003441753769387629649")
+    scaling, unresolved = SPUN[case]
     steps = tuple(
         structs.replace(step, scaling=scaling) if isinstance(step, Rotary) else step for step in honest.stages[1].steps
     )
     spun = Program(**{**fields(honest), "stages": replaced(honest, 1, structs.replace(honest.stages[1], steps=steps))})
     tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
     pair = Pair(honest, spun, same_stages(honest, spun), store)
-    assert {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved} == {0, 1, 2}
+    assert {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved} == unresolved
 
 
 ATTACKS: dict[str, Callable[[Program], tuple[Program, Program]]] = {

@@ -17,6 +17,7 @@ from blockcert_verifier.fresh_report import Fresh
 from blockcert_verifier.ladder import ladder
 from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
+from blockcert_verifier.regimes import other_prompts
 from blockcert_verifier.report import (
     Audit,
     DepthRow,
@@ -39,7 +40,8 @@ class Seen(Struct, frozen=True):
 
     `listed` says that a genuine revocation list was given. `asked` are steps that the caller asked for beyond what a
     policy requires: a verdict waits for them too. `seconds` is what each step took, `row_seconds` what measuring one
-    row takes on this machine, where that is known.
+    row takes on this machine, where that is known. `contexts` are the lengths of prompts beyond which a program turns
+    its heads otherwise.
     """
 
     findings: tuple[Finding, ...]
@@ -57,6 +59,7 @@ class Seen(Struct, frozen=True):
     listed: bool = False
     seconds: Mapping[StepName, float] = {}
     row_seconds: float | None = None
+    contexts: tuple[int, ...] = ()
 
 
 _TIME_GIVEN = (Unchecked("whether it holds now", "the time was given; without one the clock here is read"),)
@@ -244,6 +247,10 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
             f"the {frame.calibration} of the corpus' {frame.windows} windows that the producer calibrated on",
             "no claim and no fresh prompt is about them; --own FILE... with the corpus itself draws from all windows",
         )
+    others = other_prompts(seen.contexts, frame.length)
+    if others is not None:
+        # not even a bound on them follows: they are another function of the same weights
+        add(f"{others}, which LongRoPE turns otherwise", "only a certificate on such prompts says something of them")
     if step_status(seen.findings, "fresh") != "passed":
         add(
             "whether the producer tried several surrogates or corpora and shows the best",

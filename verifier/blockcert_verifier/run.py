@@ -52,6 +52,7 @@ from blockcert_verifier.locate import Located, file_size, locate
 from blockcert_verifier.point_report import Points
 from blockcert_verifier.proof_report import Proof
 from blockcert_verifier.published import Published
+from blockcert_verifier.regimes import original_contexts
 from blockcert_verifier.remeasure import Opened, Remeasuring
 from blockcert_verifier.report import Audit, DepthRow, FidelityCheck, FrameCheck, Signer
 from blockcert_verifier.steps import authenticity, integrity, prompts, recompute, structure
@@ -141,6 +142,7 @@ class Run:
         self._fresh: tuple[Fresh, ...] = ()
         self._frame: FrameCheck | None = None
         self._depth: tuple[DepthRow, ...] | None = None
+        self._contexts: tuple[int, ...] = ()
         self._windows: Population | None = None
         self._id: str | None = None
         self._seconds: dict[StepName, float] = {}
@@ -170,6 +172,7 @@ class Run:
             proof=self._proof,
             points=self._points,
             depth=self._depth,
+            contexts=self._contexts,
             asked=self._asked,
             listed=self._said.list is not None,
             seconds=self._seconds,
@@ -255,6 +258,7 @@ class Run:
         self._reference_files(statement)
 
         programs = self._programs(statement, bundle)
+        self._contexts = original_contexts(programs)
         self._begin("recompute")
         table, listed = self._recompute(statement, bundle, programs)
         self._measure(

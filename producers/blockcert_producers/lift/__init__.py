@@ -12,7 +12,7 @@ from pathlib import Path
 from blockcert.digest import FileDigests
 from blockcert.errors import Refusal
 from blockcert.program import Program
-from blockcert_producers.lift import gemma2, gemma3, gpt2, gpt_neox, llama, mistral, qwen2, qwen3
+from blockcert_producers.lift import gemma2, gemma3, gpt2, gpt_neox, llama, mistral, phi3, qwen2, qwen3
 from blockcert_producers.lift.checkpoint import Checkpoint, open_checkpoint
 
 __all__ = ["ARCHITECTURES", "Checkpoint", "lift", "open_checkpoint"]
@@ -24,6 +24,7 @@ ARCHITECTURES: Mapping[str, Callable[[Checkpoint], Program]] = {
     "gpt_neox": gpt_neox.build,
     "llama": llama.build,
     "mistral": mistral.build,
+    "phi3": phi3.build,
     "qwen2": qwen2.build,
     "qwen3": qwen3.build,
 }

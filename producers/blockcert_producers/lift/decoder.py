@@ -21,13 +21,14 @@ from blockcert.program import (
     Program,
     RmsNorm,
     Rotary,
+    Scaling,
     Stage,
     Step,
 )
 from blockcert_producers.lift.activations import ACTIVATIONS, ActivationName
 from blockcert_producers.lift.checkpoint import Checkpoint
 from blockcert_producers.lift.options import WITHOUT_EFFECT, Options
-from blockcert_producers.lift.rotary import Scaling, read_rotary
+from blockcert_producers.lift.rotary import read_rotary
 
 __all__ = ["Shape", "build_decoder", "finish_options", "read_shape"]
 
@@ -36,7 +37,8 @@ _FREQUENCIES = re.compile(r"(model\.)?layers\.[0-9]+\.self_attn\.rotary_emb\.inv
 
 
 class Shape(Struct, frozen=True, kw_only=True):
-    """The sizes and functions of a decoder; ``inner`` is the number of neurons."""
+    """The sizes and functions of a decoder; ``inner`` is the number of neurons, ``rotated`` the channels of a head that
+    are rotated."""
 
     hidden_size: int
     inner: int
@@ -44,6 +46,7 @@ class Shape(Struct, frozen=True, kw_only=True):
     heads: int
     key_value_heads: int
     head_size: int
+    rotated: int
     vocabulary: int
     context: int
     eps: str
@@ -89,6 +92,7 @@ def read_shape(
         heads=heads,
         key_value_heads=groups,
         head_size=size,
+        rotated=size,
         vocabulary=options.integer("vocab_size"),
         context=positions,
         eps=options.number("rms_norm_eps", "0.000001"),
@@ -116,6 +120,7 @@ def build_decoder(
     output_bias: bool = False,
     mlp_bias: bool = False,
     head_norms: bool = False,
+    fused: bool = False,
 ) -> Program:
     """The program of a decoder whose tensors are named as Llama's.
 
@@ -127,6 +132,8 @@ def build_decoder(
         output_bias: whether the map that reads the heads has one.
         mlp_bias: whether the maps of the MLP have.
         head_norms: whether queries and keys are normed in heads, before they are rotated.
+        fused: whether the maps of queries, keys and values are the rows of one matrix, and the two into the MLP those
+            of another; neither has biases then.
     """
     weights = checkpoint.weights()
     prefix = "model." if "model.embed_tokens.weight" in weights else ""
@@ -142,14 +149,35 @@ def build_decoder(
         bias = weights.ref(f"{name}.bias", size[:1]) if biased else None
         return Linear(out, source, Dense(weight), bias)
 
+    def rows(out: str, source: str, name: str, among: tuple[int, ...], at: int) -> Linear:
+        """The map of part ``at`` of a fused matrix, whose parts have so many rows."""
+        begin = sum(among[:at])
+        weight = weights.ref(f"{name}.weight", (sum(among), d), rows=(begin, begin + among[at]))
+        return Linear(out, source, Dense(weight))
+
+    def qkv(attention: str) -> tuple[Linear, ...]:
+        among = (queries, keys, keys)
+        if fused:
+            return tuple(rows(out, "attention_in", f"{attention}.qkv_proj", among, i) for i, out in enumerate("qkv"))
+        return tuple(
+            linear(out, "attention_in", f"{attention}.{out}_proj", (wide, d), qkv_bias)
+            for out, wide in zip("qkv", among, strict=True)
+        )
+
+    def gate_up(mlp: str) -> tuple[Linear, ...]:
+        names = ("gate", "up")
+        if fused:
+            return tuple(rows(out, "mlp_in", f"{mlp}.gate_up_proj", (inner, inner), i) for i, out in enumerate(names))
+        return tuple(linear(out, "mlp_in", f"{mlp}.{out}_proj", (inner, d), mlp_bias) for out in names)
+
     def turned(out: str, name: str) -> tuple[Step, ...]:
         """The steps from the queries or keys ``out`` to the rotated ones."""
         if not head_norms:
-            return (Rotary(f"{out}_rotated", out, size, size, shape.theta, shape.scaling),)
+            return (Rotary(f"{out}_rotated", out, size, shape.rotated, shape.theta, shape.scaling),)
         weight = weights.ref(f"{name}.{out}_norm.weight", (size,))
         return (
             RmsNorm(f"{out}_normed", out, weight, shape.eps, head_size=size),
-            Rotary(f"{out}_rotated", f"{out}_normed", size, size, shape.theta, shape.scaling),
+            Rotary(f"{out}_rotated", f"{out}_normed", size, shape.rotated, shape.theta, shape.scaling),
         )
 
     def block(i: int) -> Stage:
@@ -157,9 +185,7 @@ def build_decoder(
         attention, mlp = f"{name}.self_attn", f"{name}.mlp"
         steps: tuple[Step, ...] = (
             rms_norm("attention_in", "hidden", f"{name}.input_layernorm"),
-            linear("q", "attention_in", f"{attention}.q_proj", (queries, d), qkv_bias),
-            linear("k", "attention_in", f"{attention}.k_proj", (keys, d), qkv_bias),
-            linear("v", "attention_in", f"{attention}.v_proj", (keys, d), qkv_bias),
+            *qkv(attention),
             *turned("q", attention),
             *turned("k", attention),
             Attention(
@@ -176,8 +202,7 @@ def build_decoder(
             linear("attention_out", "attended", f"{attention}.o_proj", (d, queries), output_bias),
             Add("after_attention", "hidden", "attention_out"),
             rms_norm("mlp_in", "after_attention", f"{name}.post_attention_layernorm"),
-            linear("gate", "mlp_in", f"{mlp}.gate_proj", (inner, d), mlp_bias),
-            linear("up", "mlp_in", f"{mlp}.up_proj", (inner, d), mlp_bias),
+            *gate_up(mlp),
             Activation("active", "gate", shape.function),
             Multiply("gated", "active", "up"),
             linear("mlp_out", "gated", f"{mlp}.down_proj", (d, inner), mlp_bias),

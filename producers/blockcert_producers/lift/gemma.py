@@ -24,6 +24,7 @@ from blockcert.program import (
     Program,
     RmsNorm,
     Rotary,
+    Scaling,
     SoftCap,
     Stage,
     Step,
@@ -31,7 +32,6 @@ from blockcert.program import (
 from blockcert_producers.lift.activations import ACTIVATIONS, ActivationName
 from blockcert_producers.lift.checkpoint import Checkpoint
 from blockcert_producers.lift.options import WITHOUT_EFFECT, Options
-from blockcert_producers.lift.rotary import Scaling
 from blockcert_producers.lift.windows import read_layer_patterns
 
 __all__ = ["IGNORED", "Gemma", "Rotation", "gemma_program", "read_cap", "read_gemma"]

@@ -10,7 +10,8 @@ from blockcert_producers.lift.checkpoint import Checkpoint
 from blockcert_producers.lift.gemma import IGNORED as SHARED
 from blockcert_producers.lift.gemma import Gemma, Rotation, gemma_program, read_gemma
 from blockcert_producers.lift.options import Options
-from blockcert_producers.lift.rotary import WHOLE, read_scaling
+from blockcert_producers.lift.rotary import WHOLE, read_share
+from blockcert_producers.lift.scalings import read_kind, read_scaling
 
 __all__ = ["IGNORED", "build"]
 
@@ -62,12 +63,16 @@ def _read_rotary(options: Options, gemma: Gemma) -> tuple[Rotation, Rotation]:
         outer = options.number(name, default)
         if group is None:
             return outer, None
-        group.only("partial_rotary_factor", None, 1, 1.0, why=WHOLE)
+        kind, share = read_kind(group), "1"
+        if kind == "proportional":
+            share = read_share(group, options)
+        else:
+            group.only("partial_rotary_factor", None, 1, 1.0, why=WHOLE)
         group.only("truncate", None, True, why=_UNREAD)
         theta = group.number("rope_theta", outer)
         if options.given(name) and theta != outer:
             options.refuse(name, f"{outer} differs from {theta} in the layers' own options, so the base is ambiguous")
-        return theta, read_scaling(group, theta, size=gemma.head_size, context=gemma.context)
+        return theta, read_scaling(kind, group, theta, size=gemma.head_size, context=gemma.context, share=share)
 
     sliding = rotation(local, "rope_local_base_freq", "10000")
     full = rotation(old if wide is None else wide, "rope_theta", "1000000")

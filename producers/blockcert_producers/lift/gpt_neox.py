@@ -18,13 +18,15 @@ from blockcert.program import (
     Linear,
     Program,
     Rotary,
+    Scaling,
     Stage,
     Step,
 )
 from blockcert_producers.lift.activations import ACTIVATIONS, ActivationName
 from blockcert_producers.lift.checkpoint import Checkpoint
 from blockcert_producers.lift.options import WITHOUT_EFFECT, Options
-from blockcert_producers.lift.rotary import Scaling, read_scaling
+from blockcert_producers.lift.rotary import rotated_channels
+from blockcert_producers.lift.scalings import read_kind, read_scaling
 
 __all__ = ["IGNORED", "build"]
 
@@ -160,12 +162,15 @@ def _read_rotary(options: Options, size: int, context: int) -> tuple[int, str, S
     ):
         if options.number(other, found) != found:
             options.refuse(other, f"it differs from the {found} said elsewhere or by default, so {what} is ambiguous")
-    # as transformers cuts it: the product in binary64, its integer part
-    rotated = int(size * float(share))
-    if rotated < 2 or rotated % 2 or rotated > size:
-        at.refuse(
-            name,
-            f"the share {share} rotates {rotated} of the {size} channels of a head; "
-            f"it must be an even number from 2 to {size}",
-        )
-    return rotated, theta, None if group is None else read_scaling(group, theta, size=rotated, context=context)
+    kind = "default" if group is None else read_kind(group)
+    if kind == "proportional":
+        # its frequencies are those of the whole head, of which the others are 0
+        rotated = size
+        if size % 2:
+            options.refuse("num_attention_heads", f"a head of {size} channels cannot be rotated by halves")
+    else:
+        rotated = rotated_channels(at, name, share=share, size=size)
+    if group is None:
+        return rotated, theta, None
+    scaling = read_scaling(kind, group, theta, size=rotated, context=context, share=share, beside=options)
+    return rotated, theta, scaling

@@ -172,9 +172,11 @@ class Options:
             self.refuse(name, f"{_show(value)} is not an integer from {least} to {most}")
         return value
 
-    def integer_or_none(self, name: str, default: int) -> int | None:
+    def integer_or_none(self, name: str, default: int | None) -> int | None:
         """As :meth:`integer`, but only absent means ``default``; null is None."""
         if name in self._values and self._get(name) is None:
+            return None
+        if default is None and name not in self._values:
             return None
         return self.integer(name, default)
 
@@ -185,6 +187,9 @@ class Options:
             if default is None:
                 self.refuse(name, "this option is missing and has no default")
             return default
+        return self._positive(name, value, zero=zero)
+
+    def _positive(self, name: str, value: object, *, zero: bool) -> str:
         if not isinstance(value, int | float) or isinstance(value, bool) or value < 0 or (value == 0 and not zero):
             self.refuse(name, f"{_show(value)} is not a positive number{' or 0' if zero else ''}")
         return self.decimal(name, value)
@@ -231,6 +236,16 @@ class Options:
         if wrong is not None or None in items:
             self.refuse(name, f"{_show(wrong)} is not supported; supported are: {', '.join(sorted(table))}")
         return tuple(table[cast(str, item)] for item in items)
+
+    def numbers(self, name: str, count: int) -> tuple[str, ...]:
+        """A list of ``count`` positive numbers, as :meth:`number` gives each."""
+        value = self._get(name)
+        if not isinstance(value, list):
+            self.refuse(name, "this option is missing" if value is None else f"{_show(value)} is not a list")
+        items = cast(list[object], value)
+        if len(items) != count:
+            self.refuse(name, f"it has {len(items)} entries, and a head {count} rotary frequencies")
+        return tuple(self._positive(name, item, zero=False) for item in items)
 
     def only(self, name: str, *supported: object, why: str) -> None:
         """Refuse the option ``name`` unless it is absent or has one of the values ``supported``."""

@@ -11,7 +11,15 @@ import numpy as np
 from msgspec.structs import replace
 
 from blockcert.numbers import parse_decimal
-from blockcert.program import LinearScaling, Llama3Scaling, Rotary, YarnScaling
+from blockcert.program import (
+    LinearScaling,
+    Llama3Scaling,
+    LongRopeScaling,
+    ProportionalScaling,
+    Rotary,
+    YarnScaling,
+    amplitude,
+)
 
 __all__ = ["rotary_table"]
 
@@ -37,18 +45,19 @@ _PI = 4 * (4 * _arctangent(5) - _arctangent(239))
 """``2^192 pi`` to within 2^11 units (Machin): each term of both series is cut once or twice."""
 
 
-def _frequencies(step: Rotary) -> list[tuple[Fraction, Fraction]]:
-    """The frequencies after scaling (BC-PRG-09, 23), correct to a relative 1e-70 and an absolute error beside each."""
+def _frequencies(step: Rotary, length: int) -> list[tuple[Fraction, Fraction]]:
+    """The frequencies after scaling (BC-PRG-09, 23, 25, 26) in a prompt of ``length`` tokens, correct to a relative
+    1e-70 and an absolute error beside each."""
     theta = parse_decimal(step.theta)
     logarithm = _DIGITS.ln(_DIGITS.divide(Decimal(theta.numerator), Decimal(theta.denominator)))
     found: list[tuple[Fraction, Fraction]] = []
     for j in range(step.size // 2):
         power = _DIGITS.divide(_DIGITS.multiply(logarithm, Decimal(-2 * j)), Decimal(step.size))
-        found.append(_scaled(Fraction(_DIGITS.exp(power)), j, step))
+        found.append(_scaled(Fraction(_DIGITS.exp(power)), j, step, length))
     return found
 
 
-def _scaled(w: Fraction, j: int, step: Rotary) -> tuple[Fraction, Fraction]:
+def _scaled(w: Fraction, j: int, step: Rotary, length: int) -> tuple[Fraction, Fraction]:
     exact = Fraction(0)
     match step.scaling:
         case None:
@@ -66,6 +75,11 @@ def _scaled(w: Fraction, j: int, step: Rotary) -> tuple[Fraction, Fraction]:
             first, last = parse_decimal(yarn.ramp_from), parse_decimal(yarn.ramp_to)
             slowed = min(Fraction(1), max(Fraction(0), (j - first) / (last - first)))
             return (1 - slowed) * w + slowed * w / parse_decimal(yarn.factor), exact
+        case LongRopeScaling() as longrope:
+            divisors = longrope.short if length <= longrope.original_context else longrope.long
+            return w / parse_decimal(divisors[j]), exact
+        case ProportionalScaling(factor=factor, turned=turned):
+            return (w / parse_decimal(factor) if j < turned else exact), exact
 
 
 def _cosine_sine(angle: int) -> tuple[int, int]:
@@ -90,14 +104,14 @@ def rotary_table(step: Rotary, length: int) -> tuple[Any, Any, float]:
 
 @lru_cache(maxsize=4)
 def _table(step: Rotary, length: int) -> tuple[Any, Any, float]:
-    """Cosines and sines of every position's angles, each T x size/2 in float64, times YaRN's attention factor; and a
-    radius that bounds the error of each.
+    """Cosines and sines of every position's angles, each T x size/2 in float64, times the scaling's attention factor;
+    and a radius that bounds the error of each.
 
     The radius is twice that of rounding to float64, and what the integers miss: of an angle at most its 2^-180th part
     by pi, of a frequency what is unsure of it. It is far below rounding, but for frequencies that no model has.
     """
-    factor = Fraction(1) if not isinstance(step.scaling, YarnScaling) else parse_decimal(step.scaling.attention_factor)
-    frequencies = _frequencies(step)
+    factor = parse_decimal(amplitude(step.scaling) or "1")
+    frequencies = _frequencies(step, length)
     steps = [int(w * _ONE) for w, _ in frequencies]
     missing = max((length * (w / _TIGHT + unsure) for w, unsure in frequencies), default=Fraction(0))
     cosines, sines = np.zeros((length, len(steps))), np.zeros((length, len(steps)))

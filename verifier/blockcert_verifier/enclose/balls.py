@@ -16,12 +16,15 @@ from blockcert.program import (
     DensePattern,
     LinearScaling,
     Llama3Scaling,
+    LongRopeScaling,
     OffsetPattern,
     Pattern,
+    ProportionalScaling,
     Rotary,
     SinkPattern,
     WindowPattern,
     YarnScaling,
+    amplitude,
 )
 from blockcert_verifier.enclose.arithmetic import Ball, Balls, arb, arb_mat, fmpq, total
 
@@ -86,8 +89,8 @@ def soft_cap(cap: Ball) -> Callable[[Ball], Ball]:
     return lambda v: cap * (v / cap).tanh()
 
 
-def _frequencies(step: Rotary) -> list[Ball]:
-    """The rotary frequencies after scaling (BC-PRG-09, 23)."""
+def _frequencies(step: Rotary, length: int) -> list[Ball]:
+    """The rotary frequencies after scaling (BC-PRG-09, 23, 25, 26), in a prompt of ``length`` tokens."""
     half, theta, zero, one = step.size // 2, ball(step.theta), arb(0), arb(1)
     plain = [theta ** ball(Fraction(-2 * j, step.size)) for j in range(half)]
     match step.scaling:
@@ -108,12 +111,19 @@ def _frequencies(step: Rotary) -> list[Ball]:
                 ramp = ((turn * w - low) / (high - low)).max(zero).min(one)
                 found.append((one - ramp) * w / factor + ramp * w)
             return found
+        case LongRopeScaling() as longrope:
+            divisors = longrope.short if length <= longrope.original_context else longrope.long
+            return [w / ball(text) for w, text in zip(plain, divisors, strict=True)]
+        case ProportionalScaling() as proportional:
+            factor = ball(proportional.factor)
+            return [w / factor if j < proportional.turned else zero for j, w in enumerate(plain)]
 
 
 def rotary_tables(step: Rotary, length: int) -> list[list[tuple[Ball, Ball]]]:
-    """Sine and cosine of every position's angles, T x size/2, times YaRN's attention factor."""
-    frequencies = _frequencies(step)
-    factor = ball(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else None
+    """Sine and cosine of every position's angles, T x size/2, times the attention factor of the scaling."""
+    frequencies = _frequencies(step, length)
+    text = amplitude(step.scaling)
+    factor = None if text is None else ball(text)
     found: list[list[tuple[Ball, Ball]]] = []
     for t in range(length):
         turned = [(w * t).sin_cos() for w in frequencies]

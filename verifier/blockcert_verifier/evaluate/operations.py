@@ -14,12 +14,15 @@ from blockcert.program import (
     Attention,
     DensePattern,
     LinearScaling,
+    LongRopeScaling,
     MeanPattern,
     OffsetPattern,
+    ProportionalScaling,
     Rotary,
     SinkPattern,
     WindowPattern,
     YarnScaling,
+    amplitude,
     attends,
 )
 from blockcert_verifier.evaluate.backend import Array, Backend
@@ -113,8 +116,8 @@ def _ramp(x: np.ndarray[Any, Any], begin: Any, end: Any) -> np.ndarray[Any, Any]
     return np.clip((x - begin) / (end - begin), 0, 1)
 
 
-def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
-    """The rotary frequencies after scaling, size/2, in a numpy float type."""
+def _frequencies(step: Rotary, wide: Any, length: int) -> np.ndarray[Any, Any]:
+    """The rotary frequencies after scaling, size/2, in a numpy float type, for prompts of ``length`` tokens."""
     half = step.size // 2
     frequency = wide(step.theta) ** (-2 * np.arange(half, dtype=wide) / step.size)
     match step.scaling:
@@ -125,6 +128,11 @@ def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
         case YarnScaling() as yarn:
             ramp = _ramp(np.arange(half, dtype=wide), wide(yarn.ramp_from), wide(yarn.ramp_to))
             frequency = ramp * frequency / wide(yarn.factor) + (1 - ramp) * frequency
+        case LongRopeScaling() as longrope:
+            divisors = longrope.short if length <= longrope.original_context else longrope.long
+            frequency = frequency / np.array([wide(text) for text in divisors])
+        case ProportionalScaling() as proportional:
+            frequency = frequency / wide(proportional.factor) * (np.arange(half) < proportional.turned)
         case scaling:
             low, high = wide(scaling.low_frequency_factor), wide(scaling.high_frequency_factor)
             turns = scaling.original_context * frequency / (2 * wide(np.pi))
@@ -136,15 +144,15 @@ def _frequencies(step: Rotary, wide: Any) -> np.ndarray[Any, Any]:
 def fastest_angle(step: Rotary, length: int) -> float:
     """The largest angle by which a position is rotated, in radians; a bound from the frequencies."""
     with np.errstate(all="ignore"):
-        return float(np.max(np.abs(_frequencies(step, np.float64)), initial=0.0)) * length
+        return float(np.max(np.abs(_frequencies(step, np.float64, length)), initial=0.0)) * length
 
 
 def rotary_tables(backend: Backend, step: Rotary, length: int) -> tuple[Array, Array]:
-    """Cosines and sines of every position's angles, each T x size/2, times YaRN's attention factor."""
+    """Cosines and sines of every position's angles, each T x size/2, times the attention factor of the scaling."""
     wide = np.longdouble if backend.precision == "extended" else np.float64
-    frequency = _frequencies(step, wide)
+    frequency = _frequencies(step, wide, length)
     angles = np.arange(length, dtype=wide)[:, None] * frequency
-    factor = wide(step.scaling.attention_factor) if isinstance(step.scaling, YarnScaling) else wide(1)
+    factor = wide(amplitude(step.scaling) or "1")
     return backend.array(factor * np.cos(angles)), backend.array(factor * np.sin(angles))
 
 

@@ -308,12 +308,63 @@ ROWS: tuple[Row, ...] = (
         step("surrogate", 1, "normed", "weight.tensor", "a\x1b[2J"),
     ),
 )
-SCALINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-    ("linear-factor", "A linear scaling by 0", "BC-PRG-08", {"kind": "linear", "factor": "0"}),
+LONGROPE = {
+    "kind": "longrope",
+    "short": ["1", "2"],
+    "long": ["1", "32"],
+    "original_context": 8,
+    "attention_factor": "1.25",
+}
+PROPORTIONAL = {"kind": "proportional", "factor": "1", "turned": 1}
+RANGE, SIZE, FORM = "program.number.range", "program.rotary.size", "json.type"
+SCALINGS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
+    ("linear-factor", "A linear scaling by 0", "BC-PRG-08", RANGE, {"kind": "linear", "factor": "0"}),
+    ("longrope-divisor", "A frequency divided by 0", "BC-PRG-08", RANGE, {**LONGROPE, "short": ["1", "0"]}),
+    (
+        "longrope-unused-divisor",
+        "A divisor below 0, of longer prompts",
+        "BC-PRG-08",
+        RANGE,
+        {**LONGROPE, "long": ["-1", "1"]},
+    ),
+    (
+        "longrope-amplitude",
+        "LongRoPE with an attention factor of 0",
+        "BC-PRG-08",
+        RANGE,
+        {**LONGROPE, "attention_factor": "0"},
+    ),
+    ("longrope-too-few", "One divisor for two frequencies", "BC-PRG-25", SIZE, {**LONGROPE, "short": ["1"]}),
+    (
+        "longrope-too-many",
+        "Three divisors for two frequencies",
+        "BC-PRG-25",
+        SIZE,
+        {**LONGROPE, "long": ["1", "1", "1"]},
+    ),
+    ("longrope-none", "No divisor at all", "BC-PRG-25", FORM, {**LONGROPE, "long": []}),
+    ("longrope-thousands", "More divisors than a list may have", "BC-PRG-25", FORM, {**LONGROPE, "long": ["1"] * 4097}),
+    ("longrope-no-context", "An original context of no token", "BC-PRG-25", FORM, {**LONGROPE, "original_context": 0}),
+    (
+        "proportional-factor",
+        "Proportional positions by a factor of 0",
+        "BC-PRG-08",
+        RANGE,
+        {**PROPORTIONAL, "factor": "0"},
+    ),
+    (
+        "proportional-too-many",
+        "More frequencies turned than there are",
+        "BC-PRG-26",
+        SIZE,
+        {**PROPORTIONAL, "turned": 3},
+    ),
+    ("proportional-negative", "Fewer frequencies turned than none", "BC-PRG-26", FORM, {**PROPORTIONAL, "turned": -1}),
     (
         "llama3-order",
         "Frequency factors in the wrong order",
         "BC-PRG-09",
+        RANGE,
         {
             "kind": "llama3",
             "factor": "4",
@@ -326,6 +377,7 @@ SCALINGS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "yarn-order",
         "A ramp that ends where it begins",
         "BC-PRG-23",
+        RANGE,
         {"kind": "yarn", "factor": "4", "ramp_from": "2", "ramp_to": "2", "attention_factor": "1"},
     ),
 )
@@ -381,11 +433,11 @@ def _entries() -> tuple[Entry, ...]:
             f"program::scaling-{name}",
             tests,
             requirements,
-            rejected("program.number.range"),
+            rejected(codes),
             set_new("surrogate", 1, "q_rotated", ("scaling",), value),
             around,
         )
-        for name, tests, requirements, value in SCALINGS
+        for name, tests, requirements, codes, value in SCALINGS
     ]
     return tuple(found)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from blockcert import strict_json
 from blockcert.program import Add, Constant
-from blockcert_producers.conformance.changes import cell, evidence, model_given, options, policy, replayed, state
+from blockcert_producers.conformance.changes import cell, evidence, model_given, options, policy, replayed, state, step
 from blockcert_producers.conformance.draft import Change, Draft, program_name
 from blockcert_producers.conformance.entry import Entry, accepted, case, indeterminate, rejected
 from blockcert_producers.conformance.families.evidence import slug
@@ -205,6 +205,17 @@ CASES = (
         redraw,
         restate,
         replayed,
+    ),
+    case(
+        "replay::frequencies-of-a-shorter-prompt",
+        "Measured with LongRoPE's frequencies of the shorter prompts, everything else put right",
+        "BC-VER-07 BC-PRG-25",
+        rejected("replay.cell.refuted replay.cell.inconclusive"),
+        step("surrogate", 2, "ql", "scaling.original_context", 8),
+        redraw,
+        restate,
+        replayed,
+        base="language",
     ),
     case(
         "replay::other-weights",

@@ -126,7 +126,7 @@ CASES = (
         "wellformed::language",
         "Both programs use every operation, pattern, option and rotary scaling",
         "BC-PRG-02 BC-PRG-03 BC-PRG-06 BC-PRG-07 BC-PRG-08 BC-PRG-09 BC-PRG-10 BC-PRG-11 BC-PRG-14 BC-PRG-15 BC-PRG-18 "
-        "BC-PRG-19 BC-PRG-21 BC-PRG-22 BC-PRG-23 BC-PRG-24",
+        "BC-PRG-19 BC-PRG-21 BC-PRG-22 BC-PRG-23 BC-PRG-24 BC-PRG-25 BC-PRG-26",
         accepted("replay.rows"),
         replayed,
         base="language",
