@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from blockcert.program import Program, Stage
 from blockcert.same_program import same_stages
@@ -154,6 +155,21 @@ def test_every_cell_of_a_measured_row_is_confirmed(seed: int, tmp_path: Path) ->
         assert cell.value.upper is not None
         assert cell.value.lower is not None
         assert cell.value.upper - cell.value.lower < Fraction(1, 10**20)
+
+
+def test_what_a_removed_block_leaves_out_is_exactly_its_update(tmp_path: Path) -> None:
+    reference, _, paths = tiny_pair(tmp_path)
+    stages = list(reference.stages)
+    stages[2] = Stage("block", (), "hidden")
+    removed = replace(reference, stages=tuple(stages))
+    pair = Pair(reference, removed, same_stages(reference, removed), WeightStore(paths))
+    tokens = [3, 1, 4, 1, 5]
+    cells = measure(pair, np.array([tokens]), Settings((0.01, 0.05), (0.001, 0.1)), Backend())
+    place = Place("relative_update_error", 2)
+    assert measured(pair, tokens, place, cells) == 1
+    found = row(pair, tokens, 64)[place]
+    assert found.value == Interval(Fraction(1), Fraction(1))
+    assert judge(found, Fraction(1), column=place.column, claim=Fraction(1)) == Judgement("confirmed")
 
 
 @pytest.mark.parametrize("spiked", [False, True])

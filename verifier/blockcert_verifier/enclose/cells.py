@@ -45,7 +45,8 @@ def _silent(a: Ball, b: Ball, tau: Ball) -> Truth:
 
 
 def ratios(numerator: Sequence[Ball], denominator: Sequence[Ball], tau: Sequence[Ball]) -> Enclosed:
-    """The largest per-token ratio, 0 where both parts are below the token's tolerance."""
+    """The largest per-token ratio, 0 where both parts are below the token's tolerance; 1 otherwise where they are one
+    and the same ball, which is one number whatever its radius."""
     zero, delta = arb(0), ball(RELATIVE)
     values: list[Ball] = []
     high: list[Ball] = []
@@ -55,7 +56,7 @@ def ratios(numerator: Sequence[Ball], denominator: Sequence[Ball], tau: Sequence
         if silent:
             values.append(zero)
         else:
-            ratio = a / b
+            ratio = arb(1) if a is b else a / b
             values.append(ratio if silent is False or not ratio.is_finite() else hull(zero, ratio))
         no_end = at_most(b, t)
         open_end = either(open_end, no_end)

@@ -168,7 +168,10 @@ class _Row:
         cells[Place("error", index)] = norms(error, tau)
         cells[Place("relative_error", index)] = ratios(error, size, tau)
         if block:
-            cells[Place("relative_update_error", index)] = ratios(error, _distances(self._x, before), tau)
+            # what a block without steps leaves out is its update: one quantity on both sides of the ratio
+            removed = not self._pair.surrogate.stages[index].steps
+            update = error if removed else _distances(self._x, before)
+            cells[Place("relative_update_error", index)] = ratios(error, update, tau)
         for number, threshold in enumerate(self._thresholds.relative):
             cells[Place("covered", index, number)] = ratio_counts(error, size, tau, threshold)
 

@@ -8,7 +8,8 @@ from blockcert.digest import blake3_bytes
 from blockcert_producers.conformance.base import tokenizer
 from blockcert_producers.conformance.changes import corpus_given, model_given, prompts
 from blockcert_producers.conformance.draft import Change, Draft
-from blockcert_producers.conformance.entry import accepted, case, indeterminate, rejected
+from blockcert_producers.conformance.entry import accepted, case, indeterminate, refused, rejected
+from blockcert_producers.conformance.families.revocations import a_folder
 from blockcert_producers.conformance.repair import redraw, remeasure, renumber, restate
 
 __all__ = ["CASES"]
@@ -68,6 +69,14 @@ CASES = (
         "BC-PRM-02 BC-PRM-13",
         accepted("frame.verified"),
         corpus_given,
+    ),
+    case(
+        "frame::corpus-a-folder",
+        "A folder in the place of a corpus file",
+        "BC-RES-06",
+        refused("corpus.not_found"),
+        corpus_given,
+        a_folder("corpus/1.txt"),
     ),
     case(
         "frame::verified-bos",
