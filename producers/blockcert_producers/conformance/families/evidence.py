@@ -179,6 +179,7 @@ CASES = (
             "BC-EVD-03",
             rejected(COUNT),
             evidence(name, index, value),
+            restate,
         )
         for name, index, value in COUNTS
     ),

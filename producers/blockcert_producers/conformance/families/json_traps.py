@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from blockcert_producers.conformance.changes import (
@@ -13,7 +14,7 @@ from blockcert_producers.conformance.changes import (
     program_text,
 )
 from blockcert_producers.conformance.draft import EVIDENCE, PROMPTS, Change
-from blockcert_producers.conformance.entry import Entry, case, refused, rejected
+from blockcert_producers.conformance.entry import Entry, accepted, case, refused, rejected
 
 __all__ = ["CASES"]
 
@@ -34,6 +35,17 @@ def replaced(old: bytes, new: bytes) -> Text:
 def with_extension(text: bytes) -> Change:
     """The payload with this text as the value of an extension, where any JSON may stand."""
     return payload_text(replaced(b'"extensions":{}', b'"extensions":{"x":' + text + b"}"))
+
+
+def of_values(count: int) -> Change:
+    """The payload with an extension that makes its values as many as this, as BC-NUM-11 counts them."""
+
+    def change(data: bytes) -> bytes:
+        text = replaced(b'"extensions":{}', b'"extensions":{"x":[0]}')(data)
+        held = 1 + len(re.findall(rb"[,\[{]", re.sub(rb'"(?:[^"\\]|\\.)*"', b"", text)))
+        return text.replace(b'"x":[0]', b'"x":[0' + b",0" * (count - held) + b"]", 1)
+
+    return payload_text(change)
 
 
 TRAPS: tuple[tuple[str, str, str, str, bytes], ...] = (
@@ -153,6 +165,8 @@ CASES = (
         rejected("json.duplicate_key"),
         header_text(PROMPTS, replaced(b'"window":', b'"split":')),
     ),
+    case("json::as-many-values", "262,144 values", "BC-NUM-11", accepted(), of_values(1 << 18)),
+    case("json::one-value-more", "262,145 values", "BC-NUM-11", rejected("json.limit"), of_values((1 << 18) + 1)),
     case(
         "json::header-nested",
         "A safetensors header of more than 3 levels",

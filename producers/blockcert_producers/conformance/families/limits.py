@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 
-from blockcert_producers.conformance.changes import model_given, options, policy, replayed
+from blockcert_producers.conformance.changes import evidence, model_given, options, policy, replayed
 from blockcert_producers.conformance.draft import Change, Draft
 from blockcert_producers.conformance.entry import Entry, accepted, case, indeterminate, rejected
 from blockcert_producers.conformance.families.numbers import unit
+from blockcert_producers.conformance.repair import restate
 
 __all__ = ["CASES"]
 
@@ -24,6 +25,11 @@ def as_claimed(name: str, change: Callable[[str], str] = lambda value: value) ->
         draft.policy["limits"][name] = change(value.lstrip("-"))
 
     return apply
+
+
+def drift_alone(draft: Draft) -> None:
+    """A limit that is the relative drift after the last block."""
+    draft.policy["limits"]["relative_drift"] = draft.predicate["claims"]["end_to_end"]["relative_drift"]
 
 
 def audited(rows: int) -> Change:
@@ -103,6 +109,38 @@ CASES = (
         "BC-TRU-11",
         rejected("policy.coverage"),
         policy("limits.coverage", {"threshold": "0.05", "share": "0.95"}),
+    ),
+    *(
+        case(
+            f"limit::coverage-of-the-{which}",
+            f"The {which} covers a token too few",
+            "BC-TRU-11",
+            rejected("policy.coverage"),
+            evidence("covered", (3, stage), lambda cells: cells - 1),
+            restate,
+            policy("limits.coverage", {"threshold": "0.01", "share": "1"}),
+            base="copy",
+        )
+        for which, stage in (("embedding", 0), ("head", -1))
+    ),
+    case(
+        "limit::relative-drift-of-the-head",
+        "The last state drifts less than the limit, and the head errs more",
+        "BC-TRU-11",
+        rejected("policy.relative_drift"),
+        evidence("relative_error", (3, -1), 0.9),
+        restate,
+        drift_alone,
+        base="copy",
+    ),
+    case(
+        "limit::loss-difference-below",
+        "The surrogate's mean loss is smaller by more than the limit",
+        "BC-TRU-11",
+        rejected("policy.loss_difference"),
+        evidence("loss_difference", slice(None), lambda cells: -abs(cells) - 1),
+        restate,
+        as_claimed("loss_difference", unit(-1)),
     ),
     case(
         "limit::coverage-not-counted",

@@ -26,6 +26,7 @@ UNSAFE = {
     "wildcard": ("A character that is a wildcard elsewhere", "a*b", "BC-BND-07"),
     "decomposed": ("A name that is not in Normalization Form C", "e\u0301", "BC-BND-06 BC-BND-09"),
     "long-segment": ("A segment of 256 bytes", "a" * 256, "BC-BND-07"),
+    "long-segment-in-bytes": ("A segment of 256 bytes in 128 characters", "\u00e9" * 128, "BC-BND-07"),
 }
 INVISIBLE = {
     "invisible": ("A zero-width space", "a\u200bb", "BC-BND-07 BC-STM-15"),
@@ -41,6 +42,7 @@ ON_DISK = {
 COLLIDING = {
     "case": ("Two names that differ only in case", ("Notes.txt", "notes.TXT")),
     "sharp-s": ("Two names that are one after case folding", ("stra\u00dfe", "STRASSE")),
+    "folded-then-normal": ("Two names that are one after case folding and a normal form", ("\u1e9b\u0323", "\u1e69")),
     "folder-and-file": ("A name that is a folder of another", ("extra", "EXTRA/inner")),
     "folder-twice": ("A folder in two spellings", ("Sub/one", "sub/two")),
 }
@@ -55,6 +57,11 @@ def only_listed(*names: str) -> Change:
             draft.predicate["files"].append({"name": name, "size": 0})
 
     return apply
+
+
+def empty_folder(name: str) -> Change:
+    """A folder of this name in the bundle, with nothing in it."""
+    return lambda draft: draft.on_disk(lambda folder: (folder / "bundle" / name).mkdir())
 
 
 def with_files(*names: str) -> Change:
@@ -112,6 +119,19 @@ CASES = (
     *(
         case(f"name::{name}", tests, requirements, rejected("name.unsafe"), with_files(text))
         for name, (tests, text, requirements) in ON_DISK.items()
+    ),
+    *(
+        case(
+            f"name::{name}",
+            f"An empty folder: {tests.lower()}",
+            f"{requirements} BC-BND-03",
+            rejected("name.unsafe"),
+            empty_folder(text),
+        )
+        for name, tests, text, requirements in (
+            ("backslash-of-a-folder", "A backslash in its name", "a\\b", "BC-BND-07"),
+            ("decomposed-of-a-folder", "A name that is not in Normalization Form C", "e\u0301", "BC-BND-06"),
+        )
     ),
     case(
         "name::twice-in-the-statement",

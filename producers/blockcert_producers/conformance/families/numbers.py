@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import Any
 
 from blockcert_producers.conformance.changes import DROP, evidence, state
-from blockcert_producers.conformance.draft import EVIDENCE, Draft
-from blockcert_producers.conformance.entry import case, rejected
+from blockcert_producers.conformance.draft import EVIDENCE, Change, Draft
+from blockcert_producers.conformance.entry import accepted, case, rejected
 from blockcert_producers.conformance.repair import restate
 from blockcert_producers.conformance.tensors import read_column
 
@@ -56,6 +56,17 @@ def as_float(draft: Draft) -> None:
     draft.predicate["claims"]["end_to_end"]["kl_mean"] = format(
         Decimal(exact.numerator) / Decimal(exact.denominator), "f"
     )
+
+
+def said(path: str, value: str) -> Change:
+    """What stands at a place of the statement, which must be this."""
+
+    def check(found: Any) -> Any:
+        if found != value:
+            raise ValueError(f"{path} is {found} and not {value}")
+        return found
+
+    return state(path, check)
 
 
 CASES = (
@@ -109,6 +120,23 @@ CASES = (
         "BC-NUM-02 BC-CLM-02",
         rejected("recompute.claim.mismatch"),
         as_float,
+    ),
+    case(
+        "number::bound-of-thirty-decimals",
+        "A bound so small that thirty decimals are fewer than six digits",
+        "BC-NUM-03",
+        accepted(),
+        evidence("error", (slice(None), 1), 1.23e-28),
+        restate,
+    ),
+    case(
+        "number::mean-halfway",
+        "A mean halfway between two: to the even one",
+        "BC-NUM-02",
+        accepted(),
+        evidence("kl_sum", slice(None), 7 / 1024),  # of 7 positions each: 0.0009765625
+        restate,
+        said("claims.end_to_end.kl_mean", "0.000976562"),
     ),
     case(
         "number::mean-one-unit-off",

@@ -45,10 +45,11 @@ def says(
     about: bytes | None = None,
     sha256: str | None = None,
     size: int = 0,
+    name: str | None = None,
     **fields: Any,
 ) -> Change:
     """A review that the bundle holds, signed by these, of this certificate or of another payload or SHA-256; spaces
-    behind it make its file one of ``size`` bytes."""
+    behind it make its file one of ``size`` bytes, and ``name`` its place among others."""
 
     def apply(draft: Draft) -> None:
         review = {"version": "1.0", "outcome": outcome, "made_at": made_at, "note": "seen", "report": None} | fields
@@ -56,7 +57,7 @@ def says(
         subject = {"name": "statement.dsse.json", "digest": digest}
         document = {"_type": "https://in-toto.io/Statement/v1", "subject": [subject], "predicate": review}
         data = write_json(draft.envelope(write_json(document | {"predicateType": "urn:blockcert:review:v1"}), signers))
-        draft.sealed[statement_name(data)] = data.ljust(size)
+        draft.sealed[statement_name(data) if name is None else f"appended/{name}.dsse.json"] = data.ljust(size)
 
     return lambda draft: draft.later(apply)
 
@@ -148,13 +149,16 @@ CASES = (
         auditors(0),
         *of_two(("approves", EARLIER), ("objects", LATER)),
     ),
-    case(
-        "review::both-at-once",
-        "Of two of one time the objection counts",
-        "BC-TRU-21",
-        rejected("review.objection"),
-        auditors(0),
-        *of_two(("approves", LATER), ("objects", LATER)),
+    *(
+        case(
+            f"review::both-at-once-{which}",
+            f"Of two of one time the objection counts, read {which}",
+            "BC-TRU-21",
+            rejected("review.objection"),
+            auditors(0),
+            *(says(outcome, ANN, name=name) for name, outcome in zip("ab", outcomes, strict=True)),
+        )
+        for which, outcomes in (("first", ("objects", "approves")), ("last", ("approves", "objects")))
     ),
     case(
         "review::stranger",

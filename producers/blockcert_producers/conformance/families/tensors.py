@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from blockcert_producers.conformance.changes import bundle
+from blockcert_producers.conformance.changes import bundle, replayed
 from blockcert_producers.conformance.draft import EVIDENCE, PROMPTS
-from blockcert_producers.conformance.entry import case, rejected
+from blockcert_producers.conformance.entry import accepted, case, rejected
+from blockcert_producers.conformance.models import SURROGATE
+from blockcert_producers.conformance.repair import redraw, remeasure, repoint, restate
 from blockcert_producers.conformance.tensors import raw, split
 
 __all__ = ["CASES"]
@@ -64,6 +66,17 @@ def metadata(value: Any) -> Callable[[bytes], bytes]:
     return change
 
 
+def unread(shape: Sequence[int], size: int) -> Callable[[bytes], bytes]:
+    """One more tensor of ``size`` bytes, F64, which no program reads."""
+
+    def change(data: bytes) -> bytes:
+        header, cells = split(data)
+        header["unread"] = {"dtype": "F64", "shape": list(shape), "data_offsets": [len(cells), len(cells) + size]}
+        return raw(header, cells + bytes(size))
+
+    return change
+
+
 def product(data: bytes) -> bytes:
     """Lengths whose product wraps around 2^64 to what the bytes are."""
     header, cells = split(data)
@@ -104,6 +117,26 @@ CASES = (
             bundle(PROMPTS, change),
         )
         for name, tests, more, code, change in ROWS
+    ),
+    *(
+        case(
+            f"tensor::unread-{name}",
+            f"A tensor that no program reads: {tests}",
+            "BC-BND-14 BC-VER-04",
+            expected,
+            bundle(SURROGATE, unread(shape, size)),
+            repoint,
+            redraw,
+            *([remeasure] if expected.verdict == "accepted" else []),
+            restate,
+            replayed,
+        )
+        for name, tests, expected, shape, size in (
+            ("eight-axes", "a shape of eight axes", accepted("replay.rows"), [1] * 8, 8),
+            ("nine-axes", "a shape of nine axes", rejected(SIZE), [1] * 9, 8),
+            ("many-elements", "2^49 elements, but for a length of 0", accepted("replay.rows"), [2**49, 0], 0),
+            ("too-many-elements", "2^50 elements, but for a length of 0", rejected(SIZE), [0, 2**50], 0),
+        )
     ),
     case(
         "tensor::evidence-cut-short",
