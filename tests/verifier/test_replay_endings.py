@@ -182,7 +182,10 @@ def test_a_state_that_does_not_fit_is_refused(made: Made, tmp_path: Path) -> Non
         with pytest.raises(Refusal) as refusal:
             run()
         assert refusal.value.code == code
-    for content in (b"", b"{}", b"\x80", state.read_bytes()[:-1], state.read_bytes().replace(b"state-1", b"state-0")):
+    whole = state.read_bytes()
+    short = msgspec.msgpack.encode({**msgspec.msgpack.decode(whole), "seed": bytes(31)})
+    no_text = whole.replace(b"blockcert-replay", b"blockcert-\xffeplay")
+    for content in (b"", b"{}", b"\x80", whole[:-1], whole.replace(b"state-1", b"state-0"), short, no_text):
         state.write_bytes(content)
         with pytest.raises(Refusal) as refusal:
             check(made, state=state)
