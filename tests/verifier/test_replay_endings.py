@@ -112,7 +112,9 @@ def test_a_partial_replay_is_enough_where_the_policy_asks_for_no_more(
     partial = [finding for finding in report.findings if finding.code == "replay.partial"]
     assert [finding.status for finding in partial] == ["skipped"]
     clock.now = 0.0
-    assert check(made, policy=policy, time_limit=1.5, clock=clock).verdict == "indeterminate"
+    report = check(made, policy=policy, time_limit=1.5, clock=clock)
+    assert report.verdict == "indeterminate"
+    assert [f.status for f in report.findings if f.code == "replay.partial"] == ["inconclusive"]
 
 
 def test_time_that_is_up_with_the_last_row_ends_nothing_early(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

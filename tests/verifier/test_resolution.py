@@ -228,6 +228,41 @@ def test_what_could_hide_behind_rounding_is_not_resolved(
     assert refusal.value.code == "measure.unresolved"
 
 
+def resolved(reference: Program, surrogate: Program, store: WeightStore) -> set[bool]:
+    """Whether the rows of some prompts are resolved, without noise and without attribution."""
+    pair = Pair(reference, surrogate, same_stages(reference, surrogate), store)
+    tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
+    rows = {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved}
+    return {row not in rows for row in range(3)}
+
+
+@pytest.mark.parametrize(("times", "expected"), [(3e3, True), (3e4, False)])
+def test_a_norm_may_fall_to_a_ten_thousandth(times: float, expected: bool, tmp_path: Path) -> None:
+    """BC-EVD-08: block 1 is what the reference's norms make of an embedding that is so many times larger."""
+    honest, store = honest_program(tmp_path)
+    weights = reference_weights(np.random.default_rng(0), 2)
+    embed, norm = weights["embed"], weights["norm"]
+    normed = embed / np.sqrt((embed**2).mean(axis=-1, keepdims=True)) * norm
+    ratio = np.linalg.norm(embed, axis=-1) / np.linalg.norm(normed, axis=-1)
+    assert 0.5 < ratio.min() / np.median(ratio) < ratio.max() / np.median(ratio) < 2
+    scaled = Embed(out="x", weight=TensorRef(REFERENCE, "embed"), scale=f"{times / float(np.median(ratio)):.0f}")
+    spiked = spiked_reference(honest)
+    spiked = Program(**{**fields(spiked), "stages": replaced(spiked, 0, Stage("embedding", (scaled,), "x"))})
+    assert resolved(spiked, spiked, store) == {expected}
+
+
+@pytest.mark.parametrize(("times", "expected"), [(3e3, True), (3e4, False)])
+def test_logits_may_be_ten_thousand_times_what_they_differ(times: float, expected: bool, tmp_path: Path) -> None:
+    """BC-EVD-08."""
+    honest, _ = honest_program(tmp_path)
+    files = {REFERENCE: tmp_path / "model.safetensors", SURROGATE: tmp_path / "raised.safetensors"}
+    spread = 4.0
+    raised = save(files[SURROGATE], SURROGATE, {**tensors(), "shift": np.full(VOCABULARY, times * spread)})
+    stages = replaced(honest, 3, shifted_head())
+    surrogate = Program(**{**fields(honest), "files": (honest.files[0], raised), "stages": stages})
+    assert resolved(honest, surrogate, WeightStore(files)) == {expected}
+
+
 def test_an_honest_program_is_resolved(tmp_path: Path) -> None:
     honest, store = honest_program(tmp_path)
     tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
