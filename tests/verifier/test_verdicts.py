@@ -24,6 +24,7 @@ from blockcert.keys import NamedKey, generate
 from blockcert.statement import Statement
 from blockcert.trust import NO_LIMITS, Coverage, Limits, PopulationLimit, encode_policy, new_policy
 from blockcert_verifier import Report, render, to_json, verify
+from blockcert_verifier.steps import recompute
 from blockcert_verifier.steps.policy import policy as apply_policy
 from blockcert_verifier.steps.structure import statement as read_statement
 from tests.support.bundles import CERTIFICATION, NOW, Made, change_statement, make_bundle, sign_again
@@ -234,6 +235,20 @@ def test_a_loss_may_differ_by_the_limit_to_either_side(stated: str, met: bool, m
     asked = replace(made.without_replay, limits=replace(NO_LIMITS, loss_difference="0.25"))
     failed = {finding.code for finding in apply_policy(asked, changed, None, NOW) if finding.status == "failed"}
     assert failed == (set[str]() if met else {"policy.loss_difference"})
+
+
+@pytest.mark.parametrize(("threshold", "right"), [("0", True), ("-0.000001", False)])
+def test_a_logit_difference_is_claimed_from_none_on(threshold: str, right: bool, made: Made) -> None:
+    """BC-CLM-08."""
+    payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
+    statement = strict_json.decode(payload, Statement, STATEMENT)
+    predicate = statement.predicate
+    claim = predicate.claims.population.claims[0]
+    claim = replace(claim, predicate=replace(claim.predicate, kind="logit_difference", threshold=threshold))
+    population = replace(predicate.claims.population, claims=(claim,))
+    changed = replace(predicate, claims=replace(predicate.claims, population=population))
+    found = {finding.code for finding in recompute._predicates(replace(statement, predicate=changed))}
+    assert ("population.threshold" in found) != right
 
 
 @pytest.mark.parametrize(("rows", "right"), [(0, False), (1, True), (CERTIFICATION, True), (CERTIFICATION + 1, False)])
