@@ -142,7 +142,7 @@ SLOW: dict[str, tuple[str, str, dict[str, object], str]] = {
     "distances are added up": ("blockcert.claims", "exact", {}, "recompute"),
     "what was kept is counted": ("blockcert_verifier.costs", "stage_cost", {"replay": 1}, "replay"),
     "the corpus is hashed": ("blockcert_verifier.steps.frame", "digest_file", {"corpus": True}, "recompute"),
-    "the corpus is cut": ("blockcert_verifier.corpus", "check_text", {"corpus": True}, "recompute"),
+    "the corpus is cut": ("blockcert_verifier.corpus", "_decoded", {"corpus": True}, "recompute"),
     "a row is evaluated before it is proven": ("blockcert_verifier.steps.proof", "logits", {"prove": 1}, "replay"),
 }
 """Work that may take long: the module and the function that is slow, what is asked for, and the step."""
@@ -173,7 +173,7 @@ def test_seconds_in_every_step(made: Made, monkeypatch: pytest.MonkeyPatch, case
         made.policy,
         reference=made.model,
         at=NOW,
-        limits=Limits(seconds=150 if name in ("check_text", "stage_cost", "exact") else 50),
+        limits=Limits(seconds=150 if name in ("_decoded", "stage_cost", "exact") else 50),
         clock=lambda: time,
         **options,
     )
