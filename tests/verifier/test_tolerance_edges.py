@@ -19,7 +19,7 @@ from blockcert_verifier.measure import Cells, Confirmation, Disagreement, Measur
 from blockcert_verifier.measure.logits import agreement, loss_difference_counts
 from blockcert_verifier.measure.tolerance import counted, ratio_counts, ratios
 from blockcert_verifier.steps.compare import compare_rows
-from blockcert_verifier.steps.judge import judge
+from blockcert_verifier.steps.judge import MOST_CELLS, judge
 
 TOLERANCE = Tolerance()
 
@@ -122,6 +122,17 @@ def test_a_row_that_is_refuted_already_costs_no_higher_precision() -> None:
     rows, findings = judge([cell(0), cell(1, np.inf)], (), again)
     assert rows == {0, 1}
     assert [f.status for f in findings] == ["failed", "inconclusive"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"), [(2.0, "3 more cells are not decided"), (np.inf, "3 more cells are ref")]
+)
+def test_cells_beyond_the_first_twenty_are_counted(measured: float, words: str) -> None:
+    rows, findings = judge([cell(row, measured) for row in range(MOST_CELLS + 3)], (), None)
+    assert len(rows) == MOST_CELLS + 3
+    assert len(findings) == MOST_CELLS + 1
+    assert findings[-1].place == "evidence.safetensors"
+    assert findings[-1].message.startswith(words)
 
 
 def test_a_proven_end_may_lie_anywhere_on_its_side() -> None:
