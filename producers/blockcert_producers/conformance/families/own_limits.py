@@ -41,10 +41,6 @@ def entries(draft: Draft) -> int:
     return len(draft.sealed) + len(folders)
 
 
-def files(draft: Draft) -> int:
-    return len(draft.sealed)
-
-
 def levels(value: Any) -> int:
     """How deep a JSON value nests: 1 for an object or array without another one in it."""
     if isinstance(value, dict):
@@ -99,11 +95,11 @@ CASES = (
     ),
     *pair(
         "members-packed",
-        "As many files as a packed bundle has",
-        "One file less than a packed bundle has",
+        "As many files and folders as there are in a packed bundle",
+        "One file or folder less than there are in a packed bundle",
         "limit.members",
-        counted(members=files),
-        counted(1, members=files),
+        counted(members=entries),
+        counted(1, members=entries),
         packed(),
     ),
     *pair(
