@@ -19,7 +19,7 @@ from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
 from blockcert_verifier.amounts import amount_of_bytes, amount_of_seconds
 from blockcert_verifier.evaluate import extended_is_wider
-from blockcert_verifier.limits import read_limits
+from blockcert_verifier.limits import check_memory, read_limits
 from blockcert_verifier.steps import measuring
 from blockcert_verifier.steps.compare import Disagreement, Outcome, compare
 from tests.support.bundles import NOW, Made, make_bundle
@@ -328,3 +328,13 @@ def test_a_limit_in_a_step_that_nobody_requires_leaves_the_verdict_open(made: Ma
     )
     only(report, "limit.memory", "replay")
     assert report.exit_code == 3
+
+
+@pytest.mark.parametrize(("needed", "fits"), [(1 << 20, True), ((1 << 20) + 1, False)])
+def test_as_much_memory_as_the_limit_is_held_and_no_more(needed: int, fits: bool) -> None:
+    if fits:
+        check_memory(needed, "here", Limits(memory=1 << 20))
+        return
+    with pytest.raises(Refusal) as refusal:
+        check_memory(needed, "here", Limits(memory=1 << 20))
+    assert refusal.value.code == "limit.memory"

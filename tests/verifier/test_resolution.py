@@ -38,6 +38,7 @@ from blockcert_producers.lift import lift
 from blockcert_producers.progress import silent
 from blockcert_verifier import verify
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
+from blockcert_verifier.evaluate import stage as stage_module
 from blockcert_verifier.measure import Pair, Settings, batch, measure, moved_rows
 from tests.support.bundles import NOW, make_bundle
 from tests.support.certificates import SHARED
@@ -337,3 +338,35 @@ def test_a_matrix_out_of_proportion_is_refused_before_it_is_made(tmp_path: Path)
         with pytest.raises(Refusal) as refusal:
             LoadedStage(Stage("block", (step,), "a"), WeightStore({SURROGATE: tmp_path / "s"}), Backend(), LENGTH)
         assert refusal.value.code == "program.memory"
+
+
+@pytest.mark.parametrize(("heads", "length", "fits"), [(HEADS, LENGTH, True), (HEADS, LENGTH + 1, False)])
+def test_scores_of_all_heads_are_held_to_the_largest_value(
+    heads: int, length: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store = honest_program(tmp_path)
+    monkeypatch.setattr(stage_module, "MOST_VALUES", heads * LENGTH * LENGTH)
+    if fits:
+        assert LoadedStage(block(0), store, Backend(), length).length == length
+        return
+    with pytest.raises(Refusal) as refusal:
+        LoadedStage(block(0), store, Backend(), length)
+    assert refusal.value.code == "program.memory"
+
+
+@pytest.mark.parametrize(("most", "fits"), [(16 * LENGTH, True), (16 * LENGTH - 1, False)])
+def test_what_a_sparse_map_gives_is_held_to_the_largest_value(
+    most: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blockcert.program import Rows
+
+    monkeypatch.setattr(stage_module, "MOST_VALUES", most)
+    save(tmp_path / "s", SURROGATE, {"rows": np.arange(1, dtype=np.int32), "weight": np.ones((1, D))})
+    wide = Stage("block", (Linear("a", "hidden", Rows(16, ref("rows"), ref("weight"))),), "a")
+    store = WeightStore({SURROGATE: tmp_path / "s"})
+    if fits:
+        assert LoadedStage(wide, store, Backend(), LENGTH).footprint == most
+        return
+    with pytest.raises(Refusal) as refusal:
+        LoadedStage(wide, store, Backend(), LENGTH)
+    assert refusal.value.code == "program.memory"
