@@ -78,4 +78,4 @@ def check_report(data: bytes, place: str) -> None:
     Raises:
         Refusal: what the JSON gate refuses, ``json.type`` for anything else.
     """
-    strict_json.decode(data, _Report, place)
+    strict_json.decode(data, _Report, place, strict_json.REPORT)

@@ -133,7 +133,7 @@ def _digest(source: Source, sha256: bool, progress: Progress, alone: bool) -> Fi
             if not span.regular:
                 raise Refusal("file.not_regular", place, "This is not a regular file.")
             return _digest_span(span, sha256, progress, place, alone)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a path with a NUL in it names nothing
         raise Refusal("file.missing", place, "There is no such file.") from None
     except OSError as error:
         raise Refusal("file.unreadable", place, f"The file cannot be read: {error.strerror}.") from None

@@ -13,8 +13,6 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 __all__ = [
-    "EXIT_FAULT",
-    "EXIT_USAGE",
     "STEPS",
     "Finding",
     "Status",
@@ -31,11 +29,6 @@ Verdict: TypeAlias = Literal["accepted", "rejected", "indeterminate"]
 
 STEPS: tuple[StepName, ...] = ("structure", "authenticity", "integrity", "recompute", "replay", "fresh", "policy")
 """The steps in the order in which they run."""
-
-EXIT_USAGE = 2
-"""The command was used wrongly; nothing was decided."""
-EXIT_FAULT = 70
-"""A fault of ours (``EX_SOFTWARE``); it must never look like a verdict."""
 
 
 class Finding(Struct, frozen=True):

@@ -335,7 +335,7 @@ def parse_private(pem: bytes, passphrase: bytes, place: str) -> PrivateKey:
         raise Refusal("key.passphrase", place, "This private key needs its passphrase.")
     try:
         key = serialization.load_pem_private_key(pem, passphrase)
-    except ValueError:
+    except (ValueError, TypeError):  # a type, where another key stands before it that is not encrypted
         raise Refusal("key.passphrase", place, "The passphrase does not open this private key.") from None
     except UnsupportedAlgorithm:
         raise Refusal("key.algorithm", place, "This private key is of a kind that is not supported.") from None
@@ -371,7 +371,7 @@ def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a path with a NUL in it names nothing
         raise Refusal("file.missing", str(path), "There is no such file.") from None
     except OSError as error:
         raise Refusal("file.unreadable", str(path), f"The file cannot be read: {error.strerror}.") from None

@@ -22,7 +22,6 @@ from blockcert.times import format_time, parse_time
 
 __all__ = [
     "PAYLOAD_TYPE",
-    "REASONS",
     "Reason",
     "RevocationList",
     "RevocationState",
@@ -42,7 +41,6 @@ __all__ = [
 PAYLOAD_TYPE = "application/vnd.blockcert.revocations+json"
 """The payload type of a revocation list's envelope."""
 Reason: TypeAlias = Literal["error", "superseded", "withdrawn", "key-compromise"]
-REASONS: tuple[Reason, ...] = ("error", "superseded", "withdrawn", "key-compromise")
 Positive: TypeAlias = Annotated[int, Meta(ge=1, lt=1 << 53)]
 
 _GATE = strict_json.Limits(bytes=8 << 20, nesting=5, nodes=1 << 18, string=4096)
@@ -195,7 +193,8 @@ def check_carries_on(before: RevocationList, found: RevocationList, place: str) 
         sentence = f"The list is number {found.number}; number {before.number + 1} follows the one before."
         raise Refusal("revocation.dropped", f"{place}: $.number", sentence)
     for name in ("certificates", "keys"):
-        lost = [entry for entry in getattr(before, name) if entry not in getattr(found, name)]
+        carried = set(getattr(found, name))
+        lost = [entry for entry in getattr(before, name) if entry not in carried]
         if lost:
             what = lost[0].public_key if isinstance(lost[0], RevokedKey) else lost[0].certificate
             sentence = f"The list before revokes {what}, and this one does not, or says otherwise of it."

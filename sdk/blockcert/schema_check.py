@@ -51,9 +51,10 @@ _GATES: dict[Kind, strict_json.Limits] = {
     "revocation-list": _REVOCATIONS,
     "revocation-state": _STATE,
     "conformance-message": _MESSAGE,
+    "report": strict_json.REPORT,
 }
 """Kinds with caps of their own (BC-NUM-11, BC-CNF-08)."""
-_WIDEST = strict_json.Limits(bytes=16 << 20, nesting=64, nodes=1 << 18, string=16 << 20)
+_WIDEST = strict_json.Limits(bytes=64 << 20, nesting=64, nodes=1 << 20, string=16 << 20)
 """Caps under which any kind of document can be looked at to see which it is; its own apply afterwards."""
 _MARKS: tuple[tuple[str, str | None, Kind], ...] = (
     ("type", "blockcert-trust-policy", "trust-policy"),

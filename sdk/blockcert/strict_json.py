@@ -18,7 +18,7 @@ import msgspec
 from blockcert.errors import Refusal
 from blockcert.names import shown
 
-__all__ = ["DEFAULT", "LARGEST_INTEGER", "Limits", "check", "decode", "encode", "typed"]
+__all__ = ["DEFAULT", "LARGEST_INTEGER", "REPORT", "Limits", "check", "decode", "encode", "typed"]
 
 T = TypeVar("T")
 
@@ -40,6 +40,8 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 DEFAULT = Limits()
+REPORT = Limits(bytes=64 << 20, nodes=1 << 20)
+"""Caps on what a verifier writes: it repeats the claims of the largest statement, and has findings beside them."""
 
 # Possessive, so no input backtracks; an unterminated string runs to the end, where the parser refuses it.
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
@@ -114,14 +116,14 @@ def typed(data: bytes | msgspec.Raw, type: type[T], place: str, root: str = "$")
         raise Refusal("json.type", f"{place}: {root}{path[1:]}", sentence) from None
 
 
-def encode(obj: object) -> bytes:
+def encode(obj: object, limits: Limits = DEFAULT) -> bytes:
     """The one encoding of ``obj``: keys sorted, compact, UTF-8; what it returns always passes ``check``.
 
     Raises:
-        Refusal: where ``obj`` has no strict JSON form, e.g. ``json.number`` for a float.
+        Refusal: where ``obj`` has no strict JSON form within ``limits``, e.g. ``json.number`` for a float.
     """
     data = msgspec.json.encode(obj, order="sorted")
-    check(data, "encoded")
+    check(data, "encoded", limits)
     return data
 
 

@@ -15,6 +15,7 @@ from blockcert.names import shown
 from blockcert.program import (
     Add,
     Attention,
+    Constant,
     Dense,
     Embed,
     Integer,
@@ -37,6 +38,7 @@ from blockcert.program import (
     Sparse,
     Stage,
     Step,
+    Take,
     TensorRef,
     YarnScaling,
     step_inputs,
@@ -349,9 +351,7 @@ def _width(step: Step, widths: dict[str, Width], program: Program) -> tuple[Widt
                 if found is not None and found != wanted:
                     return wide, f"{name!r} has {found} channels and attention needs {wanted}"
             return wide, ""
+        case Positions() | Take() | Constant():
+            return None, ""
         case _:
-            return (inputs[0] if inputs and inputs[0] is not None and _keeps_width(step) else None), ""
-
-
-def _keeps_width(step: Step) -> bool:
-    return step.__class__.__name__ not in ("Take", "Constant", "Positions")
+            return inputs[0], ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from blockcert_producers.lift import lift
 from blockcert_producers.produce import Job, compare_bundle
 from blockcert_verifier.evaluate import WeightStore
-from blockcert_verifier.work.estimate import stage_weights
+from blockcert_verifier.work.estimate import stage_work
 from tests.benchmarks.materials import random_model
 from tests.support.certificates import corpus_for, rounded_copy, sign_and_trust
 
@@ -37,7 +37,7 @@ def _one(scratch: Path, blocks: int) -> str:
     trust = sign_and_trust(job.out, scratch / f"trust-{blocks}.json")
     program = lift(model)
     store = WeightStore({f"reference/{path.name}": path for path in model.glob("*.safetensors")})
-    sizes = [8 * stage_weights(stage, store, program.hidden_size) for stage in program.stages]
+    sizes = [8 * stage_work(stage, store, 1, program.hidden_size).weights for stage in program.stages]
     done = subprocess.run(
         [sys.executable, "-c", _CHILD, str(job.out), str(trust), str(model)], check=True, capture_output=True
     )

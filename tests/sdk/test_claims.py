@@ -5,19 +5,23 @@ Requirements: BC-CLM-01, 02.
 
 from __future__ import annotations
 
+import math
 import random
 from array import array
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from blockcert.claims import ClaimTerms, exact_sum, summarise
 from blockcert.errors import Refusal
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.evidence_file import EvidenceTable
 from blockcert.numbers import parse_decimal
+from blockcert.predicates import satisfied
 from blockcert.statement import Lipschitz, PopulationPredicate, Thresholds
 
 SHAPE = EvidenceShape(blocks=2, rows=5, attribution_rows=3, relative_thresholds=2, loss_thresholds=1)
@@ -135,6 +139,69 @@ def test_lipschitz_composition_uses_the_printed_constants(table: EvidenceTable) 
     claim = summarise(table, terms).composition[0]
     assert is_rounded_up(claim.bound, bound)
     assert (claim.method, claim.basis, claim.scope) == ("lipschitz", "estimate", "listed-prompts")
+
+
+def plain_table(shape: EvidenceShape, **given: list[float]) -> EvidenceTable:
+    """A table of zeros but for these columns."""
+    cells = {c.name: array("q" if c.dtype == "I64" else "d", [0] * _size(c.shape)) for c in columns(shape)}
+    return EvidenceTable(shape, cells | {name.replace("__", "."): array("d", values) for name, values in given.items()})
+
+
+@pytest.mark.parametrize(("step", "drift", "vacuous"), [(1.0, 9.0, True), (0.9999, 9.0, False), (0.5, 1.5, True)])
+def test_a_bound_that_reaches_the_lower_median_or_the_control_is_vacuous(
+    step: float, drift: float, vacuous: bool
+) -> None:
+    """BC-CLM-06: of an even number of rows the lower of the two in the middle; equality says as little as more does."""
+    shape = EvidenceShape(blocks=1, rows=4, attribution_rows=1, relative_thresholds=2, loss_thresholds=1)
+    terms = replace(TERMS, same=(False,) * 3, lipschitz=(None,) * 3)
+    table = plain_table(
+        shape,
+        final_norm=[4.0, 2.0, 3.0, 1.0],
+        identity__drift=[0.0, drift, 0.0] * 4,
+        attribution__hybrid_step=[step, 1.0],
+    )
+    (claim,) = summarise(table, terms).composition
+    assert claim.vacuous is vacuous
+    # the same bound, 2 or less, composed of a constant
+    constants = (None, Lipschitz("1", "all-inputs", "proof"), None)
+    errors = plain_table(
+        shape,
+        final_norm=[4.0, 2.0, 3.0, 1.0],
+        identity__drift=[0.0, drift, 0.0] * 4,
+        error=[step, 1.0, 0.0] * 4,
+        drift=[0.0, 0.5, 0.0] * 4,
+    )
+    assert summarise(errors, replace(terms, lipschitz=constants)).composition[0].vacuous is vacuous
+
+
+def test_a_composed_bound_that_is_just_what_was_measured_refutes_no_constant() -> None:
+    shape = EvidenceShape(blocks=1, rows=1, attribution_rows=0, relative_thresholds=2, loss_thresholds=1)
+    constants = (None, Lipschitz("2", "all-inputs", "proof"), None)
+    terms = replace(TERMS, same=(False,) * 3, lipschitz=constants)
+    for drift, refused in ((2.5, False), (2.5000001, True)):
+        table = plain_table(shape, error=[0.5, 1.5, 0.0], drift=[0.0, drift, 0.0], final_norm=[9.0])
+        if refused:
+            with pytest.raises(Refusal, match=r"composition\.below_measured"):
+                summarise(table, terms)
+        else:
+            assert summarise(table, terms).composition[0].bound == "2.5"
+
+
+@pytest.mark.parametrize(
+    ("kind", "threshold", "column", "just"),
+    [
+        ("kl", "0.5", "kl_sum", 3.5),
+        ("loss_difference", "0.5", "loss_difference", 3.5),
+        ("loss_difference", "0.5", "loss_difference", -3.5),
+        ("logit_difference", "0.5", "logit_difference", 0.5),
+    ],
+)
+def test_a_predicate_is_satisfied_up_to_its_very_threshold(kind: Any, threshold: str, column: str, just: float) -> None:
+    shape = EvidenceShape(blocks=1, rows=2, attribution_rows=0, relative_thresholds=2, loss_thresholds=1)
+    more = math.nextafter(just, just * 2)
+    table = plain_table(shape, **{column: [just, more]})
+    found = satisfied(table, LENGTH, THRESHOLDS, PopulationPredicate(kind, None, threshold))
+    assert found == (True, False)
 
 
 def test_a_constant_of_another_scope_is_not_composed() -> None:

@@ -102,7 +102,12 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None
 def test_refusals(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    codes = {"missing": "file.missing", "pipe": "file.not_regular", "folder": "file.not_regular"}
+    codes = {
+        "missing": "file.missing",
+        "a\0b": "file.missing",
+        "pipe": "file.not_regular",
+        "folder": "file.not_regular",
+    }
     for name, code in codes.items():
         with pytest.raises(Refusal) as refusal:
             digest_file(tmp_path / name)

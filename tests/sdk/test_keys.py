@@ -270,6 +270,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     refused("file.missing", load_private, tmp_path / "k", b"p")
     refused("file.missing", load_public, tmp_path / "k.pub")
     refused("file.unreadable", load_public, tmp_path)
+    refused("file.missing", load_public, tmp_path / "a\0b")
 
 
 def test_a_large_file_is_not_read_as_a_key(tmp_path: Path) -> None:
@@ -315,6 +316,14 @@ PRIVATE_FILES = {
         b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n\n-----END ENCRYPTED PRIVATE KEY-----\n",
         b"p",
         "key.format",
+    ),
+    "another one before it, without a passphrase": (
+        ELLIPTIC.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+        )
+        + pem(EDWARDS, b"p"),
+        b"p",
+        "key.passphrase",
     ),
     "OpenSSH's form": (b"-----BEGIN OPENSSH PRIVATE KEY-----\n", b"p", "key.format"),
 }

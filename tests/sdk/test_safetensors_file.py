@@ -19,6 +19,7 @@ import safetensors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blockcert import safetensors_file
 from blockcert.errors import Refusal
 from blockcert.safetensors_file import (
     DTYPE_SIZES,
@@ -133,6 +134,23 @@ def test_hostile_files_are_refused_alike_from_disk_and_memory(case: str, tmp_pat
     with pytest.raises(Refusal) as again:
         read_header(path, "evidence.safetensors")
     assert str(again.value) == str(refused.value)
+
+
+def test_a_header_is_taken_up_to_its_very_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = json.dumps({"a": entry()}).encode()
+    monkeypatch.setattr(safetensors_file, "MAX_HEADER", len(header))
+    assert list(read_header_bytes(raw(header, b"\0" * 4), "x")) == ["a"]
+    with pytest.raises(Refusal, match=r"tensor\.header"):
+        read_header_bytes(raw(header + b" ", b"\0" * 4), "x")
+
+
+def test_lengths_multiply_to_less_than_2_to_the_53rd_bytes_also_where_a_0_leaves_nothing() -> None:
+    """BC-BND-14: an array library cannot hold a shape of more."""
+    most = (1 << 50) - 1
+    assert read_header_bytes(built({"a": entry("F64", (0, most), (0, 0))}), "x")["a"].shape == (0, most)
+    for shape in ((0, most + 1), (1 << 25, 0, 1 << 25)):
+        with pytest.raises(Refusal, match=r"tensor\.size"):
+            read_header_bytes(built({"a": entry("F64", shape, (0, 0))}), "x")
 
 
 UNUSUAL: dict[str, tuple[bytes, dict[str, tuple[str, tuple[int, ...], int, int]]]] = {

@@ -121,6 +121,7 @@ ACCEPTED: dict[str, bytes] = {
     "just deep enough": b"[[[[1]]]]",
     "longest string": b'["' + b"a" * 30 + b'"]',
     "twenty values": b"[" + b"1," * 18 + b"1]",
+    "as many bytes as may be": b"[1]" + b" " * 1997,
 }
 
 

@@ -19,6 +19,7 @@ from blockcert.numbers import parse_decimal
 from blockcert.trust import new_policy
 from blockcert_producers.produce import Job, compare_bundle
 from blockcert_verifier import Report, render, verify
+from blockcert_verifier import fidelity as comparison
 from tests.support.bundles import NOW, Made, change_statement, reseal, sign_again
 from tests.support.checkpoints import edit_config, make_checkpoint
 from tests.support.corpora import save_tokenizer, save_windows
@@ -73,6 +74,28 @@ def test_the_checkpoint_and_its_program_agree_within_rounding(made: Made) -> Non
     assert "an estimate of rounding, not a proof" in message(report)
     assert not any("reference program computes" in item.what for item in report.unchecked)
     assert max(map(len, render(report).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("single", "double", "gross"),
+    [(1.0, None, False), (np.nextafter(1, 2), 1.0, False), (2.0, 1.0, False), (2.0, np.nextafter(1, 2), True)],
+)
+def test_more_than_a_hundredth_in_both_precisions_is_gross(
+    single: float, double: float | None, gross: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BC-VER-28: beside logits of 100, a difference of 1 may be rounding."""
+    asked: list[str] = []
+
+    def logits(*given: Any) -> tuple[float, float]:
+        asked.append(given[-1])
+        value = {"float32": single, "float64": double}[given[-1]]
+        assert value is not None
+        return float(value), 100.0
+
+    monkeypatch.setattr(comparison, "compare_logits", logits)
+    any_: Any = None
+    assert comparison.compare_program(any_, any_, any_, any_).gross == gross
+    assert asked == ["float32", "float64"][: 1 + (double is not None)]
 
 
 def test_it_is_measured_only_where_it_is_asked_for(made: Made) -> None:

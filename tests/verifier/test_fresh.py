@@ -24,12 +24,14 @@ from blockcert.numbers import parse_decimal
 from blockcert.program import Program
 from blockcert.same_program import same_stages
 from blockcert.statement import Statement
+from blockcert.statistics.disagreement import fisher_disagreement
 from blockcert.trust import TrustPolicy
 from blockcert_verifier import Limits, Report, render, to_json, verify
 from blockcert_verifier.corpus import Population, read_population
 from blockcert_verifier.evaluate import WeightStore
-from blockcert_verifier.fresh_report import Fresh
+from blockcert_verifier.fresh_report import Fresh, FreshPredicate
 from blockcert_verifier.measure import Cells, Measured, Pair, Settings, Unresolved, measure_resolved
+from blockcert_verifier.steps import beside, recompute
 from blockcert_verifier.steps.fresh import FreshInputs, Wanted, fresh, fresh_step
 from blockcert_verifier.work import Stopped
 from tests.support.bundles import CALIBRATION, CERTIFICATION, LENGTH, NOW, WINDOWS, Made, make_bundle
@@ -226,6 +228,28 @@ def test_a_claim_that_fresh_prompts_contradict_is_refuted(case: Case) -> None:
     assert "are claimed, and at confidence 0.99 at most" in next(
         f.message for f in findings if f.code == "fresh.claim.refuted"
     )
+
+
+def test_a_predicate_differs_at_its_level_and_not_below_it(case: Case) -> None:
+    """What chance does with exactly a predicate's share of beta is flagged."""
+    p = with_claims(case, successes=CERTIFICATION).statement.predicate
+
+    def bad(values: dict[str, np.ndarray]) -> None:
+        values["covered"][:] = 0
+
+    tokens = case.windows.tokens(range(CALIBRATION + CERTIFICATION, CALIBRATION + CERTIFICATION + 20))
+    own = beside.gather(tokens.astype("int64"), case.changed(bad), recompute.evidence_shape(case.statement))
+    terms = recompute.terms(case.statement, case.inputs.same)
+
+    def found(beta: Fraction) -> tuple[FreshPredicate, ...]:
+        return beside.predicates(p.claims, terms, own, UNUSED, beta, of_frame=True)
+
+    worst = min(found(Fraction(1, 100)), key=lambda one: one.successes)
+    chance = fisher_disagreement(worst.stated_trials, worst.stated_successes, own.rows, worst.successes)
+    share = chance * beside.tests(p.claims)
+    assert 0 < share < Fraction(1, 1000)
+    for beta, differs in ((share, True), (share * (1 - Fraction(1, 10**9)), False)):
+        assert next(one.differs for one in found(beta) if one.claim == worst.claim) == differs
 
 
 def test_maxima_that_many_fresh_rows_exceed_are_a_disagreement_and_no_refutation(case: Case) -> None:

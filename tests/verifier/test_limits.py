@@ -19,7 +19,7 @@ from blockcert_producers.cli.run import run
 from blockcert_verifier import Limits, Report, verify
 from blockcert_verifier.amounts import amount_of_bytes, amount_of_seconds
 from blockcert_verifier.evaluate import extended_is_wider
-from blockcert_verifier.limits import read_limits
+from blockcert_verifier.limits import check_memory, read_limits
 from blockcert_verifier.steps import measuring
 from blockcert_verifier.steps.compare import Disagreement, Outcome, compare
 from tests.support.bundles import NOW, Made, make_bundle
@@ -142,7 +142,7 @@ SLOW: dict[str, tuple[str, str, dict[str, object], str]] = {
     "distances are added up": ("blockcert.claims", "exact", {}, "recompute"),
     "what was kept is counted": ("blockcert_verifier.costs", "stage_cost", {"replay": 1}, "replay"),
     "the corpus is hashed": ("blockcert_verifier.steps.frame", "digest_file", {"corpus": True}, "recompute"),
-    "the corpus is cut": ("blockcert_verifier.corpus", "read_text", {"corpus": True}, "recompute"),
+    "the corpus is cut": ("blockcert_verifier.corpus", "_decoded", {"corpus": True}, "recompute"),
     "a row is evaluated before it is proven": ("blockcert_verifier.steps.proof", "logits", {"prove": 1}, "replay"),
 }
 """Work that may take long: the module and the function that is slow, what is asked for, and the step."""
@@ -173,7 +173,7 @@ def test_seconds_in_every_step(made: Made, monkeypatch: pytest.MonkeyPatch, case
         made.policy,
         reference=made.model,
         at=NOW,
-        limits=Limits(seconds=150 if name in ("read_text", "stage_cost", "exact") else 50),
+        limits=Limits(seconds=150 if name in ("_decoded", "stage_cost", "exact") else 50),
         clock=lambda: time,
         **options,
     )
@@ -328,3 +328,13 @@ def test_a_limit_in_a_step_that_nobody_requires_leaves_the_verdict_open(made: Ma
     )
     only(report, "limit.memory", "replay")
     assert report.exit_code == 3
+
+
+@pytest.mark.parametrize(("needed", "fits"), [(1 << 20, True), ((1 << 20) + 1, False)])
+def test_as_much_memory_as_the_limit_is_held_and_no_more(needed: int, fits: bool) -> None:
+    if fits:
+        check_memory(needed, "here", Limits(memory=1 << 20))
+        return
+    with pytest.raises(Refusal) as refusal:
+        check_memory(needed, "here", Limits(memory=1 << 20))
+    assert refusal.value.code == "limit.memory"

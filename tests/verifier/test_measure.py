@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blockcert.errors import Refusal
 from blockcert.evidence import EvidenceShape, columns
 from blockcert.program import Stage
 from blockcert.same_program import same_stages
@@ -182,10 +183,29 @@ def test_values_come_to_the_host_as_they_are_and_in_their_shapes(device: str) ->
     backend = Backend(device)
     reals = np.array([[1.0, -0.5, np.inf], [np.pi, 1e-300, -2.0]])
     found = backend.on_host(
-        {"reals": backend.array(reals), "truth": backend.booleans(reals > 0), "one": backend.array(reals)[0, 1]}
+        {"reals": backend.array(reals), "truth": backend.array(reals) > 0, "one": backend.array(reals)[0, 1]}
     )
     assert list(found) == ["reals", "truth", "one"]
     assert np.array_equal(found["reals"], reals)
     assert np.array_equal(found["truth"], (reals > 0).astype(np.float64))
     assert found["one"].shape == ()
     assert {values.dtype for values in found.values()} == {np.dtype(np.float64)}
+
+
+HERE = ("cuda", "cuda:0", "cuda:1")
+
+
+@pytest.mark.parametrize(
+    "device", [*HERE, "cuda:2", "cuda:-1", "cuda:", "cuda:0x1", "cuda:¹", "cudax", "cuda0", "mps", ""]
+)
+def test_a_gpu_that_is_not_there_is_refused_before_any_row(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a row it would be a fault of the row's, which refutes it."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    if device in HERE:
+        assert Backend(device).device == device
+        return
+    with pytest.raises(Refusal) as refused:
+        Backend(device)
+    assert refused.value.code == "device.unavailable"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
@@ -117,6 +120,28 @@ def test_the_tolerance_beside_a_bound_is_a_replays(made: Made, monkeypatch: pyte
     assert all(len(one) == 1 for one in norms[:-1])
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper", "largest", "verdict"),
+    [
+        (0.25, 0.5, 0.0, "confirmed"),
+        (0.5, 0.5, 0.0, "confirmed"),
+        (0.25, 0.5 + 2.0**-53, 0.0, "inconclusive"),
+        (0.5 + 0.4e-6, 0.6, 0.0, "inconclusive"),
+        (0.5 + 0.6e-6, 0.6, 0.0, "exceeded"),
+        (0.5 + 0.6e-6, math.inf, 0.0, "exceeded"),
+        (0.5 + 0.9e-6, 0.6, 500.0, "inconclusive"),
+        (0.5 + 1.1e-6, 0.6, 500.0, "exceeded"),
+        (0.6, 0.7, math.inf, "inconclusive"),
+    ],
+)
+def test_a_bound_of_one_half_is_judged(lower: float, upper: float, largest: float, verdict: str) -> None:
+    """BC-ENC-18: a millionth of the bound, and of the largest norm a thousand-millionth, are a replay's to decide."""
+    claims = SimpleNamespace(stages=[SimpleNamespace(error="0.5")])
+    predicate = SimpleNamespace(predicate=SimpleNamespace(claims=claims))
+    walk: Any = SimpleNamespace(_inputs=SimpleNamespace(statement=predicate), _largest=largest)
+    assert step._Walk._claim(walk, 0, lower, upper).verdict == verdict
+
+
 def test_logits_too_large_for_their_squares_decide_nothing() -> None:
     assert step._largest_norm(np, np.full((1, 2, 3), 1e200)) == float("inf")
     assert step._largest_norm(np, np.array([[[1.0, np.nan], [3.0, 4.0]]])) == float("inf")
@@ -221,3 +246,20 @@ def test_the_limit_of_memory_holds(made: Made, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(step._Walk, "_memory", much)
     assert of(run(made), "limit.memory")
+
+
+@pytest.mark.parametrize(("more", "refused"), [(0, False), (1, True)])
+def test_a_stage_is_enclosed_where_it_just_fits(
+    made: Made, monkeypatch: pytest.MonkeyPatch, more: int, refused: bool
+) -> None:
+    def as_much(*_: Any) -> int:
+        return (1 << 34) + more
+
+    monkeypatch.setattr(step._Walk, "_memory", as_much)
+    real = step._Walk.__init__
+
+    def limited(self: Any, inputs: Any, given: Any, tokens: Any) -> None:
+        real(self, inputs, msgspec.structs.replace(given, memory=1 << 34), tokens)
+
+    monkeypatch.setattr(step._Walk, "__init__", limited)
+    assert bool(of(run(made), "limit.memory")) == refused

@@ -12,7 +12,7 @@ import pytest
 
 from blockcert.bundle import Bundle
 from blockcert.errors import Refusal
-from blockcert_verifier import Report, verify
+from blockcert_verifier import Report, run, verify
 from blockcert_verifier.steps import consequences
 from tests.support.bundles import NOW, Made, make_bundle, reseal
 
@@ -77,6 +77,21 @@ def test_a_file_larger_than_the_statement_explains_is_never_read(
     assert (finding.step, finding.code, finding.place) == (step, "bundle.file_too_large", name)
     assert report.exit_code == 1
     assert name not in returned
+
+
+@pytest.mark.parametrize("name", ["prompts.safetensors", "evidence.safetensors"])
+def test_columns_that_are_more_than_is_held_are_never_read(
+    name: str, copy: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BC-BND-19: also where the room for a header would take them."""
+    other = {"prompts.safetensors": "evidence.safetensors", "evidence.safetensors": "prompts.safetensors"}[name]
+    size, smaller = columns_of(copy.bundle / name), columns_of(copy.bundle / other)
+    monkeypatch.setattr(run, "MOST_COLUMN_BYTES", size)
+    found = [(f.code, f.place) for f in check(copy).findings if f.status == "failed"]
+    assert found == ([] if smaller <= size else [("bundle.file_too_large", other)])
+    monkeypatch.setattr(run, "MOST_COLUMN_BYTES", size - 1)
+    found = [(f.code, f.place) for f in check(copy).findings if f.status == "failed"]
+    assert found in ([("bundle.file_too_large", name)], [("bundle.file_too_large", "prompts.safetensors")])
 
 
 @pytest.mark.parametrize("name", ["prompts.safetensors", "evidence.safetensors"])

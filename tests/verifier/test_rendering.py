@@ -145,6 +145,15 @@ def test_a_bar_shows_what_is_not_zero_and_ends_at_its_most() -> None:
 # --- order ------------------------------------------------------------------------------------------------------
 
 
+def test_a_small_float32_floor_reads_as_every_other_number(report: Report) -> None:
+    certificate = report.certificate
+    assert certificate is not None
+    floor = replace(certificate.claims.control.float32_floor, relative_error=("0", "0.0000001", "0.00000002"))
+    control = replace(certificate.claims.control, float32_floor=floor)
+    shown = replace(report, certificate=replace(certificate, claims=replace(certificate.claims, control=control)))
+    assert "relative error up to 1e-7 per stage" in render(shown)
+
+
 def test_the_verdict_comes_first_then_who_then_what_it_rests_on(report: Report) -> None:
     text = render(report)
     marks = ["ACCEPTED", "Signed by", "Rests on", "Steps", "End to end", "Replay", "Trust ladder", "Not checked"]

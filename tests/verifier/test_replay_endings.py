@@ -112,7 +112,9 @@ def test_a_partial_replay_is_enough_where_the_policy_asks_for_no_more(
     partial = [finding for finding in report.findings if finding.code == "replay.partial"]
     assert [finding.status for finding in partial] == ["skipped"]
     clock.now = 0.0
-    assert check(made, policy=policy, time_limit=1.5, clock=clock).verdict == "indeterminate"
+    report = check(made, policy=policy, time_limit=1.5, clock=clock)
+    assert report.verdict == "indeterminate"
+    assert [f.status for f in report.findings if f.code == "replay.partial"] == ["inconclusive"]
 
 
 def test_time_that_is_up_with_the_last_row_ends_nothing_early(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +184,10 @@ def test_a_state_that_does_not_fit_is_refused(made: Made, tmp_path: Path) -> Non
         with pytest.raises(Refusal) as refusal:
             run()
         assert refusal.value.code == code
-    for content in (b"", b"{}", b"\x80", state.read_bytes()[:-1], state.read_bytes().replace(b"state-1", b"state-0")):
+    whole = state.read_bytes()
+    short = msgspec.msgpack.encode({**msgspec.msgpack.decode(whole), "seed": bytes(31)})
+    no_text = whole.replace(b"blockcert-replay", b"blockcert-\xffeplay")
+    for content in (b"", b"{}", b"\x80", whole[:-1], whole.replace(b"state-1", b"state-0"), short, no_text):
         state.write_bytes(content)
         with pytest.raises(Refusal) as refusal:
             check(made, state=state)

@@ -41,6 +41,7 @@ from blockcert_producers.lift import lift
 from blockcert_producers.progress import silent
 from blockcert_verifier import verify
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
+from blockcert_verifier.evaluate import stage as stage_module
 from blockcert_verifier.measure import Pair, Settings, batch, measure, moved_rows
 from tests.support.bundles import NOW, make_bundle
 from tests.support.certificates import SHARED
@@ -242,6 +243,41 @@ def test_what_could_hide_behind_rounding_is_not_resolved(
     assert refusal.value.code == "measure.unresolved"
 
 
+def resolved(reference: Program, surrogate: Program, store: WeightStore) -> set[bool]:
+    """Whether the rows of some prompts are resolved, without noise and without attribution."""
+    pair = Pair(reference, surrogate, same_stages(reference, surrogate), store)
+    tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
+    rows = {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved}
+    return {row not in rows for row in range(3)}
+
+
+@pytest.mark.parametrize(("times", "expected"), [(3e3, True), (3e4, False)])
+def test_a_norm_may_fall_to_a_ten_thousandth(times: float, expected: bool, tmp_path: Path) -> None:
+    """BC-EVD-08: block 1 is what the reference's norms make of an embedding that is so many times larger."""
+    honest, store = honest_program(tmp_path)
+    weights = reference_weights(np.random.default_rng(0), 2)
+    embed, norm = weights["embed"], weights["norm"]
+    normed = embed / np.sqrt((embed**2).mean(axis=-1, keepdims=True)) * norm
+    ratio = np.linalg.norm(embed, axis=-1) / np.linalg.norm(normed, axis=-1)
+    assert 0.5 < ratio.min() / np.median(ratio) < ratio.max() / np.median(ratio) < 2
+    scaled = Embed(out="x", weight=TensorRef(REFERENCE, "embed"), scale=f"{times / float(np.median(ratio)):.0f}")
+    spiked = spiked_reference(honest)
+    spiked = Program(**{**fields(spiked), "stages": replaced(spiked, 0, Stage("embedding", (scaled,), "x"))})
+    assert resolved(spiked, spiked, store) == {expected}
+
+
+@pytest.mark.parametrize(("times", "expected"), [(3e3, True), (3e4, False)])
+def test_logits_may_be_ten_thousand_times_what_they_differ(times: float, expected: bool, tmp_path: Path) -> None:
+    """BC-EVD-08."""
+    honest, _ = honest_program(tmp_path)
+    files = {REFERENCE: tmp_path / "model.safetensors", SURROGATE: tmp_path / "raised.safetensors"}
+    spread = 4.0
+    raised = save(files[SURROGATE], SURROGATE, {**tensors(), "shift": np.full(VOCABULARY, times * spread)})
+    stages = replaced(honest, 3, shifted_head())
+    surrogate = Program(**{**fields(honest), "files": (honest.files[0], raised), "stages": stages})
+    assert resolved(honest, surrogate, WeightStore(files)) == {expected}
+
+
 def test_an_honest_program_is_resolved(tmp_path: Path) -> None:
     honest, store = honest_program(tmp_path)
     tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
@@ -316,3 +352,35 @@ def test_a_matrix_out_of_proportion_is_refused_before_it_is_made(tmp_path: Path)
         with pytest.raises(Refusal) as refusal:
             LoadedStage(Stage("block", (step,), "a"), WeightStore({SURROGATE: tmp_path / "s"}), Backend(), LENGTH)
         assert refusal.value.code == "program.memory"
+
+
+@pytest.mark.parametrize(("heads", "length", "fits"), [(HEADS, LENGTH, True), (HEADS, LENGTH + 1, False)])
+def test_scores_of_all_heads_are_held_to_the_largest_value(
+    heads: int, length: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store = honest_program(tmp_path)
+    monkeypatch.setattr(stage_module, "MOST_VALUES", heads * LENGTH * LENGTH)
+    if fits:
+        assert LoadedStage(block(0), store, Backend(), length).length == length
+        return
+    with pytest.raises(Refusal) as refusal:
+        LoadedStage(block(0), store, Backend(), length)
+    assert refusal.value.code == "program.memory"
+
+
+@pytest.mark.parametrize(("most", "fits"), [(16 * LENGTH, True), (16 * LENGTH - 1, False)])
+def test_what_a_sparse_map_gives_is_held_to_the_largest_value(
+    most: int, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blockcert.program import Rows
+
+    monkeypatch.setattr(stage_module, "MOST_VALUES", most)
+    save(tmp_path / "s", SURROGATE, {"rows": np.arange(1, dtype=np.int32), "weight": np.ones((1, D))})
+    wide = Stage("block", (Linear("a", "hidden", Rows(16, ref("rows"), ref("weight"))),), "a")
+    store = WeightStore({SURROGATE: tmp_path / "s"})
+    if fits:
+        assert LoadedStage(wide, store, Backend(), LENGTH).footprint == most
+        return
+    with pytest.raises(Refusal) as refusal:
+        LoadedStage(wide, store, Backend(), LENGTH)
+    assert refusal.value.code == "program.memory"

@@ -72,6 +72,13 @@ def test_a_current_list_that_does_not_name_the_certificate(made: Made, tmp_path:
     assert not any("revoked" in one.what for one in report.unchecked)
 
 
+@pytest.mark.parametrize("days", [(0, 1), (-1, 0)], ids=["its first second", "its last second"])
+def test_a_list_is_current_from_its_first_second_to_its_last(made: Made, tmp_path: Path, days: tuple[int, int]) -> None:
+    issued_at, next_update = (NOW + timedelta(days=day) for day in days)
+    found = new_list(None, (), (), issued_at=issued_at, next_update=next_update)
+    assert check(made, tmp_path, found).verdict == "accepted"
+
+
 def test_without_a_list_that_was_not_asked_for_the_report_says_so(made: Made, tmp_path: Path) -> None:
     report = check(made, tmp_path, None, policy=trusting(made, asks=False))
     assert report.verdict == "accepted"

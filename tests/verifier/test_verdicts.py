@@ -5,6 +5,7 @@ Requirements: BC-RES-05, BC-VER-01, BC-VER-17.
 
 from __future__ import annotations
 
+import json
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +24,10 @@ from blockcert.keys import NamedKey, generate
 from blockcert.statement import Statement
 from blockcert.trust import NO_LIMITS, Coverage, Limits, PopulationLimit, encode_policy, new_policy
 from blockcert_verifier import Report, render, to_json, verify
+from blockcert_verifier.steps import recompute
 from blockcert_verifier.steps.policy import policy as apply_policy
-from tests.support.bundles import NOW, Made, change_statement, make_bundle, sign_again
+from blockcert_verifier.steps.structure import statement as read_statement
+from tests.support.bundles import CERTIFICATION, NOW, Made, change_statement, make_bundle, sign_again
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +222,43 @@ def test_limits_that_are_met_pass(made: Made) -> None:
     assert "all 10 limits" in report.steps[-1].establishes
     late = verify(made.bundle, policy, reference=made.model, at=NOW + timedelta(days=3), replay=4)
     assert "policy.age" in codes(late, "failed")
+
+
+@pytest.mark.parametrize(("stated", "met"), [("0.25", True), ("-0.25", True), ("0.250000001", False), ("-0.3", False)])
+def test_a_loss_may_differ_by_the_limit_to_either_side(stated: str, met: bool, made: Made) -> None:
+    """A surrogate that is better by much than its reference is another model too."""
+    payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
+    statement = strict_json.decode(payload, Statement, STATEMENT)
+    claims = statement.predicate.claims
+    end = replace(claims.end_to_end, loss_difference=stated)
+    changed = replace(statement, predicate=replace(statement.predicate, claims=replace(claims, end_to_end=end)))
+    asked = replace(made.without_replay, limits=replace(NO_LIMITS, loss_difference="0.25"))
+    failed = {finding.code for finding in apply_policy(asked, changed, None, NOW) if finding.status == "failed"}
+    assert failed == (set[str]() if met else {"policy.loss_difference"})
+
+
+@pytest.mark.parametrize(("threshold", "right"), [("0", True), ("-0.000001", False)])
+def test_a_logit_difference_is_claimed_from_none_on(threshold: str, right: bool, made: Made) -> None:
+    """BC-CLM-08."""
+    payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
+    statement = strict_json.decode(payload, Statement, STATEMENT)
+    predicate = statement.predicate
+    claim = predicate.claims.population.claims[0]
+    claim = replace(claim, predicate=replace(claim.predicate, kind="logit_difference", threshold=threshold))
+    population = replace(predicate.claims.population, claims=(claim,))
+    changed = replace(predicate, claims=replace(predicate.claims, population=population))
+    found = {finding.code for finding in recompute._predicates(replace(statement, predicate=changed))}
+    assert ("population.threshold" in found) != right
+
+
+@pytest.mark.parametrize(("rows", "right"), [(0, False), (1, True), (CERTIFICATION, True), (CERTIFICATION + 1, False)])
+def test_fidelity_is_of_one_prompt_to_all(rows: int, right: bool, made: Made) -> None:
+    """BC-STM-13."""
+    payload = parse_envelope((made.bundle / STATEMENT).read_bytes(), STATEMENT).payload
+    document = json.loads(payload)
+    document["predicate"]["reference"]["fidelity"] = {"against": "x", "max_logit_difference": "0", "rows": rows}
+    _, findings = read_statement(json.dumps(document).encode())
+    assert ("statement.fidelity" in {finding.code for finding in findings}) != right
 
 
 def test_a_head_that_does_the_blocks_work_is_held_to_the_limits_too(made: Made) -> None:

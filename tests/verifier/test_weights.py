@@ -77,6 +77,17 @@ def test_row_numbers_out_of_order_or_bounds_are_refused(indices: list[int], tmp_
     assert refused(weights, Rows(4, ref("indices"), ref("weight"))) == ("tensor.rows", "f: indices")
 
 
+@pytest.mark.parametrize(("bits", "value", "fits"), [(4, 7, True), (4, 8, False), (4, -8, True), (4, -9, False)])
+def test_an_integer_fits_the_bits_that_it_is_said_to_have(bits: int, value: int, fits: bool, tmp_path: Path) -> None:
+    values = np.array([[0, value]], np.int8)
+    weights = store(tmp_path, values=values, scale=np.ones(1, np.float32))
+    linear = Integer(bits=bits, values=ref("values"), scale=ref("scale"))
+    if fits:
+        assert integer_matrix(weights, linear)[0].tolist() == [[0, value]]
+    else:
+        assert refused(weights, linear) == ("tensor.range", "f: values")
+
+
 @pytest.mark.parametrize("zero", [1 << 31, -(1 << 31), LARGEST, -LARGEST - 1])
 @pytest.mark.parametrize("group", [None, 4])
 def test_a_zero_point_that_would_wrap_is_refused(zero: int, group: int | None, tmp_path: Path) -> None:

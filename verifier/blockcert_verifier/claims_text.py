@@ -186,10 +186,10 @@ def _kept(certificate: Certificate, recounted: bool) -> list[str]:
 
 
 def _estimates(certificate: Certificate) -> list[str]:
-    floor = max(map(Decimal, certificate.claims.control.float32_floor.relative_error))
+    floor = max(certificate.claims.control.float32_floor.relative_error, key=parse_decimal)
     lines = [
         "Estimates, no guarantees",
-        f"  float32 rounding alone: relative error up to {short(str(floor) if floor else '0')} per stage",
+        f"  float32 rounding alone: relative error up to {short(floor)} per stage",
     ]
     if certificate.fidelity is not None:
         most = short(certificate.fidelity.max_logit_difference)

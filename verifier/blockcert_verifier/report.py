@@ -282,4 +282,4 @@ def describe(statement: Statement, authenticated: bool) -> Certificate:
 
 def to_json(report: Report) -> bytes:
     """The report as JSON: one document, keys sorted, with a final newline."""
-    return strict_json.encode(report) + b"\n"
+    return strict_json.encode(report, strict_json.REPORT) + b"\n"

@@ -85,8 +85,16 @@ def _prompt_bytes(frame: Frame) -> int:
 
 
 def _columns(bundle: Bundle, name: str, size: int) -> bytes:
-    """A file whose columns the statement says have `size` bytes; not read where it is larger than they explain."""
-    return bundle.read(name, min(size, MOST_COLUMN_BYTES) + MOST_HEADER_BYTES)
+    """A file whose columns the statement says have `size` bytes; not read where it is larger than they explain.
+
+    Raises:
+        Refusal: ``bundle.file_too_large``, also where the columns are more than is held (BC-BND-19); what a file of a
+            bundle is refused for when it is read.
+    """
+    if size > MOST_COLUMN_BYTES:
+        sentence = f"its columns have {size} bytes by the statement's sizes; at most {MOST_COLUMN_BYTES} are accepted"
+        raise Refusal("bundle.file_too_large", name, sentence)
+    return bundle.read(name, size + MOST_HEADER_BYTES)
 
 
 class _Stop(Exception):  # noqa: N818 - not an error: a step failed and the report says so

@@ -94,7 +94,7 @@ def _difference(first: Path, second: Path, json: Path | None) -> None:
         shown.append(Shown(str(path), certificate_id(envelope.payload), len(envelope.signatures), statement))
     difference = compare(*shown)
     if json is not None:
-        write_file(json, strict_json.encode(difference) + b"\n")
+        write_file(json, strict_json.encode(difference, strict_json.REPORT) + b"\n")
     if not is_standard_output(json):
         emit(render_difference(difference).encode())
 
@@ -127,7 +127,8 @@ def _mechanisms(path: Path, model: Path | None, json: Path | None) -> None:
     names = read(statement.predicate.extensions)
     blocks = mechanisms(*found, {name: read_header(file, name) for name, file in files.items()})
     if json is not None:
-        write_file(json, strict_json.encode({"blocks": blocks, "producer_says": names}) + b"\n")
+        said = {"blocks": blocks, "producer_says": names}
+        write_file(json, strict_json.encode(said, strict_json.REPORT) + b"\n")
     if not is_standard_output(json):
         emit(render_mechanisms(blocks, names).encode())
 

@@ -27,6 +27,14 @@ def extended_is_wider() -> bool:
     return bool(np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant)
 
 
+def _is_here(device: str, cuda: Any) -> bool:
+    """Whether ``cuda`` or ``cuda:N`` is a GPU of this machine: one that is not would fail at every row, as if by it."""
+    kind, colon, number = device.partition(":")
+    if kind != "cuda" or not cuda.is_available():
+        return False
+    return not colon or (number.isascii() and number.isdigit() and int(number) < cuda.device_count())
+
+
 class Backend:
     """Where and in which precision programs are evaluated.
 
@@ -66,7 +74,7 @@ class Backend:
                 device,
                 "this device needs torch, which is not here; use --device cpu, or pip install 'blockcert[produce]'",
             ) from None
-        if device != "torch" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        if device != "torch" and not _is_here(device, torch.cuda):
             raise Refusal(
                 "device.unavailable",
                 device,
@@ -103,10 +111,6 @@ class Backend:
         """``values`` as int64, on the device."""
         wide = np.ascontiguousarray(values, dtype=np.int64)
         return wide if self._torch is None else self._torch.from_numpy(np.array(wide)).to(self._place)
-
-    def booleans(self, values: np.ndarray[Any, Any]) -> Array:
-        """``values`` as booleans, on the device."""
-        return values if self._torch is None else self._torch.from_numpy(np.array(values)).to(self._place)
 
     def numpy(self, values: Array) -> np.ndarray[Any, Any]:
         """``values`` as a numpy array on the host."""

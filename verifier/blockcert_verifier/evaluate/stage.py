@@ -230,7 +230,7 @@ class LoadedStage:
         """The stage's output, B x T x width, from tokens (B x T, int64) or a hidden state (B x T x d).
 
         Raises:
-            Refusal: ``program.shape`` where widths do not fit, ``program.token`` for a token outside the table.
+            Refusal: ``program.shape`` where widths do not fit, or a token lies outside the table.
         """
         return self.traced(source, 0).output
 

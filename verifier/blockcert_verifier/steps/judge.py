@@ -18,7 +18,7 @@ from blockcert_verifier.work.chunks import CRASHES, failure
 __all__ = ["MOST_CELLS", "PLACE", "crash", "judge", "unresolved"]
 
 MOST_CELLS = 20
-"""Refuted cells that a report lists one by one."""
+"""Cells that a report lists one by one, and of rows that are not resolved; the others it counts."""
 MOST_EXTENDED = 8
 """Rows that are measured again at higher precision, which is hundreds of times slower than float64."""
 PLACE = "evidence.safetensors"
@@ -68,6 +68,9 @@ def judge(
         inconclusive("replay", "replay.cell.inconclusive", _place(d), f"{_values(d)}; {why}")
         for d in doubtful[:MOST_CELLS]
     ]
+    if len(doubtful) > MOST_CELLS:
+        sentence = f"{len(doubtful) - MOST_CELLS} more cells are not decided"
+        findings.append(inconclusive("replay", "replay.cell.inconclusive", PLACE, sentence))
     return {d.index[0] for d in [*refuted, *doubtful]}, [*findings, *crashes]
 
 

@@ -58,7 +58,6 @@ class Rows:
         self.ending: Ending | None = None
         self.seed, self.repeatable = plan.seed, plan.repeatable
         self.resumed = 0
-        self.before = 0.0
         self.seconds = 0.0
         self.estimate: Estimate | None = None
         self.extended: dict[int, Confirmation] = {}
@@ -75,7 +74,6 @@ class Rows:
         self.seed, self.repeatable = state.seed, state.repeatable
         self.outcomes = list(state.outcomes)
         self.resumed = sum(len(outcome.rows) for outcome in self.outcomes)
-        self.before = state.seconds
 
     def measure(self) -> Judged:
         """Measure what is left of the order drawn, and judge all that is done."""
@@ -180,7 +178,6 @@ class Rows:
                 seed=self.seed,
                 repeatable=self.repeatable,
                 outcomes=tuple(self.outcomes),
-                seconds=self.before + self.seconds,
             ),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from blockcert.errors import Refusal
@@ -34,22 +35,22 @@ def capped(findings: Iterable[Finding]) -> list[Finding]:
 
 def passed(step: StepName, code: str, place: str, message: str) -> Finding:
     """A check that ran and holds."""
-    return Finding(step, code, "passed", place, message)
+    return _finding(step, code, "passed", place, message)
 
 
 def failed(step: StepName, code: str, place: str, message: str) -> Finding:
     """A check that ran and does not hold; it rejects the certificate."""
-    return Finding(step, code, "failed", place, message)
+    return _finding(step, code, "failed", place, message)
 
 
 def skipped(step: StepName, code: str, place: str, message: str) -> Finding:
     """A check that did not run, and why."""
-    return Finding(step, code, "skipped", place, message)
+    return _finding(step, code, "skipped", place, message)
 
 
 def inconclusive(step: StepName, code: str, place: str, message: str) -> Finding:
     """A check that ran and could not decide."""
-    return Finding(step, code, "inconclusive", place, message)
+    return _finding(step, code, "inconclusive", place, message)
 
 
 def from_refusal(step: StepName, refusal: Refusal, status: Status = "failed") -> Finding:
@@ -62,7 +63,15 @@ def from_refusal(step: StepName, refusal: Refusal, status: Status = "failed") ->
     if refusal.code.startswith("limit.") or changed:
         status = "inconclusive"
     # a finding's message is a clause: reports join several, and put the code behind it
-    return Finding(step, refusal.code, status, refusal.place, refusal.sentence.removesuffix("."))
+    return _finding(step, refusal.code, status, refusal.place, refusal.sentence.removesuffix("."))
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+"""What stands in the path of a file whose name is not UTF-8; no JSON text can hold it."""
+
+
+def _finding(step: StepName, code: str, status: Status, place: str, message: str) -> Finding:
+    return Finding(step, code, status, _SURROGATE.sub("\ufffd", place), _SURROGATE.sub("\ufffd", message))
 
 
 def failures(findings: list[Finding]) -> bool:

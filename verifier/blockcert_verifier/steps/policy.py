@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fractions import Fraction
 
+from blockcert.composition import BASES
 from blockcert.findings import Finding
 from blockcert.numbers import parse_decimal
 from blockcert.statement import Basis, PopulationPredicate, Statement
@@ -23,7 +24,6 @@ _AT_MOST = {
     "logit_difference": ("policy.logit_difference", "largest logit difference"),
 }
 """Limits on the size of a claim end to end."""
-_BASES: tuple[Basis, ...] = ("proof", "enclosure", "measurement", "estimate")
 
 
 def policy(trust: TrustPolicy, statement: Statement, audit: Audit | None, now: datetime) -> list[Finding]:
@@ -131,7 +131,7 @@ def _basis(least: Basis | None, statement: Statement) -> Iterator[Finding]:
         *([] if claims.enclosures is None else [("enclosures", claims.enclosures.basis)]),
     ]
     for path, basis in stated:
-        if _BASES.index(basis) > _BASES.index(least):
+        if BASES.index(basis) > BASES.index(least):
             sentence = f"the claim is of basis {basis}, and the policy asks for {least} or stronger"
             yield failed("policy", "policy.basis", f"{PLACE}: $.predicate.claims.{path}.basis", sentence)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from blockcert.errors import Refusal
 from blockcert_verifier.steps.compare import Outcome
@@ -25,10 +26,9 @@ class State(Struct, frozen=True):
     """The rows of one audit that are done: certificate id and seed (32 bytes each), whether the seed was given."""
 
     certificate: bytes
-    seed: bytes
+    seed: Annotated[bytes, Meta(min_length=32, max_length=32)]
     repeatable: bool
     outcomes: tuple[Outcome, ...] = ()
-    seconds: float = 0.0
     format: str = FORMAT
     verifier: str = VERSION
 
@@ -51,7 +51,7 @@ def load(path: Path, certificate: bytes, seed: bytes | None) -> State | None:
         raise Refusal("resume.unreadable", str(path), f"the state cannot be read: {fault.strerror}") from None
     try:
         state = _DECODER.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         state = None
     if state is None or (state.format, state.verifier) != (FORMAT, VERSION):
         sentence = "this is no state of a replay by this version; name another file, or remove it to begin anew"

@@ -40,7 +40,6 @@ __all__ = [
     "evaluations",
     "rates",
     "row_work",
-    "stage_weights",
     "stage_work",
 ]
 
@@ -145,6 +144,7 @@ def _map_size(store: WeightStore, linear: LinearMap) -> tuple[int, int, int]:
 
 
 def stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> StageWork:
+    """The work of a stage on one prompt of ``length`` tokens; raises ``tensor.*`` as :func:`row_work`."""
     widths = {"tokens": hidden, "hidden": hidden}
     adds = values = weights = held = widest = 0
     for step in stage.steps:
@@ -177,11 +177,6 @@ def stage_work(stage: Stage, store: WeightStore, length: int, hidden: int) -> St
         values += length * (width + scores)
         widest = max(widest, length * max(width, scores))
     return StageWork(adds, values, weights, held, widest)
-
-
-def stage_weights(stage: Stage, store: WeightStore, hidden: int) -> int:
-    """Entries of a stage's weights as they are evaluated; raises ``tensor.*`` as :func:`row_work`."""
-    return stage_work(stage, store, 1, hidden).weights
 
 
 def row_work(pair: Pair, length: int) -> RowWork:
