@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +19,7 @@ Precision: TypeAlias = Literal["float64", "float32", "extended"]
 """``extended`` is numpy's long double: 64 bits of mantissa on x86, no wider than float64 on some machines."""
 
 
+_CUDA = re.compile(r"cuda(?::([0-9]{1,3}))?", re.ASCII)
 _CACHED = 1 << 15
 """Elements that an elementwise function is given at once."""
 
@@ -25,6 +27,12 @@ _CACHED = 1 << 15
 def extended_is_wider() -> bool:
     """Whether this machine's ``extended`` precision has more mantissa bits than float64."""
     return bool(np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant)
+
+
+def _is_cuda(device: str, cuda: Any) -> bool:
+    """Whether a device is the name of a GPU that is here."""
+    found = _CUDA.fullmatch(device)
+    return found is not None and cuda.is_available() and int(found[1] or 0) < cuda.device_count()
 
 
 class Backend:
@@ -66,10 +74,10 @@ class Backend:
                 device,
                 "this device needs torch, which is not here; use --device cpu, or pip install 'blockcert[produce]'",
             ) from None
-        if device != "torch" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        if device != "torch" and not _is_cuda(device, torch.cuda):
             raise Refusal(
                 "device.unavailable",
-                device,
+                device or "--device",
                 "there is no such device on this machine; use --device cpu or torch",
             )
         self._torch = torch
