@@ -261,6 +261,25 @@ def test_a_fault_of_ours_is_no_verdict(
     assert "Traceback" in capsys.readouterr().err
 
 
+class OutOfMemoryError(RuntimeError):
+    """As torch calls what a GPU says."""
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")])
+def test_memory_that_is_used_up_is_no_fault_of_ours(
+    fault: Exception, made: Made, trust: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> Report:
+        raise fault
+
+    monkeypatch.setattr(verification, "verify", full)
+    assert run(["verify", str(made.bundle), "--trust", trust, *AT]) == 2
+    out, err = lines(capsys)
+    assert (out, len(err)) == ([], 1)
+    assert "has no more memory for it; take fewer or shorter prompts" in err[0]
+    assert err[0].endswith("[machine.memory]")
+
+
 def test_an_interruption_is_one_line(
     made: Made, trust: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

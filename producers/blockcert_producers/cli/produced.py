@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import wrap
 
+from blockcert.errors import Refusal
 from blockcert.printable import plain
 from blockcert.statement import Predicate
 from blockcert_producers.fronts import shift, table
 from blockcert_producers.produce import FrontProduced, Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
 from blockcert_verifier.counted import counted
+from blockcert_verifier.limits import read_limits
 
 __all__ = ["front_summary", "job", "notice", "now", "report", "report_front", "summary", "working"]
 
@@ -28,9 +30,19 @@ def job(
     device: str,
     attribution: int,
     prove: int,
+    limit: list[str] | None,
 ) -> Job:
-    """The job that the options describe."""
-    return Job(tuple(prompts), out, count, calibration, length, seed, device, attribution, prove)
+    """The job that the options describe.
+
+    Raises:
+        Refusal: ``usage.limit``.
+    """
+    limits = read_limits(limit or (), ("memory",))
+    if limit and not prove:
+        sentence = "only of what --prove takes there is an estimate that could be limited; give that too"
+        raise Refusal("usage.limit", "--limit", sentence)
+    memory = limits.most_memory() if prove else None
+    return Job(tuple(prompts), out, count, calibration, length, seed, device, attribution, prove, memory)
 
 
 def now() -> datetime:
