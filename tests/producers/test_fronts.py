@@ -470,6 +470,24 @@ def test_the_table_on_a_terminal_rounds_shares_down() -> None:
     assert "100" not in text
 
 
+def test_the_summary_of_a_bundle_rounds_shares_down_too_and_has_80_columns(made: Made) -> None:
+    one = made.front.bundles[0]
+    predicate = one.statement.predicate
+    almost = [msgspec.structs.replace(s, tokens=2000, covered=(1999,) * 3) for s in predicate.claims.stages]
+    end = msgspec.structs.replace(
+        predicate.claims.end_to_end, tokens=10_000, top1_agree=9_999, relative_drift="0.212834"
+    )
+    claims = msgspec.structs.replace(predicate.claims, stages=tuple(almost), end_to_end=end)
+    stated = msgspec.structs.replace(predicate, claims=claims)
+    statement = msgspec.structs.replace(one.statement, predicate=stated)
+    shown = summary(msgspec.structs.replace(one, statement=statement, out=Path("a b"), shift=None))
+    assert all(len(line) <= 80 for line in shown)
+    # of each of four blocks three shares of 1999 in 2000
+    assert sum(line.count("99.9 %") for line in shown if line.startswith("  block ")) >= 12
+    assert "top-1 agrees at 99.9 %," in " ".join(shown)
+    assert shown[-1] == "Not signed yet: blockcert sign 'a b' --key FILE"
+
+
 def test_what_float64_does_not_tell_from_nothing_is_shown_as_below_it() -> None:
     # a bfloat16 model rounded to bfloat16: other files, the same values
     least = "0." + "0" * 29 + "1"
