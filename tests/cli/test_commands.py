@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from blockcert import keys
+from blockcert.dsse import Envelope, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.lazy import spread
@@ -444,6 +445,23 @@ def test_a_broken_bundle_is_not_signed(
     assert run(["sign", str(copy.bundle), "--key", "vendor.key"]) == 2
     assert "it was not signed" in capsys.readouterr().err
     assert (copy.bundle / "statement.dsse.json").read_bytes() == statement
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_bundle_that_cannot_be_judged_is_not_signed(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody puts their name to what their own verifier does not read."""
+    copy = made.copy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run(["keygen", "vendor"]) == 0
+    path = copy.bundle / "statement.dsse.json"
+    payload = parse_envelope(path.read_bytes(), "statement").payload.replace(b'"version":"1.0"', b'"version":"1.9"')
+    path.write_bytes(encode_envelope(Envelope(payload)))
+    before = path.read_bytes()
+    assert run(["sign", str(copy.bundle), "--key", "vendor.key"]) == 2
+    assert "[statement.version_unsupported]" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_an_option_that_swallows_the_next_one_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

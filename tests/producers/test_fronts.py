@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
 from blockcert.program import Linear
 from blockcert.statement import Cost, Statement
+from blockcert.times import parse_time
 from blockcert_producers import embedded
 from blockcert_producers.cli.produced import front_summary, summary
 from blockcert_producers.cli.run import run
@@ -260,6 +262,13 @@ def test_the_table_says_what_the_certificates_say(made: Made) -> None:
         assert point.kl_mean == claims.end_to_end.kl_mean
         assert point.bits.part == sum(cost.bits for cost in kept.surrogate[1:-1])
         assert all(parse_decimal(s.relative_error) <= parse_decimal(point.relative_error) for s in claims.stages[1:-1])
+
+
+def test_a_certificate_holds_for_a_year(made: Made) -> None:
+    for one in made.front.bundles:
+        stated = one.statement.predicate
+        assert parse_time(stated.issued_at) == NOW
+        assert parse_time(stated.not_after) - NOW == timedelta(days=365)
 
 
 def test_a_certificate_that_shows_less_than_was_asked_for_is_warned_of(made: Made) -> None:
