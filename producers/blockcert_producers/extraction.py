@@ -39,6 +39,7 @@ from blockcert_producers.missed import missed
 from blockcert_producers.progress import Progress
 from blockcert_producers.work_folder import WorkFolder, check_new, check_output
 from blockcert_verifier.corpus import Population
+from blockcert_verifier.counted import counted
 from blockcert_verifier.evaluate import Backend
 from blockcert_verifier.steps import structure
 
@@ -198,8 +199,8 @@ class Extracting:
             notice(f"an earlier run of this command finished {done} of {blocks} blocks; they are taken as they are")
         elif others := self._work.others():
             notice(
-                f"{self._work.all} keeps {others} finished block{'s' if others > 1 else ''} of an earlier run with "
-                "other options or texts: what it was asked for would go on from there; this run begins anew, and "
+                f"{self._work.all} keeps {counted(others, 'finished block')} of an earlier run with other options or "
+                "texts: what it was asked for would go on from there; this run begins anew, and "
                 "removes them when it ends"
             )
 

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -433,14 +434,28 @@ def test_a_passphrase_is_asked_for_twice_when_it_is_new(
     assert run(["keygen", "vendor"]) == 0
 
 
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "a file more": lambda bundle: (bundle / "extra").write_text(""),
+    "a file less": lambda bundle: (bundle / "prompts.safetensors").unlink(),
+    "a changed byte": lambda bundle: flip(bundle / "evidence.safetensors"),
+}
+
+
 @pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_bundle_is_not_signed(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: str, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = made.copy(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run(["keygen", "vendor"]) == 0
-    (copy.bundle / "extra").write_text("")
+    BROKEN[case](copy.bundle)
     statement = (copy.bundle / "statement.dsse.json").read_bytes()
     assert run(["sign", str(copy.bundle), "--key", "vendor.key"]) == 2
     assert "it was not signed" in capsys.readouterr().err

@@ -51,16 +51,12 @@ def test_a_value_inside_the_verifiers_tolerance_and_not_inside_the_producers_is_
 
 
 def test_a_zero_has_one_spelling_in_the_evidence(tmp_path: Path) -> None:
-    """BC-EVD: one value, one file: machines that round a sum to minus zero write the same bytes."""
+    """One value, one file: machines that round a sum to minus zero write the same bytes."""
     shape = EvidenceShape(1, 2, 1, 1, 1)
 
     def filled(zero: float) -> dict[str, Any]:
-        return {
-            column.name: np.full(
-                column.shape, zero if column.dtype == "F64" else 0, "f8" if column.dtype == "F64" else "i8"
-            )
-            for column in columns(shape)
-        }
+        kinds = {"F64": zero, "I64": 0}
+        return {column.name: np.full(column.shape, kinds[column.dtype]) for column in columns(shape)}
 
     for name, zero in (("plus", 0.0), ("minus", -0.0)):
         write_evidence(tmp_path / name, shape, filled(zero))

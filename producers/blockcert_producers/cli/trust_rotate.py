@@ -110,7 +110,7 @@ def _signed(path: Path) -> tuple[TrustPolicy, list[str]] | None:
     from blockcert.errors import Refusal
     from blockcert.rotation import PAYLOAD_TYPE
     from blockcert.trust import parse_policy
-    from blockcert_producers.cli.policy_text import count
+    from blockcert_verifier.counted import counted
     from blockcert_verifier.verification import read_signed
 
     data = read_signed(path)
@@ -124,5 +124,5 @@ def _signed(path: Path) -> tuple[TrustPolicy, list[str]] | None:
     authority = authorised(found, envelope, datetime.now(UTC), None, str(path))
     names = [signer.name for signer in authority.signers if "owner" in signer.roles]
     by = f"of its own owners by {', '.join(names)}" if names else "by none of its own owners"
-    signed = f"A signed policy, with {count(len(envelope.signatures), 'signature')}: {by}."
+    signed = f"A signed policy, with {counted(len(envelope.signatures), 'signature')}: {by}."
     return found, [signed, "It holds once you take it: blockcert trust accept POLICY SIGNED --out FILE."]
