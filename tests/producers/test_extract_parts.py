@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +26,14 @@ from blockcert.program import (
     Sparse,
     Stage,
 )
+from blockcert.statement import Cost
+from blockcert_producers.extract import choice
 from blockcert_producers.extract.budget import parse_budget
-from blockcert_producers.extract.candidates import quantile
+from blockcert_producers.extract.candidates import Candidate, quantile
 from blockcert_producers.extract.formats import feedback, store
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import attended_pairs, single_errors, single_pattern, windows
+from blockcert_producers.extract.realise import Realised
 from blockcert_producers.extract.tensors import MemoryStore, bfloat16
 from blockcert_producers.lift import lift
 from blockcert_verifier.anatomy import dissect
@@ -235,6 +240,36 @@ def test_the_quantile_is_the_least_error_that_95_percent_meet() -> None:
         smaller = errors[errors < found]
         assert not smaller.size or (errors <= smaller.max()).mean() < 0.95
     assert quantile(np.array([0.1, np.inf])) == np.inf
+
+
+def test_a_wider_budget_keeps_what_a_narrower_one_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the search of the wider one ends: every choice within a narrower budget is within it too."""
+
+    def candidate(multiply_adds: int) -> Candidate:
+        realised = Realised(Stage("block", (), "hidden"), {}, np.zeros(1))
+        return Candidate(realised, Cost(1, 1, multiply_adds), None, None, np.zeros((0, 1)))
+
+    dear, cheap, cheaper = map(candidate, (3, 2, 1))
+    known: Any = SimpleNamespace(reference=dear)
+    for found, least in ((dear, cheap), (cheaper, cheaper)):
+        monkeypatch.setattr(choice._Search, "structure", lambda _, found=found: [found])  # pyright: ignore[reportPrivateUsage]
+        assert choice.cheapest(known, 0.5, "structure", (cheap,)) is least
+
+
+def test_a_candidate_is_within_a_budget_by_all_tokens_and_by_the_margin_over_held_out_prompts() -> None:
+    good, bad = 0.01, 0.5
+    sure = np.full((2, 25), good)
+    # 96 % of the tokens, and as likely 92 as 100
+    unsure = np.array([[good] * 25, [good] * 23 + [bad] * 2])
+
+    def within(errors: np.ndarray, held_out: np.ndarray) -> bool:
+        realised = Realised(Stage("block", (), "hidden"), {}, errors)
+        return Candidate(realised, Cost(1, 1, 1), None, None, held_out).within(0.05)
+
+    assert within(np.full(100, good), sure)
+    assert not within(np.full(100, good), unsure)
+    assert within(np.array([good] * 95 + [bad] * 5), sure)
+    assert not within(np.array([good] * 94 + [bad] * 6), sure)
 
 
 BAD_BUDGETS = {

@@ -79,10 +79,25 @@ def accept(
     from blockcert_verifier.verification import read_policy
 
     old = read_policy(policy)
-    following = successor(old, read(signed), datetime.now(UTC), str(signed))
+    data = read(signed)
+    _check_signed(data, str(signed))
+    following = successor(old, data, datetime.now(UTC), str(signed))
     write_new(out, trust.encode_policy(following), "policy")
     print(plain(f"Wrote {out}: policy number {following.number}, signed by enough owners of both."))
     _print_changes(differences(old, following))
+
+
+def _check_signed(data: bytes, place: str) -> None:
+    """Refuse a policy that nobody signed, as what it is."""
+    from blockcert.errors import Refusal
+    from blockcert.trust import parse_policy
+
+    try:
+        parse_policy(data, place)
+    except Refusal:
+        return
+    sentence = "this is a policy that nobody signed; its owners sign it: blockcert trust rotate POLICY NEW --key FILE"
+    raise Refusal("trust.rotation.threshold", place, f"{sentence} --out SIGNED")
 
 
 def _print_changes(lines: list[str]) -> None:
