@@ -29,7 +29,7 @@ from blockcert.program import (
 from blockcert.statement import Cost
 from blockcert_producers.extract import choice
 from blockcert_producers.extract.budget import parse_budget
-from blockcert_producers.extract.candidates import Candidate, quantile
+from blockcert_producers.extract.candidates import Candidate, Candidates, quantile
 from blockcert_producers.extract.formats import feedback, store
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import attended_pairs, single_errors, single_pattern, windows
@@ -270,6 +270,35 @@ def test_a_candidate_is_within_a_budget_by_all_tokens_and_by_the_margin_over_hel
     assert not within(np.full(100, good), unsure)
     assert within(np.array([good] * 95 + [bad] * 5), sure)
     assert not within(np.array([good] * 94 + [bad] * 6), sure)
+
+
+FITTED_AGAIN: dict[str, tuple[Cost, float, bool]] = {
+    "as cheap": (Cost(1, 8, 8), 0.01, True),
+    "in fewer bits": (Cost(1, 7, 8), 0.01, True),
+    "in more bits": (Cost(1, 9, 8), 0.01, False),
+    "with more multiply-adds": (Cost(1, 8, 9), 0.01, False),
+    "with fewer, which another level has": (Cost(1, 8, 7), 0.01, False),
+    "beyond the limit": (Cost(1, 8, 8), 0.06, False),
+}
+
+
+@pytest.mark.parametrize("case", FITTED_AGAIN)
+def test_a_choice_is_fitted_to_all_prompts_where_that_is_as_cheap_and_within(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cost, error, taken = FITTED_AGAIN[case]
+    stage, held_out = Stage("block", (), "hidden"), np.full((1, 4), 0.02)
+    before = Candidate(Realised(stage, {}, np.full(4, 0.03)), Cost(1, 8, 8), None, None, held_out, 3)
+    again = Candidate(Realised(stage, {}, np.full(4, error)), cost, None, None, np.full((1, 4), error), 3)
+    candidates: Any = object.__new__(Candidates)
+    candidates._final, candidates._tokens = {}, {}
+    monkeypatch.setattr(Candidates, "get", lambda *_: before)
+    monkeypatch.setattr(Candidates, "_realise", lambda *_: again)
+    found = candidates.finished(3, (), 0.05)
+    assert found.realised is (again if taken else before).realised
+    # what the prompts held out showed is what they showed while they were
+    assert found.held_out is held_out
+    assert candidates.finished(None, (), 0.05) is before
 
 
 BAD_BUDGETS = {
