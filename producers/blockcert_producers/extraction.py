@@ -174,15 +174,18 @@ class Extracting:
 
     @contextmanager
     def _kept(self) -> Generator[None]:
-        """Work that is kept when it is stopped, and given up when what was asked for is refused."""
+        """Work that is kept when it is stopped; given up where nothing is finished or what was asked is refused."""
         try:
             yield
-        except Refusal as refusal:
-            if refusal.code.startswith(_FINAL):
+        except BaseException as stop:
+            final = isinstance(stop, Refusal) and stop.code.startswith(_FINAL)
+            kept = bool(self._work.finished) or self._work.moved
+            if final or not kept:
                 self._work.discard()
+            if kept and isinstance(stop, KeyboardInterrupt):
+                sentence = f"what is finished is kept in {self._work.all}; {self._goes_on()}"
+                raise KeyboardInterrupt(sentence) from None
             raise
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"what is finished is kept in {self._work.all}; {self._goes_on()}") from None
         finally:
             self._work.release()
 

@@ -539,6 +539,37 @@ def test_an_interruption_says_what_is_kept_and_the_next_run_what_it_takes(
     assert first.startswith(f"blockcert: {kept} keeps 3 finished blocks of an earlier run with other options or texts")
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Refusal("output.unwritable", "somewhere", "no")])
+def test_where_nothing_is_finished_nothing_is_left(
+    stop: BaseException, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise stop
+
+    before = sorted(tiny.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "keep", stopped)
+        assert interrupted(tiny, patch, 1) in (2, 130)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line in ("blockcert: interrupted", "blockcert: somewhere: no [output.unwritable]")
+    assert sorted(tiny.iterdir()) == before
+
+
+def test_an_interruption_while_it_ends_loses_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_at(monkeypatch, "complete", lambda: made(tiny, "out"))
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "complete", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            made(tiny, "out")
+    assert not (tiny / "out.shift.json").exists()
+    made(tiny, "out")
+    assert (tiny / "out.shift.json").exists()
+
+
 KEPT = {"tensor.unreadable": True, "output.unwritable": True, "extract.not_finite": False, "measure.not_finite": False}
 
 
