@@ -304,7 +304,7 @@ def _note(budget: Budget, extraction: Extraction, calibration: int) -> str:
         if held_out < 2:
             margin = "on the one held-out prompt without a margin" if held_out else "none of them held out"
         return f"extracted within a budget of {named}: 95 % of calibration tokens in every block, {margin}"
-    limit, found = budget.text.partition("=")[2], f"{reached.distance:.3g}"
+    limit, found = budget.number, f"{reached.distance:.3g}"
     if budget.measure == "kl":
         margin = "two standard errors included" if held_out > 1 else "of one prompt, without a margin"
         said = f"a mean KL of at most {limit} nats per token (found: {found}, {margin})"

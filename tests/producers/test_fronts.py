@@ -35,6 +35,7 @@ from blockcert_producers.embedded.text import generate
 from blockcert_producers.extract import front
 from blockcert_producers.extract.budget import (
     AIMS,
+    GRADES,
     Aim,
     Budget,
     cheapness,
@@ -125,6 +126,12 @@ def test_a_budget_is_spelt_as_people_spell_numbers(text: str) -> None:
 @pytest.mark.parametrize("text", ["0.0123456789", "0.04999999999", "kl=0.00123456789", "logits=12345678.5"])
 def test_a_budget_is_stated_to_its_last_digit(text: str) -> None:
     assert parse_budget(text).text == text
+    assert parse_budget(text).number == text.rpartition("=")[2]
+
+
+def test_a_grade_is_stated_as_its_number_and_a_fraction_as_near_as_it_goes() -> None:
+    assert [parse_budget(name).text for name in GRADES] == list(GRADES.values())
+    assert parse_budget(Fraction(1, 3)).text == "0.333333"
 
 
 @pytest.mark.parametrize("text", ["fast", "", "0,1"])
