@@ -20,6 +20,7 @@ from blockcert import strict_json
 from blockcert.bundle import BundleWriter
 from blockcert.digest import blake3_bytes
 from blockcert.program import Program
+from blockcert.same_program import same_stages
 from blockcert.statement import Statement
 from blockcert_producers.certify import CertifyOptions, Work, certify
 from blockcert_producers.certify.pipeline import PROMPTS, REFERENCE_PROGRAM, SURROGATE_PROGRAM
@@ -33,11 +34,12 @@ from blockcert_verifier.enclose import require_flint
 from blockcert_verifier.evaluate import Backend, WeightStore, logits
 from blockcert_verifier.fidelity import Evaluate, measure_fidelity, require_transformers
 from blockcert_verifier.head_names import EXTENSION
+from blockcert_verifier.measure import Pair
 
 if TYPE_CHECKING:
     from blockcert_producers.certify.enclosing import RowShelf
 
-__all__ = ["Job", "Made", "Opened", "Produced", "check_lift", "open_model", "read_texts", "write_bundle"]
+__all__ = ["Job", "Made", "Opened", "Produced", "check_lift", "check_room", "open_model", "read_texts", "write_bundle"]
 
 _BESIDE_THE_WEIGHTS = ("config.json", "tokenizer.json", "model.safetensors.index.json")
 _CHECKED = 2
@@ -47,7 +49,8 @@ _CHECKED = 2
 class Job(Struct, frozen=True):
     """What producers need beside their models: texts, the draw, the output folder, the device.
 
-    ``attribution`` and ``prove`` are how many of the first certification prompts carry attribution and proven ends.
+    ``attribution`` and ``prove`` are how many of the first certification prompts carry attribution and proven ends;
+    ``memory`` is how many bytes proving one may be estimated to take, None for any. It changes no result.
     """
 
     prompts: tuple[Path, ...]
@@ -59,6 +62,7 @@ class Job(Struct, frozen=True):
     device: str = "cpu"
     attribution: int = 50
     prove: int = 0
+    memory: int | None = None
 
 
 class Produced(Struct, frozen=True):
@@ -114,7 +118,7 @@ def open_model(model: Path, job: Job) -> Opened:
 
     Raises:
         Refusal: what of the options, the model or the texts is refused, and ``prompts.too_few_windows``; as
-            ``check_lift``.
+            ``check_lift`` and ``check_room``.
     """
     if job.prove:
         require_flint()
@@ -124,10 +128,23 @@ def open_model(model: Path, job: Job) -> Opened:
     files = {file.name: model / file.name.removeprefix("reference/") for file in reference.files}
     files |= {f"reference/{name}": model / name for name in _BESIDE_THE_WEIGHTS if (model / name).is_file()}
     population = read_texts(model, reference, job.prompts, job.length)
+    check_room(reference, reference, files, job)
     digest = blake3_bytes(strict_json.encode(reference))
     sample = Sample(population, digest, job.seed, job.calibration, job.count)
     check_lift(model, reference, files, population, job.device)
     return Opened(model, job, reference, files, sample)
+
+
+def check_room(reference: Program, surrogate: Program, files: Mapping[str, Path], job: Job) -> None:
+    """Refuse, before any work, proofs that would not fit: ``limit.memory``.
+
+    A surrogate that is still to be extracted takes about what its reference takes.
+    """
+    if job.prove and job.memory is not None:
+        from blockcert_producers.certify import enclosing
+
+        pair = Pair(reference, surrogate, same_stages(reference, surrogate), WeightStore(files))
+        enclosing.check_room(pair, job.length, job.memory)
 
 
 def check_lift(model: Path, program: Program, files: Mapping[str, Path], population: Population, device: str) -> None:
@@ -202,7 +219,9 @@ def write_bundle(
         version=version("blockcert"),
         extensions=_extensions(opened),
     )
-    options = CertifyOptions(attribution=job.attribution, device=job.device, prove=job.prove, shelf=shelf)
+    options = CertifyOptions(
+        attribution=job.attribution, device=job.device, prove=job.prove, shelf=shelf, memory=job.memory
+    )
     statement, _ = certify(writer, work, options, now=now, progress=progress)
     writer.commit()
     return Produced(writer.output, statement, made.notes)

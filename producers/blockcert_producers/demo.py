@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 from blockcert.bundle import check_in_no_bundle, writing
 from blockcert.errors import Refusal
@@ -143,10 +144,10 @@ def _command() -> str:
 
 
 def _farewell(out: Path, say: Say) -> None:
-    last, command = out / embedded.NAMES[-1], _command()
+    last, command = quote(str(out / embedded.NAMES[-1])), quote(_command())
     say(
         f"\nBoth bundles were accepted, and the changed one was refused. They are in {out}. Try next:\n\n"
         f"  {command} show {last}/bundle\n"
         f"  {command} verify {last}/bundle --trust {last}/trust.json --reference {last}/model --replay all\n"
-        f"  {command} extract {last}/model --prompts {last}/corpus.txt --budget 0.02 --out {out}/tighter"
+        f"  {command} extract {last}/model --prompts {last}/corpus.txt --budget 0.02 --out {quote(str(out))}/tighter"
     )

@@ -39,6 +39,7 @@ from blockcert_producers.missed import missed
 from blockcert_producers.progress import Progress
 from blockcert_producers.work_folder import WorkFolder, check_new, check_output
 from blockcert_verifier.corpus import Population
+from blockcert_verifier.counted import counted
 from blockcert_verifier.evaluate import Backend
 from blockcert_verifier.steps import structure
 
@@ -173,15 +174,18 @@ class Extracting:
 
     @contextmanager
     def _kept(self) -> Generator[None]:
-        """Work that is kept when it is stopped, and given up when what was asked for is refused."""
+        """Work that is kept when it is stopped; given up where nothing is finished or what was asked is refused."""
         try:
             yield
-        except Refusal as refusal:
-            if refusal.code.startswith(_FINAL):
+        except BaseException as stop:
+            final = isinstance(stop, Refusal) and stop.code.startswith(_FINAL)
+            kept = bool(self._work.finished) or self._work.moved
+            if final or not kept:
                 self._work.discard()
+            if kept and isinstance(stop, KeyboardInterrupt):
+                sentence = f"what is finished is kept in {self._work.all}; {self._goes_on()}"
+                raise KeyboardInterrupt(sentence) from None
             raise
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"what is finished is kept in {self._work.all}; {self._goes_on()}") from None
         finally:
             self._work.release()
 
@@ -198,8 +202,8 @@ class Extracting:
             notice(f"an earlier run of this command finished {done} of {blocks} blocks; they are taken as they are")
         elif others := self._work.others():
             notice(
-                f"{self._work.all} keeps {others} finished block{'s' if others > 1 else ''} of an earlier run with "
-                "other options or texts: what it was asked for would go on from there; this run begins anew, and "
+                f"{self._work.all} keeps {counted(others, 'finished block')} of an earlier run with other options or "
+                "texts: what it was asked for would go on from there; this run begins anew, and "
                 "removes them when it ends"
             )
 
@@ -300,7 +304,7 @@ def _note(budget: Budget, extraction: Extraction, calibration: int) -> str:
         if held_out < 2:
             margin = "on the one held-out prompt without a margin" if held_out else "none of them held out"
         return f"extracted within a budget of {named}: 95 % of calibration tokens in every block, {margin}"
-    limit, found = budget.text.partition("=")[2], f"{reached.distance:.3g}"
+    limit, found = budget.number, f"{reached.distance:.3g}"
     if budget.measure == "kl":
         margin = "two standard errors included" if held_out > 1 else "of one prompt, without a margin"
         said = f"a mean KL of at most {limit} nats per token (found: {found}, {margin})"

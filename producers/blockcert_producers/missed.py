@@ -34,5 +34,5 @@ def missed(budget: Budget, statement: Statement) -> str | None:
     kind, stated = ("mean KL", end.kl_mean) if budget.measure == "kl" else ("logit difference", end.logit_difference)
     if parse_decimal(stated) <= budget.limit:
         return None
-    asked = budget.text.partition("=")[2] + (" nats per token" if budget.measure == "kl" else "")
+    asked = budget.number + (" nats per token" if budget.measure == "kl" else "")
     return f"certified a {kind} of {short(stated)}, asked for at most {asked}: more --calibration, or a smaller target"

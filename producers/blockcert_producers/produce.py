@@ -11,7 +11,7 @@ from blockcert.bundle import BundleWriter
 from blockcert.digest import digest_file
 from blockcert.errors import Refusal
 from blockcert.program import Program
-from blockcert_producers.bundling import Job, Made, Produced, check_lift, open_model, write_bundle
+from blockcert_producers.bundling import Job, Made, Produced, check_lift, check_room, open_model, write_bundle
 from blockcert_producers.extract.budget import parse_aim, parse_budget, parse_budgets
 from blockcert_producers.extraction import Extracting, FrontProduced
 from blockcert_producers.lift import lift
@@ -97,6 +97,7 @@ def compare_bundle(
         program = lift(candidate, prefix="surrogate/")
         _check_shapes(opened.reference, program, candidate)
         mine = {file.name: candidate / file.name.removeprefix("surrogate/") for file in program.files}
+        check_room(opened.reference, program, {**opened.files, **mine}, job)
         check_lift(candidate, program, mine, opened.population, job.device)
         copies: dict[str, Path] = {}
         for file in program.files:

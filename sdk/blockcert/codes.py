@@ -128,6 +128,7 @@ CODES: dict[str, str] = {
     "limit.seconds": "A verification took longer than the caller's own limit allows.",
     "lipschitz.negative": "A stated Lipschitz constant is negative.",
     "lipschitz.unverified": "A stated Lipschitz constant was not checked by this verifier.",
+    "machine.memory": "The machine or its device has no more memory for what was asked.",
     "measure.not_finite": "A measurement is NaN or infinite.",
     "measure.self_check": "A measurement differs between two summation orders by more than a producer may sign.",
     "measure.unresolved": "Rounding could hide a part of what a program computes on a prompt; it cannot be certified.",

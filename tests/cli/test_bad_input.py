@@ -145,6 +145,25 @@ def test_models_of_two_shapes_cannot_be_compared(folder: Path, capsys: pytest.Ca
     assert (folder / "out").exists() == same
 
 
+def test_a_candidate_that_changes_while_it_is_copied_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copyfile
+
+    def changed(source: Path, target: Path) -> None:
+        copy(source, target)
+        with target.open("r+b") as file:
+            file.seek(-1, 2)
+            last = file.read(1)
+            file.seek(-1, 2)
+            file.write(bytes([last[0] ^ 1]))
+
+    monkeypatch.setattr(shutil, "copyfile", changed)
+    assert run(["compare", str(folder / "model"), *words(folder)]) == 2
+    assert "[compare.changed]" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "text.txt"]
+
+
 def test_an_interruption_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

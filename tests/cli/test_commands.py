@@ -7,11 +7,13 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from blockcert import keys
+from blockcert.dsse import Envelope, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
 from blockcert_producers.cli.lazy import spread
@@ -261,6 +263,25 @@ def test_a_fault_of_ours_is_no_verdict(
     assert "Traceback" in capsys.readouterr().err
 
 
+class OutOfMemoryError(RuntimeError):
+    """As torch calls what a GPU says."""
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")])
+def test_memory_that_is_used_up_is_no_fault_of_ours(
+    fault: Exception, made: Made, trust: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> Report:
+        raise fault
+
+    monkeypatch.setattr(verification, "verify", full)
+    assert run(["verify", str(made.bundle), "--trust", trust, *AT]) == 2
+    out, err = lines(capsys)
+    assert (out, len(err)) == ([], 1)
+    assert "has no more memory for it; take fewer or shorter prompts" in err[0]
+    assert err[0].endswith("[machine.memory]")
+
+
 def test_an_interruption_is_one_line(
     made: Made, trust: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -413,18 +434,49 @@ def test_a_passphrase_is_asked_for_twice_when_it_is_new(
     assert run(["keygen", "vendor"]) == 0
 
 
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "a file more": lambda bundle: (bundle / "extra").write_text(""),
+    "a file less": lambda bundle: (bundle / "prompts.safetensors").unlink(),
+    "a changed byte": lambda bundle: flip(bundle / "evidence.safetensors"),
+}
+
+
 @pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_bundle_is_not_signed(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: str, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = made.copy(tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run(["keygen", "vendor"]) == 0
-    (copy.bundle / "extra").write_text("")
+    BROKEN[case](copy.bundle)
     statement = (copy.bundle / "statement.dsse.json").read_bytes()
     assert run(["sign", str(copy.bundle), "--key", "vendor.key"]) == 2
     assert "it was not signed" in capsys.readouterr().err
     assert (copy.bundle / "statement.dsse.json").read_bytes() == statement
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_bundle_that_cannot_be_judged_is_not_signed(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody puts their name to what their own verifier does not read."""
+    copy = made.copy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run(["keygen", "vendor"]) == 0
+    path = copy.bundle / "statement.dsse.json"
+    payload = parse_envelope(path.read_bytes(), "statement").payload.replace(b'"version":"1.0"', b'"version":"1.9"')
+    path.write_bytes(encode_envelope(Envelope(payload)))
+    before = path.read_bytes()
+    assert run(["sign", str(copy.bundle), "--key", "vendor.key"]) == 2
+    assert "[statement.version_unsupported]" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_an_option_that_swallows_the_next_one_is_explained(capsys: pytest.CaptureFixture[str]) -> None:

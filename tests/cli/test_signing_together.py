@@ -75,6 +75,26 @@ def test_owners_who_sign_a_policy_at_once_have_signed_it(desk: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links are not everybody's elsewhere")
+def test_a_new_file_appears_whole_and_never_over_anothers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link, seen = os.link, list[bytes]()
+
+    def looked(source: Path, target: Path) -> None:
+        assert not target.exists()
+        seen.append(source.read_bytes())
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", looked)
+    files.write_new(tmp_path / "policy", b"all of it", "policy")
+    assert seen == [b"all of it"]
+    (tmp_path / "nowhere").symlink_to(tmp_path / "not there")
+    for name in ("policy", "nowhere"):
+        with pytest.raises(Refusal) as refused:
+            files.write_new(tmp_path / name, b"other", "policy")
+        assert refused.value.code == "output.exists"
+    assert (tmp_path / "policy").read_bytes() == b"all of it"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nowhere", "policy"]
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_of_two_who_sign_a_bundle_at_once_one_is_told(
     packed: bool, desk: Path, made: Made, monkeypatch: pytest.MonkeyPatch

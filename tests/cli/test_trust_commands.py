@@ -259,6 +259,10 @@ TAUGHT: dict[str, tuple[list[str], str]] = {
     "a list for sign": (["sign", "list-1", "--key", "second.key"], "blockcert revoke --add-signature"),
     "a signed policy for verify": (["verify", "bundle", "--trust", "next.signed"], "blockcert trust accept"),
     "a list for a policy": (["trust", "show", "list-1"], "given as --revocations"),
+    "a policy that nobody signed": (
+        ["trust", "accept", "trust.json", "next.json", "--out", "n"],
+        "blockcert trust rotate",
+    ),
     "a certificate for a policy": (["trust", "show", "bundle/statement.dsse.json"], "no policy"),
     "a note that moves the cursor": (
         ["revoke", "--certificate", "bundle", "--note", "a\x1b[2J", "--out", "l", "--key", "revoker.key"],

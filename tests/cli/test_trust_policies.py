@@ -229,11 +229,14 @@ def test_a_public_key_file_of_a_key_that_lives_elsewhere(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
-def test_a_private_key_that_others_can_read_is_warned_of(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("mode", [0o640, 0o620, 0o604, 0o602])
+def test_a_private_key_that_others_can_read_is_warned_of(
+    mode: int, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["revoke", "--key", "revoker.key", "--out"]
     assert run([*words, "one"]) == 0
     assert capsys.readouterr().err == ""
-    (desk / "revoker.key").chmod(0o644)
+    (desk / "revoker.key").chmod(mode)
     assert run([*words, "two"]) == 0
     err = capsys.readouterr().err
     assert err.count("\n") == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,11 +26,14 @@ from blockcert.program import (
     Sparse,
     Stage,
 )
+from blockcert.statement import Cost
+from blockcert_producers.extract import choice
 from blockcert_producers.extract.budget import parse_budget
-from blockcert_producers.extract.candidates import quantile
+from blockcert_producers.extract.candidates import Candidate, Candidates, quantile
 from blockcert_producers.extract.formats import feedback, store
 from blockcert_producers.extract.moments import inputs, moments, refit
 from blockcert_producers.extract.patterns import attended_pairs, single_errors, single_pattern, windows
+from blockcert_producers.extract.realise import Realised
 from blockcert_producers.extract.tensors import MemoryStore, bfloat16
 from blockcert_producers.lift import lift
 from blockcert_verifier.anatomy import dissect
@@ -235,6 +240,65 @@ def test_the_quantile_is_the_least_error_that_95_percent_meet() -> None:
         smaller = errors[errors < found]
         assert not smaller.size or (errors <= smaller.max()).mean() < 0.95
     assert quantile(np.array([0.1, np.inf])) == np.inf
+
+
+def test_a_wider_budget_keeps_what_a_narrower_one_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the search of the wider one ends: every choice within a narrower budget is within it too."""
+
+    def candidate(multiply_adds: int) -> Candidate:
+        realised = Realised(Stage("block", (), "hidden"), {}, np.zeros(1))
+        return Candidate(realised, Cost(1, 1, multiply_adds), None, None, np.zeros((0, 1)))
+
+    dear, cheap, cheaper = map(candidate, (3, 2, 1))
+    known: Any = SimpleNamespace(reference=dear)
+    for found, least in ((dear, cheap), (cheaper, cheaper)):
+        monkeypatch.setattr(choice._Search, "structure", lambda _, found=found: [found])  # pyright: ignore[reportPrivateUsage]
+        assert choice.cheapest(known, 0.5, "structure", (cheap,)) is least
+
+
+def test_a_candidate_is_within_a_budget_by_all_tokens_and_by_the_margin_over_held_out_prompts() -> None:
+    good, bad = 0.01, 0.5
+    sure = np.full((2, 25), good)
+    # 96 % of the tokens, and as likely 92 as 100
+    unsure = np.array([[good] * 25, [good] * 23 + [bad] * 2])
+
+    def within(errors: np.ndarray, held_out: np.ndarray) -> bool:
+        realised = Realised(Stage("block", (), "hidden"), {}, errors)
+        return Candidate(realised, Cost(1, 1, 1), None, None, held_out).within(0.05)
+
+    assert within(np.full(100, good), sure)
+    assert not within(np.full(100, good), unsure)
+    assert within(np.array([good] * 95 + [bad] * 5), sure)
+    assert not within(np.array([good] * 94 + [bad] * 6), sure)
+
+
+FITTED_AGAIN: dict[str, tuple[Cost, float, bool]] = {
+    "as cheap": (Cost(1, 8, 8), 0.01, True),
+    "in fewer bits": (Cost(1, 7, 8), 0.01, True),
+    "in more bits": (Cost(1, 9, 8), 0.01, False),
+    "with more multiply-adds": (Cost(1, 8, 9), 0.01, False),
+    "with fewer, which another level has": (Cost(1, 8, 7), 0.01, False),
+    "beyond the limit": (Cost(1, 8, 8), 0.06, False),
+}
+
+
+@pytest.mark.parametrize("case", FITTED_AGAIN)
+def test_a_choice_is_fitted_to_all_prompts_where_that_is_as_cheap_and_within(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cost, error, taken = FITTED_AGAIN[case]
+    stage, held_out = Stage("block", (), "hidden"), np.full((1, 4), 0.02)
+    before = Candidate(Realised(stage, {}, np.full(4, 0.03)), Cost(1, 8, 8), None, None, held_out, 3)
+    again = Candidate(Realised(stage, {}, np.full(4, error)), cost, None, None, np.full((1, 4), error), 3)
+    candidates: Any = object.__new__(Candidates)
+    candidates._final, candidates._tokens = {}, {}
+    monkeypatch.setattr(Candidates, "get", lambda *_: before)
+    monkeypatch.setattr(Candidates, "_realise", lambda *_: again)
+    found = candidates.finished(3, (), 0.05)
+    assert found.realised is (again if taken else before).realised
+    # what the prompts held out showed is what they showed while they were
+    assert found.held_out is held_out
+    assert candidates.finished(None, (), 0.05) is before
 
 
 BAD_BUDGETS = {

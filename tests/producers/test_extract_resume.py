@@ -23,10 +23,12 @@ from blockcert.dsse import parse_envelope
 from blockcert.errors import Refusal
 from blockcert.program import Constant, Stage, TensorRef
 from blockcert.statement import Cost
-from blockcert_producers import embedded, output_lock
+from blockcert_producers import bundling, embedded, output_lock
 from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
+from blockcert_producers.extract.budget import Aim, parse_budget
 from blockcert_producers.extract.front import BlockSummary, Chosen
+from blockcert_producers.extraction import Extracting
 from blockcert_producers.output_lock import OutputLock
 from blockcert_producers.produce import FrontProduced, Job, Produced, extract_bundle, extract_front
 from blockcert_producers.work_folder import WorkFolder
@@ -389,6 +391,46 @@ def test_a_changed_configuration_is_another_request(tiny: Path, monkeypatch: pyt
     assert digests == [blake3_bytes(config.read_bytes())] * 2
 
 
+CHANGED: dict[str, dict[str, Any]] = {
+    "prompts to certify": {"count": 3},
+    "prompts to calibrate": {"calibration": 5},
+    "length": {"length": LENGTH - 1},
+    "seed": {"seed": 1},
+    "device": {"device": "torch"},
+    "attribution": {"attribution": 1},
+    "proofs": {"prove": 1},
+    "a second text": {"prompts": ("text.txt", "other.txt")},
+}
+
+
+def test_what_changes_the_result_is_another_request_and_a_limit_is_not(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundling, "require_flint", lambda: None)
+    monkeypatch.setattr(bundling, "check_lift", lambda *_: None)
+    monkeypatch.setattr(WorkFolder, "prepare", lambda _: None)
+    monkeypatch.setattr(WorkFolder, "others", lambda _: 0)
+
+    def request(budget: str = "0.2", aim: Aim = "structure", polish: int = 0, shift: str = "", **job: Any) -> str:
+        texts = tuple(tiny / name for name in job.pop("prompts", ("text.txt",)))
+        usual: dict[str, Any] = {"count": 2, "calibration": 4, "length": LENGTH, "attribution": 0}
+        whole = Job(texts, tiny / "out", **(usual | job))
+        others = [tiny / shift] if shift else []
+        made = Extracting(tiny / "model", whole, (parse_budget(budget),), aim, others, polish)
+        return made._work.folder.name  # pyright: ignore[reportPrivateUsage]
+
+    names = [request(), *(request(**job) for job in CHANGED.values())]
+    names += [request(budget="0.3"), request(budget="kl=0.2"), request(aim="bits"), request(polish=3)]
+    names += [request(polish=4), request(shift="other.txt")]
+    # what is computed on a GPU is not what the host computes, of one build of torch
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    names.append(request(device="cuda"))
+    assert len(set(names)) == len(names)
+    assert request() == request(memory=1 << 40) == names[0]
+
+
 NOTES = {
     1: "95 % of calibration tokens in every block, none of them held out",
     4: "95 % of calibration tokens in every block, on the one held-out prompt without a margin",
@@ -495,6 +537,37 @@ def test_an_interruption_says_what_is_kept_and_the_next_run_what_it_takes(
     assert interrupted(folder, monkeypatch, 1, "--seed", "1") == 130
     first, *_ = capsys.readouterr().err.splitlines()
     assert first.startswith(f"blockcert: {kept} keeps 3 finished blocks of an earlier run with other options or texts")
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), Refusal("output.unwritable", "somewhere", "no")])
+def test_where_nothing_is_finished_nothing_is_left(
+    stop: BaseException, tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise stop
+
+    before = sorted(tiny.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "keep", stopped)
+        assert interrupted(tiny, patch, 1) in (2, 130)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line in ("blockcert: interrupted", "blockcert: somewhere: no [output.unwritable]")
+    assert sorted(tiny.iterdir()) == before
+
+
+def test_an_interruption_while_it_ends_loses_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed_at(monkeypatch, "complete", lambda: made(tiny, "out"))
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkFolder, "complete", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            made(tiny, "out")
+    assert not (tiny / "out.shift.json").exists()
+    made(tiny, "out")
+    assert (tiny / "out.shift.json").exists()
 
 
 KEPT = {"tensor.unreadable": True, "output.unwritable": True, "extract.not_finite": False, "measure.not_finite": False}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -16,20 +17,25 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from blockcert import strict_json
 from blockcert.bundle import STATEMENT
 from blockcert.digest import blake3_bytes
 from blockcert.dsse import encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.numbers import parse_decimal
-from blockcert.program import Linear
+from blockcert.program import Linear, Program
 from blockcert.statement import Cost, Statement
+from blockcert.times import parse_time
 from blockcert_producers import embedded
+from blockcert_producers.bundling import read_texts
 from blockcert_producers.cli.produced import front_summary, summary
 from blockcert_producers.cli.run import run
+from blockcert_producers.conformance.tensors import read_column
 from blockcert_producers.embedded.text import generate
 from blockcert_producers.extract import front
 from blockcert_producers.extract.budget import (
     AIMS,
+    GRADES,
     Aim,
     Budget,
     cheapness,
@@ -40,11 +46,12 @@ from blockcert_producers.extract.budget import (
 )
 from blockcert_producers.extract.rounding import rounded
 from blockcert_producers.fronts.plot import plot
-from blockcert_producers.fronts.shift import Shifted
+from blockcert_producers.fronts.shift import Shifted, measure_shift
 from blockcert_producers.fronts.table import FrontTable, Part, Point, lines
 from blockcert_producers.lift import lift
 from blockcert_producers.missed import missed
 from blockcert_producers.produce import FrontProduced, Job, extract_bundle, extract_front
+from blockcert_producers.progress import silent
 from blockcert_verifier import verify
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.evaluate.weights import dense_matrix
@@ -119,6 +126,12 @@ def test_a_budget_is_spelt_as_people_spell_numbers(text: str) -> None:
 @pytest.mark.parametrize("text", ["0.0123456789", "0.04999999999", "kl=0.00123456789", "logits=12345678.5"])
 def test_a_budget_is_stated_to_its_last_digit(text: str) -> None:
     assert parse_budget(text).text == text
+    assert parse_budget(text).number == text.rpartition("=")[2]
+
+
+def test_a_grade_is_stated_as_its_number_and_a_fraction_as_near_as_it_goes() -> None:
+    assert [parse_budget(name).text for name in GRADES] == list(GRADES.values())
+    assert parse_budget(Fraction(1, 3)).text == "0.333333"
 
 
 @pytest.mark.parametrize("text", ["fast", "", "0,1"])
@@ -262,6 +275,13 @@ def test_the_table_says_what_the_certificates_say(made: Made) -> None:
         assert all(parse_decimal(s.relative_error) <= parse_decimal(point.relative_error) for s in claims.stages[1:-1])
 
 
+def test_a_certificate_holds_for_a_year(made: Made) -> None:
+    for one in made.front.bundles:
+        stated = one.statement.predicate
+        assert parse_time(stated.issued_at) == NOW
+        assert parse_time(stated.not_after) - NOW == timedelta(days=365)
+
+
 def test_a_certificate_that_shows_less_than_was_asked_for_is_warned_of(made: Made) -> None:
     one = made.front.bundles[0]
     predicate = one.statement.predicate
@@ -275,6 +295,13 @@ def test_a_certificate_that_shows_less_than_was_asked_for_is_warned_of(made: Mad
         claims = msgspec.structs.replace(predicate.claims, stages=tuple(stages))
         return msgspec.structs.replace(one.statement, predicate=msgspec.structs.replace(predicate, claims=claims))
 
+    # 95 % to the token are enough
+    exact = [msgspec.structs.replace(s, tokens=200, covered=(190,) * 3) for s in predicate.claims.stages]
+    for fewer, said in ((190, False), (189, True)):
+        exact[2] = msgspec.structs.replace(exact[2], covered=(fewer,) * 3)
+        claims = msgspec.structs.replace(predicate.claims, stages=tuple(exact))
+        stated = msgspec.structs.replace(one.statement, predicate=msgspec.structs.replace(predicate, claims=claims))
+        assert (missed(parse_budget("0.05"), stated) is not None) == said
     near = Budget("near-lossless", Fraction(1, 50))
     statement = with_covered(1, Fraction(18, 19))  # 94.7 %
     said = missed(near, statement)
@@ -303,7 +330,12 @@ def test_a_certificate_that_shows_less_than_was_asked_for_is_warned_of(made: Mad
 
 def test_controls_are_measured_on_all_certification_prompts(made: Made) -> None:
     float16, bfloat16, int8, int6, int4, grouped, identity = made.front.table.controls
-    assert 6 <= bfloat16.prompts <= 12
+    windows: set[int] = set()
+    for name in ("lossless", "approximate"):
+        data = (made.folder / "out" / name / "prompts.safetensors").read_bytes()
+        windows |= set(read_column(data, "window")[read_column(data, "split") == 1].tolist())
+    assert {point.prompts for point in made.front.table.controls} == {len(windows)}
+    assert len(windows) > 6
     assert int8.prompts == identity.prompts == bfloat16.prompts
     assert identity.multiply_adds.part == identity.bits.part == 0
     assert identity.top1.part < bfloat16.top1.part
@@ -384,6 +416,23 @@ def test_the_verifiers_own_texts_give_the_same_counts(made: Made) -> None:
         assert mine.claim == theirs.claim
         assert mine.stated_successes == theirs.stated_successes
         assert theirs.successes - (own.rows - 6) <= mine.successes <= theirs.successes
+
+
+def test_another_seed_draws_other_windows_of_other_texts(made: Made) -> None:
+    bundle = made.folder / "out" / "approximate"
+    (statement,) = (one.statement for one in made.front.bundles if one.out.name == "approximate")
+    data = (bundle / "programs/surrogate.json").read_bytes()
+    reference, surrogate = lift(MODEL), strict_json.typed(data, Program, "surrogate")
+    named = {**reference_files(MODEL), "programs/surrogate.safetensors": bundle / "programs/surrogate.safetensors"}
+    texts = read_texts(MODEL, reference, (made.folder / "other.txt",), 32)
+    more: dict[str, Any] = {"count": 2, "device": "cpu", "progress": silent}
+    one, same, other = (
+        measure_shift(statement, (reference, surrogate), blake3_bytes(data), named, texts, seed=seed, **more).measured
+        for seed in (0, 0, 1)
+    )
+    assert one == same
+    assert one.seed != other.seed
+    assert one.kl_mean != other.kl_mean
 
 
 def test_one_budget_alone_gives_what_it_gives_in_a_front(made: Made) -> None:
@@ -468,6 +517,24 @@ def test_the_table_on_a_terminal_rounds_shares_down() -> None:
     text = "\n".join(lines(FrontTable("", "x", 1, "structure", ("0.01",), (almost,), ())))
     assert "99.9" in text
     assert "100" not in text
+
+
+def test_the_summary_of_a_bundle_rounds_shares_down_too_and_has_80_columns(made: Made) -> None:
+    one = made.front.bundles[0]
+    predicate = one.statement.predicate
+    almost = [msgspec.structs.replace(s, tokens=2000, covered=(1999,) * 3) for s in predicate.claims.stages]
+    end = msgspec.structs.replace(
+        predicate.claims.end_to_end, tokens=10_000, top1_agree=9_999, relative_drift="0.212834"
+    )
+    claims = msgspec.structs.replace(predicate.claims, stages=tuple(almost), end_to_end=end)
+    stated = msgspec.structs.replace(predicate, claims=claims)
+    statement = msgspec.structs.replace(one.statement, predicate=stated)
+    shown = summary(msgspec.structs.replace(one, statement=statement, out=Path("a b"), shift=None))
+    assert all(len(line) <= 80 for line in shown)
+    # of each of four blocks three shares of 1999 in 2000
+    assert sum(line.count("99.9 %") for line in shown if line.startswith("  block ")) >= 12
+    assert "top-1 agrees at 99.9 %," in " ".join(shown)
+    assert shown[-1] == "Not signed yet: blockcert sign 'a b' --key FILE"
 
 
 def test_what_float64_does_not_tell_from_nothing_is_shown_as_below_it() -> None:

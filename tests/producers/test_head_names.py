@@ -17,6 +17,7 @@ from blockcert.program import Attention, DensePattern, WindowPattern
 from blockcert_producers import embedded
 from blockcert_producers.cli.run import run
 from blockcert_producers.embedded.text import generate
+from blockcert_producers.heads import naming
 from blockcert_producers.heads.naming import EVEN, attention_weights, name_heads, token_texts
 from blockcert_producers.heads.places import FAR, FIRST, bracket_openers, find_places
 from blockcert_producers.lift import lift
@@ -162,6 +163,15 @@ def test_a_head_of_even_weights_is_named_so_and_few_positions_name_none() -> Non
     assert all(float(one.share) >= EVEN and one.chance is None for one in evens)
     one = name_heads(program, store, tokens[:1, :6], Backend())
     assert not [name for block in one.blocks for head in block for name in head if name.kind != "even"]
+
+
+def test_what_positions_alone_explain_names_no_head() -> None:
+    """All tokens are one: whatever looks back looks at the same token, text or no text."""
+    tokens = np.zeros((4, 12), dtype=np.int64)
+    causal = np.tril(np.ones((12, 12)))
+    weights = np.broadcast_to(causal / causal.sum(axis=1, keepdims=True), (4, 12, 12)).copy()
+    found = naming._names(weights, find_places(tokens))  # pyright: ignore[reportPrivateUsage]
+    assert [one.kind for one in found] == ["even"]
 
 
 # --- the extension ----------------------------------------------------------------------------------------------------

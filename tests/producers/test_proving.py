@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -245,6 +246,51 @@ def test_an_interrupted_run_goes_on_after_the_rows_that_are_proven(
     assert claims is not None
     assert claims.rows == 2
     assert "proven of the exact programs on 2 of these prompts" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_does_not_fit_is_refused_before_any_work(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """BC-VER-29's estimate, for whoever encloses first."""
+    assert run([*words, "--limit", "memory=1MiB"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("blockcert: --prove: proving a prompt of 8 tokens with 164 bits is estimated to take ")
+    assert "the limit is 1048576: give more with --limit memory=N, or shorter prompts" in line
+    assert "[limit.memory]" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+    compared = ["compare", words[1], *words[1:]]
+    assert run([*compared, "--limit", "memory=1MiB"]) == 2
+    assert "[limit.memory]" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["text.txt"]
+
+
+@pytest.mark.parametrize("limit", ["memory=0", "memory", "seconds=3", "memory=1GiB"])
+def test_a_limit_that_is_none_is_refused(limit: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    proving = 0 if limit == "memory=1GiB" else 2  # without a proof there is nothing to limit
+    assert run([*words, "--prove", str(proving), "--limit", limit]) == 2
+    assert "[usage.limit]" in capsys.readouterr().err
+
+
+def test_a_precision_that_does_not_fit_is_not_tried(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is finished is kept: with more memory the same command goes on."""
+    judged, settled = enclosing.judge, list[bool]()
+
+    def open_at_first(*given_: Any, **more: Any) -> Any:
+        found = judged(*given_, **more)
+        return found if settled else msgspec.structs.replace(found, verdict="inconclusive")
+
+    def estimated(pair: Any, length: int, bits: int) -> int:
+        return bits
+
+    monkeypatch.setattr(enclosing, "judge", open_at_first)
+    monkeypatch.setattr(enclosing, "row_bytes", estimated)
+    assert run([*words, "--limit", "memory=200"]) == 2
+    assert "with 328 bits is estimated to take 328 bytes" in capsys.readouterr().err
+    assert len(list(tmp_path.glob(".out.work/*/blocks/*/chosen.json"))) == 4
+    settled.append(True)
+    assert run([*words, "--limit", "memory=328"]) == 0
 
 
 def test_a_kept_row_is_read_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from blockcert.errors import Refusal
+from blockcert.evidence import EvidenceShape, columns
 from blockcert.same_program import same_stages
-from blockcert_producers.certify.measuring import evidence_columns, self_check
+from blockcert_producers.certify.measuring import evidence_columns, self_check, write_evidence
 from blockcert_producers.progress import silent
 from blockcert_verifier.evaluate import WeightStore
 from blockcert_verifier.measure import Pair, Settings
@@ -47,3 +48,16 @@ def test_a_value_inside_the_verifiers_tolerance_and_not_inside_the_producers_is_
         self_check(pair, tokens, SETTINGS, {**recorded, column: cells}, **RUN)
     assert refused.value.code == "measure.self_check"
     assert column in refused.value.place
+
+
+def test_a_zero_has_one_spelling_in_the_evidence(tmp_path: Path) -> None:
+    """One value, one file: machines that round a sum to minus zero write the same bytes."""
+    shape = EvidenceShape(1, 2, 1, 1, 1)
+
+    def filled(zero: float) -> dict[str, Any]:
+        kinds = {"F64": zero, "I64": 0}
+        return {column.name: np.full(column.shape, kinds[column.dtype]) for column in columns(shape)}
+
+    for name, zero in (("plus", 0.0), ("minus", -0.0)):
+        write_evidence(tmp_path / name, shape, filled(zero))
+    assert (tmp_path / "plus").read_bytes() == (tmp_path / "minus").read_bytes()

@@ -4,6 +4,7 @@ an independent computation, and one limit for all blocks is never cheaper."""
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,9 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from blockcert.bundle import STATEMENT
+from blockcert.dsse import parse_envelope
 from blockcert.errors import Refusal
 from blockcert.program import Program
-from blockcert_producers.extract import Extraction, front
+from blockcert_producers.cli.run import run
+from blockcert_producers.extract import Extraction, Polish, front
 from blockcert_producers.extract.budget import Aim, Budget, cheapness, parse_budget
 from blockcert_producers.extract.front import Chosen
 from blockcert_producers.extract.stitched import Allocation, with_margin
@@ -27,6 +31,7 @@ from blockcert_producers.extract.tensors import MemoryStore, held
 from blockcert_producers.lift import lift
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
 from tests.support.checkpoints import edit_tensors, make_checkpoint
+from tests.support.corpora import save_tokenizer, save_windows
 
 LENGTH = 16
 SMALL = {"n_embd": 24, "n_head": 4, "n_layer": 2}
@@ -240,3 +245,55 @@ def test_without_a_held_out_prompt_there_is_nothing_to_meet_a_target_on(tmp_path
         front(program, files, prompts(program, 3)).choose("kl=0.1")
     assert refused.value.code == "extract.calibration"
     assert "at least 4" in refused.value.sentence
+
+
+def test_polished_blocks_meet_a_target_and_cost_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["blockcert_producers.extract.front"], "LADDER", LADDER[9:10])
+    program, files = model(tmp_path)
+    tokens, budget = prompts(program, 16), parse_budget("kl=0.001")
+    plain = front(program, files, tokens).choose(budget, "bits")
+    found = front(program, files, tokens, polish=Polish(20)).choose(budget, "bits")
+    assert any("polished" in block.words for block in found.blocks)
+    values = plain_distance(found, files, tokens[HELD_OUT], "kl")
+    assert found.reached is not None
+    assert plain.reached is not None
+    distance = values.mean() + 2 * values.std(ddof=1) / np.sqrt(values.size)
+    assert distance == pytest.approx(found.reached.distance, rel=1e-6)
+    assert distance <= budget.limit
+    assert found.reached.kept <= plain.reached.kept
+
+
+# --- at the prompt ----------------------------------------------------------------------------------------------------
+
+STATED = {
+    "kl=0.0010": ("kl=0.001", "a mean KL of at most 0.001 nats per token (found: ", "two standard errors included"),
+    "logits=.25": ("logits=0.25", "no logit off by more than 0.25 (found: ", ")"),
+}
+
+
+@pytest.mark.parametrize("target", STATED)
+def test_a_target_is_asked_for_at_the_prompt_and_stated(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, _ = model(tmp_path / "model")
+    save_tokenizer(tmp_path / "model" / "tokenizer.json", program.vocabulary)
+    windows = np.random.default_rng(1).integers(0, program.vocabulary, (20, LENGTH)).tolist()
+    save_windows(tmp_path / "text.txt", windows)
+    counts = ("--count", "2", "--calibration", "8", "--length", str(LENGTH), "--attribution", "0")
+    words = ["extract", str(tmp_path / "model"), "--prompts", str(tmp_path / "text.txt"), *counts]
+    out = tmp_path / "out"
+    assert run([*words, "--budget", target, "--out", str(out)]) == 0
+    assert "not signed yet" in capsys.readouterr().out.lower()
+    name, said, end = STATED[target]
+    payload = parse_envelope((out / STATEMENT).read_bytes(), STATEMENT).payload
+    note = json.loads(payload)["predicate"]["surrogate"]["note"]
+    assert note.startswith("extracted to a target of the stitched model on held-out calibration prompts, ")
+    assert said in note
+    assert end in note
+    # beside a budget of single blocks, in one front
+    together = tmp_path / "front"
+    assert run([*words, "--budgets", f"{target},0.2", "--out", str(together)]) == 0
+    table = json.loads((together / "front.json").read_bytes())
+    assert [point["budget"] for point in table["points"]] == ["0.2", name]
+    alone, inside = ((folder / "programs/surrogate.json").read_bytes() for folder in (out, together / name))
+    assert alone == inside

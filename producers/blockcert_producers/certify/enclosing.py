@@ -19,11 +19,12 @@ from blockcert_producers.progress import Progress
 from blockcert_verifier.enclose.claimed import cell_index
 from blockcert_verifier.enclose.interval import Enclosed
 from blockcert_verifier.enclose.judge import COUNTS, judge
+from blockcert_verifier.enclose.memory import row_bytes
 from blockcert_verifier.enclose.trajectories import Place, Thresholds, enclose_row, first_bits
 from blockcert_verifier.measure import Pair
 from blockcert_verifier.steps.proof import MOST_BITS
 
-__all__ = ["Row", "RowShelf", "enclosure_columns", "float_above"]
+__all__ = ["Row", "RowShelf", "check_room", "enclosure_columns", "float_above"]
 
 Host = np.ndarray[Any, Any]
 Row = dict[str, Any]
@@ -51,6 +52,25 @@ def float_above(value: Fraction) -> float:
     return found if math.isfinite(found) and Fraction(found) >= value else math.nextafter(found, math.inf)
 
 
+def check_room(pair: Pair, length: int, memory: int) -> None:
+    """Return where enclosing a prompt of ``length`` tokens is estimated to take no more than ``memory`` bytes.
+
+    Raises:
+        Refusal: ``limit.memory``; ``tensor.*`` where a program names what its files do not hold.
+    """
+    _check_room(pair, length, first_bits(len(pair.same) - 2), memory)
+
+
+def _check_room(pair: Pair, length: int, bits: int, memory: int) -> None:
+    needed = row_bytes(pair, length, bits)
+    if needed > memory:
+        sentence = (
+            f"proving a prompt of {length} tokens with {bits} bits is estimated to take {needed} bytes of memory, and "
+            f"the limit is {memory}: give more with --limit memory=N, or shorter prompts with --length"
+        )
+        raise Refusal("limit.memory", "--prove", sentence)
+
+
 def enclosure_columns(
     pair: Pair,
     tokens: Host,
@@ -60,6 +80,7 @@ def enclosure_columns(
     *,
     shelf: RowShelf | None,
     progress: Progress,
+    memory: int | None = None,
 ) -> dict[str, Host]:
     """The columns of proven ends for the first ``shape.enclosed_rows`` of the listed prompts (N x T token ids).
 
@@ -70,10 +91,12 @@ def enclosure_columns(
         recorded: the measured columns, against which every enclosure is held.
         shelf: keeps finished rows; those that it has are not enclosed again.
         progress: called stage by stage.
+        memory: bytes that a row may be estimated to take; None for any.
 
     Raises:
         Refusal: ``measure.self_check`` where a measured cell is certainly outside the tolerance around the exact value,
-            ``measure.unresolved`` where no precision up to 4096 bits encloses a cell.
+            ``measure.unresolved`` where no precision up to 4096 bits encloses a cell, ``limit.memory`` where a row
+            needs a precision beyond ``memory``.
     """
     stages, rows = len(pair.same), shape.enclosed_rows
     found: list[Row] = []
@@ -85,7 +108,7 @@ def enclosure_columns(
         tick(0)
         cells = None if shelf is None else shelf.load(row)
         if cells is None:
-            cells = _enclose(pair, tokens[row].tolist(), shape, thresholds, recorded, row, tick)
+            cells = _enclose(pair, tokens[row].tolist(), shape, thresholds, recorded, row, tick, memory)
             if shelf is not None:
                 shelf.keep(row, cells)
         found.append(cells)
@@ -103,10 +126,13 @@ def _enclose(
     recorded: Mapping[str, Host],
     row: int,
     tick: Callable[[int], None],
+    memory: int | None,
 ) -> Row:
     """One row's ends, at a precision at which a verifier leaves none of its cells open (BC-ENC-04)."""
     bits = first_bits(shape.blocks)
     while True:
+        if memory is not None:
+            _check_room(pair, len(tokens), bits, memory)
         cells = enclose_row(pair, tokens, thresholds, bits, tick)
         verdicts = {
             place: judge(cell, Fraction(_at(recorded, place, row)), column=place.column, claim=None)

@@ -66,7 +66,8 @@ EVIDENCE = "evidence.safetensors"
 class CertifyOptions(Struct, frozen=True):
     """How to measure and what to state.
 
-    ``attribution`` of the first prompts carry attribution, ``prove`` of them proven ends, which ``shelf`` keeps.
+    ``attribution`` of the first prompts carry attribution, ``prove`` of them proven ends, which ``shelf`` keeps and of
+    which each may be estimated to take ``memory`` bytes, or any number.
     """
 
     attribution: int = 50
@@ -77,6 +78,7 @@ class CertifyOptions(Struct, frozen=True):
     valid_days: int = 365
     prove: int = 0
     shelf: RowShelf | None = None
+    memory: int | None = None
 
 
 class Work(Struct, frozen=True):
@@ -108,8 +110,8 @@ def certify(
     narrowed tolerance). Committing the writer is the caller's.
 
     Raises:
-        Refusal: ``measure.*``, ``tensor.*``, ``program.*``, ``claims.*``; ``install.prove`` where rows are to be proven
-            and python-flint is not installed.
+        Refusal: ``measure.*``, ``tensor.*``, ``program.*``, ``claims.*``; where rows are to be proven
+            ``install.prove``, and ``limit.memory``.
     """
     thresholds = options.thresholds
     rows, length = work.tokens.shape
@@ -174,7 +176,8 @@ def _proven(
 
     stated = options.thresholds
     exact = Exact(tuple(map(parse_decimal, stated.relative)), tuple(map(parse_decimal, stated.loss)))
-    return enclosure_columns(pair, tokens, shape, exact, recorded, shelf=options.shelf, progress=progress)
+    more: dict[str, Any] = {"shelf": options.shelf, "progress": progress, "memory": options.memory}
+    return enclosure_columns(pair, tokens, shape, exact, recorded, **more)
 
 
 def _state(

@@ -25,6 +25,7 @@ def compare(
     device: options.Device = "cpu",
     attribution: options.Attribution = 50,
     prove: options.Prove = 0,
+    limit: options.Limit = None,
 ) -> None:
     """Measure how far CANDIDATE drifts from REFERENCE, block by block, and write a bundle.
 
@@ -33,7 +34,7 @@ def compare(
     from blockcert_producers.cli.produced import job, now, report, working
     from blockcert_producers.produce import compare_bundle
 
-    work = job(prompts, out, count, calibration, length, seed, device, attribution, prove)
+    work = job(prompts, out, count, calibration, length, seed, device, attribution, prove, limit)
     with working() as progress:
         produced = compare_bundle(reference, candidate, work, now=now(), progress=progress)
     report(produced)

@@ -62,6 +62,7 @@ def extract(
     device: options.Device = "cpu",
     attribution: options.Attribution = 50,
     prove: options.Prove = 0,
+    limit: options.Limit = None,
 ) -> None:
     """Replace every block of MODEL by the cheapest program within the budget, measure it, and write a bundle.
 
@@ -73,7 +74,7 @@ def extract(
 
     if budget is not None and budgets is not None:
         raise Refusal("usage.budgets", "--budgets", "give one --budget, or a list with --budgets, not both")
-    work = job(prompts, out, count, calibration, length, seed, device, attribution, prove)
+    work = job(prompts, out, count, calibration, length, seed, device, attribution, prove, limit)
     more = tuple(shift or ())
     asked: dict[str, Any] = {"aim": aim, "shift": more, "polish": polish, "now": now(), "notice": notice}
     try:

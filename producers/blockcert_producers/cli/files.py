@@ -35,18 +35,18 @@ def write_new(path: Path, data: bytes, what: str) -> None:
     check_in_no_bundle(path)
     if path.is_dir():
         raise Refusal("output.exists", str(path), f"this is a folder; name the file for the {what}")
+    temporary = _beside(path)
     try:
-        with path.open("xb") as file:
-            try:
-                file.write(data)
-                file.flush()  # a full disk may say so only now
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        raise Refusal("output.exists", str(path), f"there is a file already, and a {what} is not overwritten") from None
+        try:
+            if not os.path.lexists(path):
+                temporary.write_bytes(data)
+                if _put(temporary, path, None):
+                    return
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as fault:
         raise Refusal("output.unwritable", str(path), f"the {what} cannot be written: {fault.strerror}") from None
+    raise Refusal("output.exists", str(path), f"there is a file already, and a {what} is not overwritten")
 
 
 def update_file(path: Path, make: Callable[[bytes | None], bytes], what: str) -> None:
@@ -65,7 +65,7 @@ def update_file(path: Path, make: Callable[[bytes | None], bytes], what: str) ->
             before = None if file is None else _all(file, path)
             data = make(before)
             check_in_no_bundle(path)
-            temporary = real.with_name(f".{real.name}.partial-{os.urandom(4).hex()}")
+            temporary = _beside(real)
             try:
                 try:
                     temporary.write_bytes(data)
@@ -79,6 +79,10 @@ def update_file(path: Path, make: Callable[[bytes | None], bytes], what: str) ->
         if before is not None:
             sentence = f"another wrote this {what} meanwhile; yours was not put over it: run the command again"
             raise Refusal("output.changed", str(path), sentence)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{os.urandom(4).hex()}")
 
 
 @contextmanager
@@ -127,7 +131,7 @@ def _put(temporary: Path, path: Path, file: BinaryIO | None) -> bool:
     except FileExistsError:
         return False
     except OSError:  # a file system without a second name for a file
-        if path.exists():
+        if os.path.lexists(path):
             return False
         temporary.replace(path)
     return True

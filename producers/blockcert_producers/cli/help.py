@@ -46,11 +46,11 @@ OPTION_GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "extract": {
         "What is made": ("--budget", "--budgets", "--aim", "--polish"),
         "What it is measured on": ("--shift", "--count", "--calibration", "--length", "--seed"),
-        "What is measured beside, and where": ("--attribution", "--prove", "--device"),
+        "What is measured beside, and where": ("--attribution", "--prove", "--limit", "--device"),
     },
     "compare": {
         "What it is measured on": ("--count", "--calibration", "--length", "--seed"),
-        "What is measured beside, and where": ("--attribution", "--prove", "--device"),
+        "What is measured beside, and where": ("--attribution", "--prove", "--limit", "--device"),
     },
 }
 """Groups of a command's options; those in none of them stand first."""

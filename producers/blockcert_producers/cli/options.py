@@ -13,6 +13,7 @@ __all__ = [
     "Count",
     "Device",
     "Length",
+    "Limit",
     "Out",
     "PassphraseFile",
     "Prompts",
@@ -52,6 +53,14 @@ Prove = Annotated[
         min=0,
         help="Of how many prompts, the first that were drawn, to prove errors, drift and top-1 agreement in exact "
         "arithmetic: seconds to minutes each; needs blockcert[prove].",
+    ),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="memory=N",
+        help="Your own most of memory while --prove works, as in memory=24GiB; what this machine has if not given.",
     ),
 ]
 PassphraseFile = Annotated[

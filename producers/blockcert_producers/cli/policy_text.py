@@ -9,15 +9,11 @@ from blockcert import keys
 from blockcert.printable import plain
 from blockcert.statement import PopulationPredicate
 from blockcert.trust import Limits, PopulationLimit, TrustedKey, TrustPolicy
+from blockcert_verifier.counted import counted
 from blockcert_verifier.layout import WIDTH, percent
 from blockcert_verifier.steps.consequences import predicate_name
 
-__all__ = ["count", "differences", "fingerprint", "limits_in_words", "policy_lines", "printed"]
-
-
-def count(number: int, what: str) -> str:
-    """A number of things: `1 key`, `2 keys`."""
-    return f"{number} {what}{'s' * (number != 1)}"
+__all__ = ["differences", "fingerprint", "limits_in_words", "policy_lines", "printed"]
 
 
 def printed(lines: Iterable[str]) -> str:
@@ -40,13 +36,13 @@ def policy_lines(policy: TrustPolicy) -> list[str]:
     lines = [f"Policy number {policy.number}", f"Requires: {', '.join(policy.require)}.", "Trusts:"]
     for key in policy.keys:
         lines += [f"  {_key(key)}", f"    {fingerprint(key)}"]
-    lines.append(f"Must sign a certificate: {count(needed.producer, 'producer')}.")
+    lines.append(f"Must sign a certificate: {counted(needed.producer, 'producer')}.")
     if needed.auditor or policy.able("auditor"):
-        lines.append(f"Must approve it: {count(needed.auditor, 'auditor')}.")
+        lines.append(f"Must approve it: {counted(needed.auditor, 'auditor')}.")
     if policy.able("owner"):
-        lines.append(f"Must sign the policy that follows: {count(needed.owner, 'owner')}.")
+        lines.append(f"Must sign the policy that follows: {counted(needed.owner, 'owner')}.")
     if policy.able("revoker"):
-        lines.append(f"Must sign a revocation list: {count(needed.revoker, 'revoker')}.")
+        lines.append(f"Must sign a revocation list: {counted(needed.revoker, 'revoker')}.")
     if policy.revocation is not None:
         lines.append(f"Asks for a revocation list: {policy.revocation.source}")
     lines += [
@@ -82,7 +78,7 @@ def _limit(name: str, limits: Limits) -> Iterator[str]:
     value: object = getattr(limits, name)
     match name:
         case "least_audit_rows":
-            yield f"a replay confirms at least {count(limits.least_audit_rows or 0, 'row')}"
+            yield f"a replay confirms at least {counted(limits.least_audit_rows or 0, 'row')}"
         case "coverage" if limits.coverage is not None:
             share = _percent(limits.coverage.share)
             yield f"in every stage {share} of tokens at least are within the relative error {limits.coverage.threshold}"
@@ -93,7 +89,7 @@ def _limit(name: str, limits: Limits) -> Iterator[str]:
         case "least_basis":
             yield f"no claim stands on a weaker basis than {value}"
         case "greatest_age_days":
-            yield f"issued less than {count(limits.greatest_age_days or 0, 'day')} ago"
+            yield f"issued less than {counted(limits.greatest_age_days or 0, 'day')} ago"
         case "kl_mean":
             yield f"mean KL at most {value} nats"
         case "loss_difference":
@@ -147,7 +143,7 @@ def _asked(old: TrustPolicy, new: TrustPolicy) -> Iterator[str]:
     for role, what in does.items():
         before, now = getattr(old.thresholds, role), getattr(new.thresholds, role)
         if before != now:
-            yield f"{count(now, role)} {what}, in place of {before}"
+            yield f"{counted(now, role)} {what}, in place of {before}"
     for step in new.require:
         if step not in old.require:
             yield f"requires {step}"

@@ -6,14 +6,17 @@ import sys
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from textwrap import wrap
 
+from blockcert.errors import Refusal
 from blockcert.printable import plain
 from blockcert.statement import Predicate
 from blockcert_producers.fronts import shift, table
 from blockcert_producers.produce import FrontProduced, Job, Produced
 from blockcert_producers.progress import Progress, progress_bar
 from blockcert_verifier.counted import counted
+from blockcert_verifier.limits import read_limits
 
 __all__ = ["front_summary", "job", "notice", "now", "report", "report_front", "summary", "working"]
 
@@ -28,9 +31,19 @@ def job(
     device: str,
     attribution: int,
     prove: int,
+    limit: list[str] | None,
 ) -> Job:
-    """The job that the options describe."""
-    return Job(tuple(prompts), out, count, calibration, length, seed, device, attribution, prove)
+    """The job that the options describe.
+
+    Raises:
+        Refusal: ``usage.limit``.
+    """
+    limits = read_limits(limit or (), ("memory",))
+    if limit and not prove:
+        sentence = "only of what --prove takes there is an estimate that could be limited; give that too"
+        raise Refusal("usage.limit", "--limit", sentence)
+    memory = limits.most_memory() if prove else None
+    return Job(tuple(prompts), out, count, calibration, length, seed, device, attribution, prove, memory)
 
 
 def now() -> datetime:
@@ -49,7 +62,8 @@ def working() -> AbstractContextManager[Progress]:
 
 
 def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
+    """With one decimal, rounded down: not all is never 100."""
+    return f"{1000 * part // whole / 10:.1f} %" if whole else "-"
 
 
 def summary(produced: Produced) -> list[str]:
@@ -77,15 +91,17 @@ def summary(produced: Produced) -> list[str]:
         adds = _percent(mine.multiply_adds, theirs.multiply_adds)
         lines.append(f"  block {stage.index:<3}         {covered}   {adds:>18}   {_percent(mine.bits, theirs.bits):>9}")
     end = claims.end_to_end
+    whole = f"end to end, on {counted(predicate.evidence.rows, 'prompt')}: top-1 agrees at "
+    whole += f"{_percent(end.top1_agree, end.tokens)}, largest drift {end.relative_drift} of the hidden state's norm, "
+    whole += f"KL {end.kl_mean} nats per token"
     lines += [
         "",
-        f"  end to end, on {predicate.evidence.rows} prompts: top-1 agrees at {_percent(end.top1_agree, end.tokens)},",
-        f"  largest drift {end.relative_drift} of the hidden state's norm, KL {end.kl_mean} nats per token",
+        *wrap(whole, 79, initial_indent="  ", subsequent_indent="  "),
         *_proven(predicate),
         *_missed(produced),
         *(["", *shift.lines(produced.shift)] if produced.shift is not None else []),
         "",
-        f"Not signed yet: blockcert sign {produced.out} --key FILE",
+        f"Not signed yet: blockcert sign {quote(str(produced.out))} --key FILE",
     ]
     return lines
 
@@ -108,7 +124,7 @@ def _proven(predicate: Predicate) -> list[str]:
 
 def report(produced: Produced) -> None:
     """Print the summary."""
-    print("\n".join(summary(produced)))
+    print(plain("\n".join(summary(produced)), lines=True))
 
 
 def front_summary(produced: FrontProduced) -> list[str]:
@@ -121,9 +137,9 @@ def front_summary(produced: FrontProduced) -> list[str]:
     for one in produced.bundles:
         if one.shift is not None:
             lines += ["", f"{one.out.name}:", *shift.lines(one.shift)]
-    return [*lines, "", f"Not signed yet: blockcert sign {produced.out} --key FILE"]
+    return [*lines, "", f"Not signed yet: blockcert sign {quote(str(produced.out))} --key FILE"]
 
 
 def report_front(produced: FrontProduced) -> None:
     """Print the summary of a front."""
-    print("\n".join(front_summary(produced)))
+    print(plain("\n".join(front_summary(produced)), lines=True))

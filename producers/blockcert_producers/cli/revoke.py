@@ -155,6 +155,7 @@ def _sign_too(path: Path, after: Path | None, after_key: Path | None, who: Signs
     from blockcert.printable import plain
     from blockcert.revocation import add_to_list, check_carries_on, parse_list
     from blockcert_producers.cli.files import read, update_file
+    from blockcert_verifier.counted import counted
 
     before = _before(after, after_key, who.public)
     written: list[bytes] = []
@@ -169,10 +170,10 @@ def _sign_too(path: Path, after: Path | None, after_key: Path | None, who: Signs
 
     update_file(path, add, "revocation list")
     signed = parse_list(written[-1], str(path))
-    others = len(signed.envelope.signatures) - 1
+    others = counted(len(signed.envelope.signatures) - 1, "signature")
     print(plain(f"Signed {path}: {_said(signed.list)}"))
     _print_entries(signed.list, before)
-    print(f"Signed with the key {keys.fingerprint(who.public)}, beside {others} signature{'s' * (others != 1)}.")
+    print(f"Signed with the key {keys.fingerprint(who.public)}, beside {others}.")
     return written[-1]
 
 

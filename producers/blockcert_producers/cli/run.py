@@ -83,6 +83,17 @@ def _machine(fault: OSError) -> Refusal | None:
     return None
 
 
+def _used_up(fault: Exception) -> Refusal | None:
+    """The refusal that memory is, of the machine or of its GPU, of which there is no more; None for another fault."""
+    if isinstance(fault, MemoryError):
+        where, what = "memory", "this machine has no more memory for it"
+    elif type(fault).__name__ == "OutOfMemoryError":  # torch's, which is imported where it is used
+        where, what = "--device", "the device has no more memory for it"
+    else:
+        return None
+    return Refusal("machine.memory", where, f"{what}; take fewer or shorter prompts, or another machine or --device")
+
+
 def _not_text(fault: Exception, arguments: list[str]) -> Refusal | None:
     """The refusal of a word that is not UTF-8, where it had to be text; file names may be any bytes."""
     if not isinstance(fault, UnicodeEncodeError):
@@ -129,7 +140,7 @@ def run(arguments: list[str]) -> int:
         if isinstance(fault, ImportError) and (hint := _missing(fault)):
             _say(f"blockcert: {hint}")
             return REFUSED
-        refused = _machine(fault) if isinstance(fault, OSError) else _not_text(fault, arguments)
+        refused = _machine(fault) if isinstance(fault, OSError) else _used_up(fault) or _not_text(fault, arguments)
         if refused is not None:
             _say(f"blockcert: {refused}")
             return REFUSED

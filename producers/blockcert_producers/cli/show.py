@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import wraps
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from blockcert.printable import plain
@@ -32,7 +33,7 @@ def show(**options: Any) -> None:
         names = ", ".join(point.name for point in found.points)
         end = (
             f"Nothing is checked, and nothing here is signed. Certificates are the bundles {names}: blockcert show "
-            f"{front}/NAME, blockcert verify {front}/NAME."
+            f"{quote(str(front))}/NAME, blockcert verify {quote(str(front))}/NAME."
         )
         # anyone may have written it
         emit(plain(joined([wrap(head), table.lines(found), wrap(end)]), lines=True).encode())

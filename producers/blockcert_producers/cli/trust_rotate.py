@@ -79,10 +79,25 @@ def accept(
     from blockcert_verifier.verification import read_policy
 
     old = read_policy(policy)
-    following = successor(old, read(signed), datetime.now(UTC), str(signed))
+    data = read(signed)
+    _check_signed(data, str(signed))
+    following = successor(old, data, datetime.now(UTC), str(signed))
     write_new(out, trust.encode_policy(following), "policy")
     print(plain(f"Wrote {out}: policy number {following.number}, signed by enough owners of both."))
     _print_changes(differences(old, following))
+
+
+def _check_signed(data: bytes, place: str) -> None:
+    """Refuse a policy that nobody signed, as what it is."""
+    from blockcert.errors import Refusal
+    from blockcert.trust import parse_policy
+
+    try:
+        parse_policy(data, place)
+    except Refusal:
+        return
+    sentence = "this is a policy that nobody signed; its owners sign it: blockcert trust rotate POLICY NEW --key FILE"
+    raise Refusal("trust.rotation.threshold", place, f"{sentence} --out SIGNED")
 
 
 def _print_changes(lines: list[str]) -> None:
@@ -110,7 +125,7 @@ def _signed(path: Path) -> tuple[TrustPolicy, list[str]] | None:
     from blockcert.errors import Refusal
     from blockcert.rotation import PAYLOAD_TYPE
     from blockcert.trust import parse_policy
-    from blockcert_producers.cli.policy_text import count
+    from blockcert_verifier.counted import counted
     from blockcert_verifier.verification import read_signed
 
     data = read_signed(path)
@@ -124,5 +139,5 @@ def _signed(path: Path) -> tuple[TrustPolicy, list[str]] | None:
     authority = authorised(found, envelope, datetime.now(UTC), None, str(path))
     names = [signer.name for signer in authority.signers if "owner" in signer.roles]
     by = f"of its own owners by {', '.join(names)}" if names else "by none of its own owners"
-    signed = f"A signed policy, with {count(len(envelope.signatures), 'signature')}: {by}."
+    signed = f"A signed policy, with {counted(len(envelope.signatures), 'signature')}: {by}."
     return found, [signed, "It holds once you take it: blockcert trust accept POLICY SIGNED --out FILE."]

@@ -282,6 +282,7 @@ _MACHINE = (
         "blockcert_verifier.remeasure blockcert_verifier.steps.points blockcert_verifier.steps.proof",
     ),
     *_of("machine", "memory that is exhausted", "replay.row.crashed", "blockcert_verifier.steps.judge"),
+    *_of("machine", "memory that is exhausted", "machine.memory"),
 )
 
 WITHOUT_CASE: tuple[WithoutCase, ...] = (*_PRODUCERS, *_COMMANDS, *_GUARDED, *_MACHINE)

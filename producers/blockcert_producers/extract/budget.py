@@ -64,9 +64,17 @@ class Budget(Struct, frozen=True):
     measure: Measure = "relative"
 
     @property
+    def number(self) -> str:
+        """The limit to its last digit: ``0.001``; of one that is no decimal the first six."""
+        try:
+            return format_decimal(self.limit)
+        except Refusal:
+            return f"{float(self.limit):g}"
+
+    @property
     def text(self) -> str:
         """The limit as it is written: ``0.05``, ``kl=0.001``."""
-        return GRADES.get(self.name, self.name)
+        return self.number if self.measure == "relative" else f"{self.measure}={self.number}"
 
 
 def parse_budget(budget: Fraction | str, place: str = "--budget") -> Budget:

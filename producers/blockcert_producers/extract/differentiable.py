@@ -110,7 +110,7 @@ class Differentiable(LoadedStage):
         out = out.permute(0, 3, 1, 2, 4).reshape(prompts, length, step.heads, size)
         silent = [isinstance(pattern, MeanPattern) for pattern in step.patterns]
         if means is not None and any(silent):
-            chosen = self.backend.booleans(np.array(silent))[:, None]
+            chosen = self.backend.integers(np.array(silent)).bool()[:, None]
             out = torch.where(chosen, means, out)
         return out.reshape(prompts, length, step.heads * size)
 

@@ -77,7 +77,7 @@ class Backend:
         if device != "torch" and not _is_here(device, torch.cuda):
             raise Refusal(
                 "device.unavailable",
-                device,
+                device or "--device",
                 "there is no such device on this machine; use --device cpu or torch",
             )
         self._torch = torch
