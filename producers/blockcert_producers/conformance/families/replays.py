@@ -111,6 +111,16 @@ def narrow_ramp(draft: Draft) -> None:
         step("surrogate", 1, out, "scaling", LLAMA3)(draft)
 
 
+YARN = {
+    "kind": "yarn",
+    "factor": "4",
+    "ramp_from": f"0.{'9' * 30}",
+    "ramp_to": f"1.{'0' * 29}1",
+    "attention_factor": "1",
+}
+"""Half way between two ends that are 1 in float64, the second frequency is half slowed (BC-PRG-27)."""
+
+
 def eps(draft: Draft) -> None:
     document = draft.program("surrogate")
     document["stages"][1]["steps"][0]["eps"] = "0.00002"
@@ -310,6 +320,18 @@ CASES = (
         restate,
         replayed,
         policy("require", lambda steps: [*steps, "replay"]),
+    ),
+    case(
+        "replay::ramp-in-decimals",
+        "A ramp of YaRN whose ends are one number in float64, and whose middle is not",
+        "BC-PRG-23 BC-PRG-27",
+        accepted("replay.rows"),
+        step("surrogate", 1, "q_rotated", "scaling", YARN),
+        redraw,
+        remeasure,
+        recount,
+        restate,
+        replayed,
     ),
     case(
         "replay::measured-anew",
