@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,10 +123,12 @@ def _kept(turns: np.ndarray[Any, Any], low: Any, high: Any) -> np.ndarray[Any, A
 
 
 def _slowed(yarn: YarnScaling, half: int, wide: Any) -> np.ndarray[Any, Any]:
-    """YaRN's ramp, rounded once: its ends are decimals, and a narrow ramp enlarges what is lost of them (BC-PRG-27)."""
+    """YaRN's ramp, rounded in the end: a narrow one enlarges what is lost of its ends, which are decimals (BC-PRG-27)."""
     first, last = parse_decimal(yarn.ramp_from), parse_decimal(yarn.ramp_to)
-    exact = (min(Fraction(1), max(Fraction(0), (j - first) / (last - first))) for j in range(half))
-    return np.array([wide(share.numerator) / wide(share.denominator) for share in exact], dtype=wide)
+    # in integers of one denominator, since a step may have a million of these and a fraction takes long
+    parts = math.lcm(first.denominator, last.denominator)
+    begin, span = int(first * parts), int((last - first) * parts)
+    return np.array([wide(min(max(j * parts - begin, 0), span)) for j in range(half)], dtype=wide) / wide(span)
 
 
 def _frequencies(step: Rotary, wide: Any, length: int) -> np.ndarray[Any, Any]:
