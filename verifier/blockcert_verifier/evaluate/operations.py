@@ -123,7 +123,7 @@ def _kept(turns: np.ndarray[Any, Any], low: Any, high: Any) -> np.ndarray[Any, A
 
 
 def _slowed(yarn: YarnScaling, half: int, wide: Any) -> np.ndarray[Any, Any]:
-    """YaRN's ramp, rounded in the end: a narrow one enlarges what is lost of its ends, which are decimals (BC-PRG-27)."""
+    """YaRN's ramp, rounded in the end: a narrow one enlarges what is lost of its decimal ends (BC-PRG-27)."""
     first, last = parse_decimal(yarn.ramp_from), parse_decimal(yarn.ramp_to)
     # in integers of one denominator, since a step may have a million of these and a fraction takes long
     parts = math.lcm(first.denominator, last.denominator)
