@@ -31,6 +31,7 @@ function erf(x) {
 const float64 = {
   of: (x) => x,
   decimal: (text) => Number(text),
+  rational: approximate,
   number: (a) => a,
   add: (a, b) => a + b,
   sub: (a, b) => a - b,
@@ -50,6 +51,7 @@ const rounded = (f) => (...operands) => Math.fround(f(...operands));
 const float32 = {
   of: Math.fround,
   decimal: rounded(Number),
+  rational: rounded(approximate),
   number: (a) => a,
   add: rounded(float64.add),
   sub: rounded(float64.sub),
@@ -193,6 +195,7 @@ const cosSin = (a) => {
 const pairs = {
   of: (x) => [x, 0],
   decimal: (text) => fromRational(Rational.parse(text)),
+  rational: fromRational,
   number: ([h, l]) => h + l,
   add, sub, mul, div, sqrt, exp, log, tanh, erf: erfPair, cosSin, pi: PI,
 };

@@ -2,7 +2,17 @@
 // What a stage computes, in any arithmetic: spec/05-programs.md; and the magnitudes, scores and noise of BC-EVD-08.
 
 const crypto = require('node:crypto');
+const { float64 } = require('./arithmetic');
+const { Rational } = require('./rational');
 const { matrix } = require('./weights');
+
+/** BC-PRG-23, 27: the share of frequency `j` that YaRN slows, exactly. */
+function slowed(j, scaling) {
+  const [from, to] = [Rational.parse(scaling.ramp_from), Rational.parse(scaling.ramp_to)];
+  const r = Rational.of(j).sub(from).div(to.sub(from));
+  const [none, all] = [Rational.of(0), Rational.of(1)];
+  return r.lt(none) ? none : all.lt(r) ? all : r;
+}
 
 /** Uniform numbers in [-1, 1) from the system's randomness. */
 class Noise {
@@ -159,7 +169,7 @@ class Evaluator {
   frequencies(step, length) {
     const A = this.arithmetic;
     const { of, decimal, number, add, sub, mul, div } = A;
-    // A step where this arithmetic holds both ends of the ramp as one number.
+    // A step where this arithmetic holds both ends of the ramp as one number: such a row is not resolved.
     const ramp = (x, from, to) => {
       if (number(sub(to, from)) === 0) return number(sub(x, from)) > 0 ? of(1) : of(0);
       const r = div(sub(x, from), sub(to, from));
@@ -183,10 +193,19 @@ class Evaluator {
         const r = ramp(turns, low, high);
         return add(mul(sub(of(1), r), slow), mul(r, w));
       }
-      const from = decimal(scaling.ramp_from);
-      const r = ramp(of(j), from, decimal(scaling.ramp_to));
+      const r = A.rational(slowed(j, scaling));
       return add(mul(sub(of(1), r), w), mul(r, slow));
     });
+  }
+
+  /** BC-EVD-08: the fastest frequency; with llama3's scaling on either side of its division, as its ramp enlarges it. */
+  fastest(step, length) {
+    const largest = (one) => Math.max(...this.frequencies(one, length).map((w) => Math.abs(this.arithmetic.number(w))));
+    if (step.scaling?.kind !== 'llama3') return largest(step);
+    const low = Rational.parse(step.scaling.low_frequency_factor);
+    const high = Rational.parse(step.scaling.high_frequency_factor);
+    const enlarged = float64.rational(high.div(high.sub(low)));
+    return largest({ ...step, scaling: null }) * Math.max(1, 1 / Number(step.scaling.factor)) * enlarged;
   }
 
   rotary(step, x) {
@@ -270,7 +289,7 @@ class Evaluator {
     if (step.op === 'linear') watch.magnitude(this.linearMagnitude(read, values.get(step.input)));
     if (['embed', 'positions', 'constant', 'add', 'multiply'].includes(step.op)) watch.magnitude(result.map(largest));
     if (step.op === 'rotary') {
-      const score = result.length * Math.max(...this.frequencies(step, result.length).map((w) => Math.abs(number(w))));
+      const score = result.length * this.fastest(step, result.length);
       watch.score(result.map(() => score));
     }
     if (step.op === 'attention') {

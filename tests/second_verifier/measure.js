@@ -78,7 +78,8 @@ function count(positions) {
   const number = (k) => positions.filter((one) => one[k]).length;
   const [v, certain, possible] = [number(0), number(1), number(2)];
   const allows = (r) => r <= Math.max(v, possible);
-  return { v, holds: (r) => Math.min(v, certain) <= r && allows(r), allows };
+  const open = Math.max(v, possible) - Math.min(v, certain);
+  return { v, open, holds: (r) => Math.min(v, certain) <= r && allows(r), allows };
 }
 
 function covered(a, b, tau, h) {
@@ -225,13 +226,15 @@ function measure(paths, thresholds, arithmetic, floor) {
   return { cells, norms, scales, stitched };
 }
 
-/** BC-EVD-08, 1 to 3: whether float64 resolves the row. */
+/** BC-EVD-08, 1 to 3 and 5: whether float64 resolves the row. */
 function isResolved(paths, measured, arithmetic) {
   const tools = new Tools(arithmetic);
   const { norms, scales, stitched } = measured;
   const head = paths.same.length - 1;
   const small = scales.every((list, i) => list.every((s, t) => s <= 1e4 * norms[i][t]));
   if (!small) return false;
+  const most = Math.max(1, Math.floor(paths.X[head].length / 64));
+  for (const list of measured.cells.values()) if (list.some((cell) => cell.open > most)) return false;
   const spread = paths.X[head].every((row, t) => {
     const numbers = row.map(arithmetic.number);
     const single = (paths.single ?? []).map((logits) => tools.largest(logits[t]));

@@ -27,9 +27,11 @@ from tests.support.bundles import (
     WINDOWS,
     Draws,
     Made,
+    MakePair,
     change_statement,
     make_bundle,
     reseal,
+    restate,
     rewrite_column,
 )
 from tests.support.corpora import save_windows
@@ -45,8 +47,11 @@ from tests.support.lies import (
 from tests.support.pairs import (
     Round,
     bfloat16,
+    equal_logits,
     float16,
     int8,
+    just_above,
+    narrow_ramp,
     overflowing,
     rounded,
     rounded_reference,
@@ -57,9 +62,10 @@ from tests.support.pairs import (
 )
 from tests.support.tiny import VOCABULARY, tiny_pair
 
-__all__ = ["ATTACKS", "Attack", "Told", "caught", "codes", "told"]
+__all__ = ["ATTACKS", "UNRESOLVED", "Attack", "Told", "caught", "codes", "told"]
 
 TRIGGER = VOCABULARY - 1
+UNRESOLVED = "replay.row.unresolved"
 
 
 class Told(Struct, frozen=True):
@@ -93,8 +99,10 @@ def told(attack: Attack, folder: Path, seed: int) -> Report:
 
 
 def codes(report: Report) -> set[str]:
-    """Codes of the failed findings, and of fresh prompts that disagree: those of own texts as `own.differs`."""
+    """Codes of the failed findings, or where there are none of rows that nothing confirms, and of fresh prompts that
+    disagree: those of own texts as `own.differs`."""
     found = {finding.code for finding in report.findings if finding.status == "failed"}
+    found = found or {finding.code for finding in report.findings if finding.code == UNRESOLVED}
     found |= {finding.code for finding in report.findings if finding.code == "fresh.disagreement"}
     own = [one for one in report.fresh if one.population == "own"]
     if any(part.differs for one in own for part in (*one.predicates, *one.maxima)):
@@ -187,6 +195,22 @@ def _overflowing(folder: Path, seed: int) -> Told:
     redraw(made)
     other_evidence(made, rounded(float16)(folder / "other", seed, 2))
     return Told(made, {})
+
+
+def _tied(pair: MakePair, column: str, index: Any, told: int) -> Tell:
+    """A program made of ties, and a count that says of all positions what is true of none or a few."""
+
+    def tell(folder: Path, seed: int) -> Told:
+        made = make_bundle(folder, seed=seed)
+        program = pair(folder / "lie", seed, 2)
+        replace_surrogate(made, program)
+        redraw(made)
+        other_evidence(made, program)
+        rewrite_column(made.bundle / EVIDENCE, column, lambda cells: cells.__setitem__(index, told))
+        restate(made)
+        return Told(made, {"replay": "all"})
+
+    return tell
 
 
 # --- prompts ----------------------------------------------------------------------------------------------------
@@ -304,6 +328,21 @@ ATTACKS: tuple[Attack, ...] = (
     ),
     Attack("  the same, beside transformers", _beside_transformers, "fidelity.mismatch"),
     Attack("weights of the surrogate that overflow, finite evidence", _overflowing, "replay.cell.refuted"),
+    Attack(
+        "all logits of the surrogate equal, top-1 said to agree everywhere",
+        _tied(equal_logits, "top1_agree", slice(None), LENGTH),
+        UNRESOLVED,
+    ),
+    Attack(
+        "all ratios just above a threshold, all tokens said to be covered",
+        _tied(just_above, "covered", (slice(None), 1, 0), LENGTH),
+        UNRESOLVED,
+    ),
+    Attack(
+        "a ramp of frequencies between two float64 numbers",
+        _tied(narrow_ramp, "error", (slice(None), 1), 0),
+        UNRESOLVED,
+    ),
     Attack("bfloat16 weights passed off as the original", _passed_off(bfloat16), "integrity.digest.mismatch"),
     Attack("int8 weights passed off as the original", _passed_off(int8), "integrity.digest.mismatch"),
     Attack(

@@ -12,16 +12,31 @@ from typing import Any, TypeAlias
 import numpy as np
 from msgspec.structs import replace
 
-from blockcert.program import Dense, Embed, FileRef, Linear, LinearMap, Program, Stage, TensorRef
+from blockcert.program import (
+    Add,
+    Dense,
+    Embed,
+    FileRef,
+    Linear,
+    LinearMap,
+    Llama3Scaling,
+    Program,
+    Rotary,
+    Stage,
+    TensorRef,
+)
 from blockcert_verifier.evaluate import WeightStore
 from tests.support.bundles import MakePair
-from tests.support.tiny import REFERENCE, SURROGATE, block, program, reference_weights, save, tiny_pair
+from tests.support.tiny import REFERENCE, SURROGATE, VOCABULARY, D, block, program, reference_weights, save, tiny_pair
 
 __all__ = [
     "Round",
     "bfloat16",
+    "equal_logits",
     "float16",
     "int8",
+    "just_above",
+    "narrow_ramp",
     "overflowing",
     "rounded",
     "rounded_reference",
@@ -83,6 +98,54 @@ def _copy(folder: Path, weights: dict[str, Host], tensors: dict[str, Host], bloc
 
     originals = [block(i) for i in range(blocks)]
     return program((first,), originals), program((first, second), [block(i, maps(i)) for i in range(blocks)]), paths
+
+
+def _changed(
+    folder: Path, seed: int, blocks: int, tensors: dict[str, Host], change: Callable[[Program], Program]
+) -> Made:
+    """The tiny reference, and itself with a change and tensors of its own."""
+    reference, _, paths = tiny_pair(folder, seed, blocks)
+    second = save(paths[SURROGATE], SURROGATE, tensors)
+    changed = change(reference)
+    return reference, replace(changed, files=(*reference.files, second)), paths
+
+
+def equal_logits(folder: Path, seed: int, blocks: int) -> Made:
+    """A surrogate with a head that gives every token the same logit."""
+
+    def change(one: Program) -> Program:
+        *others, head = one.stages
+        flat = Linear(out="logits", input="hidden", map=Dense(TensorRef(SURROGATE, "flat")))
+        return replace(one, stages=(*others, replace(head, steps=(flat,))))
+
+    return _changed(folder, seed, blocks, {"flat": np.zeros((VOCABULARY, D), np.float32)}, change)
+
+
+def just_above(folder: Path, seed: int, blocks: int) -> Made:
+    """A surrogate whose first block gives 1.0100000005 times what it should: its relative error is above 0.01."""
+
+    def change(one: Program) -> Program:
+        embedding, first, *others = one.stages
+        little = Linear(out="little", input=first.output, map=Dense(TensorRef(SURROGATE, "little")))
+        steps = (*first.steps, little, Add(out="more", left=first.output, right="little"))
+        return replace(one, stages=(embedding, Stage("block", steps, "more"), *others))
+
+    return _changed(folder, seed, blocks, {"little": np.eye(D) * (0.01 + 5e-10)}, change)
+
+
+def narrow_ramp(folder: Path, seed: int, blocks: int) -> Made:
+    """A surrogate whose first block keeps its fastest frequency, and halves it in float64."""
+    low, high = "1303.797293808806590618685789547638", "1303.797293808806590618690789547638"
+    scaling = Llama3Scaling("2", low, high, 8192)
+    weights = reference_weights(np.random.default_rng(seed), blocks)
+
+    def change(one: Program) -> Program:
+        embedding, first, *others = one.stages
+        own = {"q": Dense(TensorRef(SURROGATE, "0.q"))}
+        steps = tuple(replace(s, scaling=scaling) if isinstance(s, Rotary) else s for s in block(0, own).steps)
+        return replace(one, stages=(embedding, replace(first, steps=steps), *others))
+
+    return _changed(folder, seed, blocks, {"0.q": weights["0.q"]}, change)
 
 
 def rounded_reference(rounding: Round) -> MakePair:

@@ -23,6 +23,8 @@ from blockcert_verifier.conformance.index import Index
 from blockcert_verifier.conformance.messages import request_of
 from blockcert_verifier.conformance.score import NoAnswer, Result, judge
 from blockcert_verifier.conformance.serve import answer
+from blockcert_verifier.evaluate import stage
+from blockcert_verifier.measure import engine
 from blockcert_verifier.steps import (
     frame,
     integrity,
@@ -90,7 +92,9 @@ MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "does not look at thresholds": ((recompute, "thresholds", no_findings), "claim", 4),
     "counts no costs": ((recount, "recount", no_findings), "replay", 6),
     "confirms whatever it measures": ((measuring, "judge", lambda *_: (set[int](), [])), "replay", 25),
-    "resolves every row": ((measuring, "unresolved", no_findings), "replay", 1),
+    "resolves every row": ((measuring, "unresolved", no_findings), "replay", 4),
+    "leaves counts to rounding": ((engine, "open_counts", nothing), "replay", 2),
+    "takes ramps of any width": ((stage, "fastest_angle", lambda *_: 0.0), "replay", 1),
     "derives no window": ((frame, "_rows", nothing), "frame", 2),
     "hears no revocation": ((run, "certificate", no_findings), "revocation", 5),
     "takes lists of any age": ((revocation, "_current", no_findings), "revocation", 4),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from blockcert.printable import plain
 from blockcert.statement import CompositionClaim, Lipschitz
 from blockcert_verifier import Report, render, verify
-from blockcert_verifier.layout import WIDTH, bar, columns, joined, wrap
+from blockcert_verifier.layout import WIDTH, bar, columns, joined, lines_of, wrap
 from blockcert_verifier.report import Certificate
 from blockcert_verifier.rests_text import rests_lines
 from blockcert_verifier.text import render_certificate
@@ -133,6 +135,22 @@ def test_a_table_wider_than_a_line_goes_on_below_with_its_first_column() -> None
 @given(st.text())
 def test_wrapped_text_fits(text: str) -> None:
     assert all(len(line) <= WIDTH for line in wrap(text, "  head  ", " " * 8))
+
+
+@given(st.text(st.sampled_from("ab \u0301\u00ad\u6f22\uff21\U0001f600"), max_size=300))
+def test_no_terminal_has_to_break_a_line_of_wide_characters(name: str) -> None:
+    """A name of characters of two columns would go on where a line of the report begins."""
+    lines = lines_of([name])
+    assert all(sum(2 if east_asian_width(c) in "WFA" else 1 for c in line) <= WIDTH for line in lines)
+    assert lines[0] + "".join(line[4:] for line in lines[1:]) == plain(name)
+    assert all(line.startswith("    ") for line in lines[1:])
+
+
+def test_a_name_does_not_imitate_a_verdict(report: Report) -> None:
+    name = "\u6f22" * 32 + "abc" + "ACCEPTED:"
+    text = render(with_certificate(report, architecture=name))
+    assert sum("ACCEPTED:" in line for line in text.splitlines()) == 2
+    assert [line.find("ACCEPTED:") for line in text.splitlines() if "ACCEPTED:" in line][1] >= 4
 
 
 def test_a_bar_shows_what_is_not_zero_and_ends_at_its_most() -> None:

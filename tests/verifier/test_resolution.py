@@ -1,6 +1,6 @@
 """Programs in which rounding or tolerances could hide something are not resolved, and nothing confirms them.
 
-Requirements: BC-EVD-08, BC-PRG-17.
+Requirements: BC-EVD-08, BC-PRG-17, BC-PRG-27.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from blockcert.program import (
     LayerNorm,
     Linear,
     LinearScaling,
+    Llama3Scaling,
     LongRopeScaling,
+    Multiply,
     Program,
     ProportionalScaling,
     RmsNorm,
@@ -33,6 +35,7 @@ from blockcert.program import (
     Take,
     TensorRef,
     WindowPattern,
+    YarnScaling,
 )
 from blockcert.same_program import same_stages
 from blockcert_producers import embedded
@@ -42,7 +45,9 @@ from blockcert_producers.progress import silent
 from blockcert_verifier import verify
 from blockcert_verifier.evaluate import Backend, LoadedStage, WeightStore
 from blockcert_verifier.evaluate import stage as stage_module
-from blockcert_verifier.measure import Pair, Settings, batch, measure, moved_rows
+from blockcert_verifier.evaluate.operations import rotary_tables
+from blockcert_verifier.measure import Cells, Pair, Settings, batch, measure, moved_rows
+from blockcert_verifier.measure.engine import open_counts
 from tests.support.bundles import NOW, make_bundle
 from tests.support.certificates import SHARED
 from tests.support.tiny import HEADS, REFERENCE, SURROGATE, VOCABULARY, D, block, program, reference_weights, save
@@ -128,6 +133,11 @@ def tensors() -> dict[str, np.ndarray]:
         "larger": np.eye(D) * 1e150,
         "small_steps": rng.standard_normal((D, D)) * 1e-3,
         "minus_twelve": np.full(D, -12.0),
+        "nothing": np.zeros((VOCABULARY, D)),
+        "one_below": np.where(np.arange(VOCABULARY) == 4, -1.0, 0.0),
+        "just_above": np.full(D, 1.01 + 5e-9),
+        "just_below": np.full(D, 1.01 - 5e-9),
+        "above": np.full(D, 1.0101),
     }
 
 
@@ -183,12 +193,18 @@ def test_noise_finds_what_float64_loses(stage: Stage, tmp_path: Path) -> None:
 
 
 NEXT_TO_NOTHING = "0.000000000000000000003441753769387629649"
+BETWEEN = "1303.797293808806590618685789547638", "1303.797293808806590618690789547638"
+"""Below 8192 / (2 pi) = 1303.79729380880659061869578…, and one number with it in float64."""
 SPUN: dict[str, tuple[Scaling, set[int]]] = {
     "all frequencies": (LinearScaling(NEXT_TO_NOTHING), {0, 1, 2}),
     "one, in prompts so long": (LongRopeScaling(("1", "1"), ("1", NEXT_TO_NOTHING), LENGTH - 1, "1"), {0, 1, 2}),
     "one, in longer prompts alone": (LongRopeScaling(("1", "1"), ("1", NEXT_TO_NOTHING), LENGTH, "1"), set()),
     "one that turns": (ProportionalScaling(NEXT_TO_NOTHING, 1), {0, 1, 2}),
     "none that turns": (ProportionalScaling(NEXT_TO_NOTHING, 0), set()),
+    "a wide ramp": (Llama3Scaling("2", "1", "4", 8192), set()),
+    "a ramp that is one number": (Llama3Scaling("2", *BETWEEN, 8192), {0, 1, 2}),
+    "a ramp of a millionth": (Llama3Scaling("2", "1", "1.000001", 8192), {0, 1, 2}),
+    "frequencies next to nothing, slowed from beyond": (Llama3Scaling(NEXT_TO_NOTHING, "1", "4", 1), {0, 1, 2}),
 }
 
 
@@ -203,6 +219,57 @@ def test_angles_beyond_what_float64_knows_are_not_resolved(case: str, tmp_path: 
     tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
     pair = Pair(honest, spun, same_stages(honest, spun), store)
     assert {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved} == unresolved
+
+
+def test_an_end_of_a_ramp_that_float64_does_not_hold_counts() -> None:
+    """BC-PRG-27: half way between two ends that are 1 in float64, the frequency is half slowed."""
+    digits = "00000000000000000000000000001"
+    scaling = YarnScaling("3", "0." + "9" * len(digits), "1." + digits, "1")
+    step = Rotary(out="x", input="hidden", head_size=4, size=4, theta="100", scaling=scaling)
+    cosines, sines = (np.asarray(table) for table in rotary_tables(Backend(), step, 5))
+    turned = np.arange(5) * 0.1 * (0.5 + 0.5 / 3)
+    np.testing.assert_allclose(cosines[:, 1], np.cos(turned), rtol=1e-14)
+    np.testing.assert_allclose(sines[:, 1], np.sin(turned), rtol=1e-14)
+
+
+def tied_head() -> Stage:
+    """Equal logits but for one that is never the largest: any token is as near the maximum as any other."""
+    steps = (Linear(out="logits", input="hidden", map=Dense(ref("nothing")), bias=ref("one_below")),)
+    return Stage(kind="head", steps=steps, output="logits")
+
+
+def stretched_block(by: str) -> Stage:
+    """The reference's block, its result multiplied by a constant."""
+    honest = block(0)
+    more = (Constant("by", ref(by)), Multiply("all", honest.output, "by"))
+    return Stage(kind="block", steps=(*honest.steps, *more), output="all")
+
+
+TIED: dict[str, tuple[int, Stage, set[int]]] = {
+    "logits": (3, tied_head(), {0, 1, 2}),
+    "ratios just above a threshold": (1, stretched_block("just_above"), {0, 1, 2}),
+    "ratios just below a threshold": (1, stretched_block("just_below"), {0, 1, 2}),
+    "ratios above a threshold": (1, stretched_block("above"), set()),
+}
+
+
+@pytest.mark.parametrize("case", TIED)
+def test_counts_that_rounding_decides_are_not_resolved(case: str, tmp_path: Path) -> None:
+    """BC-EVD-08.5."""
+    honest, store = honest_program(tmp_path)
+    index, stage, unresolved = TIED[case]
+    tied = Program(**{**fields(honest), "stages": replaced(honest, index, stage)})
+    tokens = np.random.default_rng(2).integers(0, VOCABULARY, (3, LENGTH))
+    pair = Pair(honest, tied, same_stages(honest, tied), store)
+    assert {one.row for one in measure(pair, tokens, SETTINGS, Backend()).unresolved} == unresolved
+
+
+@pytest.mark.parametrize(("length", "most"), [(2, 1), (127, 1), (128, 2), (640, 10)])
+def test_a_few_positions_may_be_open(length: int, most: int) -> None:
+    """BC-EVD-08.5: of `covered` (rows x stages x thresholds) the row and the stage are named."""
+    width = np.array([[[0], [most]], [[0], [most + 1]]])
+    cells = {"covered": Cells(width * 0, width * 0, width), "error": Cells(width * 1.0, width * 0.0, width * 9.0)}
+    assert [(one.row, one.stage) for one in open_counts(cells, length)] == [(1, 1)]
 
 
 ATTACKS: dict[str, Callable[[Program], tuple[Program, Program]]] = {

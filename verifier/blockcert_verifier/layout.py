@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 from fractions import Fraction
+from unicodedata import east_asian_width
 
 from blockcert.printable import plain
 
@@ -14,6 +15,7 @@ __all__ = ["WIDTH", "bar", "columns", "field", "joined", "lines_of", "percent", 
 
 WIDTH = 80
 """Columns of a line."""
+_FURTHER = "    "
 _UP = Context(prec=3, rounding=ROUND_CEILING)
 _NEAREST = Context(prec=4, rounding=ROUND_HALF_EVEN)
 
@@ -100,13 +102,21 @@ def joined(blocks: Sequence[Sequence[str]]) -> str:
 def lines_of(paragraph: Sequence[str]) -> list[str]:
     """Lines fit to be shown. Names come from whoever made the bundle: nothing in a line is obeyed.
 
-    A line that is too long even so goes on below, further in.
+    A line that is too wide even so goes on below, further in: no terminal has to break it, after which a name could
+    stand where a line of the report begins.
     """
     return [part for line in paragraph for part in _fit(plain(line))]
 
 
 def _fit(line: str) -> list[str]:
-    if len(line) <= WIDTH:
+    if len(line) <= WIDTH // 2 or (line.isascii() and len(line) <= WIDTH):
         return [line]
-    room = WIDTH - 4
-    return [line[:WIDTH], *("    " + line[at : at + room] for at in range(WIDTH, len(line), room))]
+    parts, begin, used = list[str](), 0, 0
+    for at, character in enumerate(line):
+        width = 2 if east_asian_width(character) in "WFA" else 1
+        if used + width > WIDTH:
+            parts.append(line[begin:at])
+            begin, used = at, len(_FURTHER)
+        used += width
+    first, *others = (*parts, line[begin:])
+    return [first, *(_FURTHER + part for part in others)]

@@ -51,7 +51,7 @@ def evidence_columns(
         row, stage, reason = measured.unresolved[0]
         raise Refusal(
             "measure.unresolved",
-            f"prompt {row}, stage {stage}",
+            f"prompt {row}, stage {stage}" if stage >= 0 else f"prompt {row}",
             f"{reason}; float64 does not resolve such a program, and no verifier would confirm it "
             f"({len(measured.unresolved)} of {len(tokens)} prompts)",
         )

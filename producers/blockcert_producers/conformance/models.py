@@ -57,6 +57,7 @@ __all__ = [
     "VOCABULARY",
     "Pair",
     "appended",
+    "equal_logits",
     "every_map",
     "identical",
     "language",
@@ -229,6 +230,16 @@ def appended(steps: Callable[[Callable[[str], TensorRef], str], tuple[Step, ...]
     more = steps(lambda name: TensorRef(SURROGATE, name), honest.output)
     first = Stage(kind="block", steps=(*honest.steps, *more), output=more[-1].out)
     return _pair(_weights(), [first, _block(1)], tensors)
+
+
+def equal_logits() -> Pair:
+    """The reference with a head that gives every token the same logit."""
+    pair = _pair(_weights(), [_block(i) for i in range(BLOCKS)], {"flat": np.zeros((VOCABULARY, D), np.float32)})
+    *others, head = pair.surrogate.stages
+    *steps, last = head.steps
+    flat = Linear(out=last.out, input="normed", map=Dense(TensorRef(SURROGATE, "flat")))
+    stages = (*others, replace(head, steps=(*steps, flat)))
+    return replace(pair, surrogate=replace(pair.surrogate, stages=stages))
 
 
 # --- every operation of the language --------------------------------------------------------------------------

@@ -9,11 +9,14 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 
+from blockcert.numbers import parse_decimal
 from blockcert.program import (
     Attention,
     DensePattern,
     LinearScaling,
+    Llama3Scaling,
     LongRopeScaling,
     MeanPattern,
     OffsetPattern,
@@ -109,11 +112,23 @@ def _relu(backend: Backend, x: Array, out: Array) -> None:
 _ACTIVATIONS = {"gelu": _gelu, "gelu_tanh": _gelu_tanh, "silu": _silu, "relu": _relu}
 
 
-def _ramp(x: np.ndarray[Any, Any], begin: Any, end: Any) -> np.ndarray[Any, Any]:
-    """0 up to ``begin``, 1 from ``end`` on, even between; a step where this float type holds both as one number."""
-    if not begin < end:
-        return (x > begin).astype(x.dtype)
-    return np.clip((x - begin) / (end - begin), 0, 1)
+def _kept(turns: np.ndarray[Any, Any], low: Any, high: Any) -> np.ndarray[Any, Any]:
+    """Llama 3's ramp: 0 up to ``low`` turns, 1 from ``high`` on, even between.
+
+    A step where this float type holds both as one number; no such row is resolved (BC-EVD-08).
+    """
+    if not low < high:
+        return (turns > low).astype(turns.dtype)
+    return np.clip((turns - low) / (high - low), 0, 1)
+
+
+def _slowed(yarn: YarnScaling, half: int, wide: Any) -> np.ndarray[Any, Any]:
+    """YaRN's ramp, rounded in the end: a narrow one enlarges what is lost of its decimal ends (BC-PRG-27)."""
+    first, last = parse_decimal(yarn.ramp_from), parse_decimal(yarn.ramp_to)
+    # in integers of one denominator, since a step may have a million of these and a fraction takes long
+    parts = math.lcm(first.denominator, last.denominator)
+    begin, span = int(first * parts), int((last - first) * parts)
+    return np.array([wide(min(max(j * parts - begin, 0), span)) for j in range(half)], dtype=wide) / wide(span)
 
 
 def _frequencies(step: Rotary, wide: Any, length: int) -> np.ndarray[Any, Any]:
@@ -126,7 +141,7 @@ def _frequencies(step: Rotary, wide: Any, length: int) -> np.ndarray[Any, Any]:
         case LinearScaling():
             frequency = frequency / wide(step.scaling.factor)
         case YarnScaling() as yarn:
-            ramp = _ramp(np.arange(half, dtype=wide), wide(yarn.ramp_from), wide(yarn.ramp_to))
+            ramp = _slowed(yarn, half, wide)
             frequency = ramp * frequency / wide(yarn.factor) + (1 - ramp) * frequency
         case LongRopeScaling() as longrope:
             divisors = longrope.short if length <= longrope.original_context else longrope.long
@@ -136,14 +151,24 @@ def _frequencies(step: Rotary, wide: Any, length: int) -> np.ndarray[Any, Any]:
         case scaling:
             low, high = wide(scaling.low_frequency_factor), wide(scaling.high_frequency_factor)
             turns = scaling.original_context * frequency / (2 * wide(np.pi))
-            ramp = _ramp(turns, low, high)
+            ramp = _kept(turns, low, high)
             frequency = (1 - ramp) * frequency / wide(scaling.factor) + ramp * frequency
     return frequency
 
 
 def fastest_angle(step: Rotary, length: int) -> float:
-    """The largest angle by which a position is rotated, in radians; a bound from the frequencies."""
+    """The largest angle by which a position is rotated, in radians; a bound from the frequencies.
+
+    With Llama 3's scaling from those before and after the division, times what its ramp enlarges rounding by.
+    """
     with np.errstate(all="ignore"):
+        if isinstance(step.scaling, Llama3Scaling):
+            low, high = (
+                parse_decimal(x) for x in (step.scaling.low_frequency_factor, step.scaling.high_frequency_factor)
+            )
+            before = _frequencies(replace(step, scaling=None), np.float64, length)
+            enlarged = max(1.0, 1 / float(step.scaling.factor)) * float(high / (high - low))
+            return float(np.max(before, initial=0.0)) * enlarged * length
         return float(np.max(np.abs(_frequencies(step, np.float64, length)), initial=0.0)) * length
 
 

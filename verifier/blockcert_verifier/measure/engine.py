@@ -20,7 +20,7 @@ from blockcert_verifier.evaluate.threads import at_once
 from blockcert_verifier.measure.batch import Batch, Unresolved, advance
 from blockcert_verifier.measure.tolerance import Cells, Host, Tolerance
 
-__all__ = ["Measured", "Pair", "Progress", "Settings", "measure", "measure_twice"]
+__all__ = ["Measured", "Pair", "Progress", "Settings", "measure", "measure_twice", "open_counts"]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many steps are done, and how many there are; what it raises ends the measurement."""
@@ -40,6 +40,8 @@ class Measured(dict[str, Cells]):
 # elements of the largest array that one batch of prompts makes, and prompts at most; a GPU wants more of both at once
 _BATCH_ELEMENTS, _BATCH_PROMPTS = 1 << 21, 32
 _DEVICE_ELEMENTS, _DEVICE_PROMPTS = 1 << 26, 256
+OPEN_SHARE = 64
+"""Of a row's positions, one in so many (or one) may be open in a count, and no more (BC-EVD-08)."""
 _WIDE = 256
 """Hidden size from which loading a stage takes longer than starting threads for it."""
 
@@ -175,7 +177,7 @@ def _measure(
                 advance(index, f, g, f32, team, noise)
                 if progress is not None:
                     progress(index * len(teams) + number + 1, stages * len(teams))
-    return [_collect([team[i] for team in teams], stages - 2, attribution) for i in range(times)]
+    return [_collect([team[i] for team in teams], stages - 2, attribution, length) for i in range(times)]
 
 
 def _loaded(
@@ -202,7 +204,7 @@ def _loaded(
     return found["f"], found.get("g", found["f"]), found.get("f32", found["f"])
 
 
-def _collect(batches: Sequence[Batch], blocks: int, attribution: int) -> Measured:
+def _collect(batches: Sequence[Batch], blocks: int, attribution: int, length: int) -> Measured:
     found: dict[str, Cells] = {}
     for column in columns(EvidenceShape(blocks, sum(batch.rows for batch in batches), attribution, 0, 0)):
         # a batch has no attribution columns where none of its rows carries them
@@ -215,4 +217,24 @@ def _collect(batches: Sequence[Batch], blocks: int, attribution: int) -> Measure
     for batch in batches:
         unresolved += [one._replace(row=first + row) for row, one in sorted(batch.unresolved.items())]
         first += batch.rows
+    known = {one.row for one in unresolved}
+    unresolved += [one for one in open_counts(found, length) if one.row not in known]
     return Measured(found, tuple(unresolved))
+
+
+def open_counts(cells: Mapping[str, Cells], length: int) -> list[Unresolved]:
+    """The rows with a count of which float64 leaves too many positions open: it would confirm whatever is written.
+
+    Ties between logits and ratios at a threshold are what a program can be made of (BC-EVD-08.5).
+    """
+    found: dict[int, Unresolved] = {}
+    most = max(1, length // OPEN_SHARE)
+    for name, column in cells.items():
+        if column.value.dtype.kind != "i":
+            continue
+        left = column.high - column.low
+        for index in np.argwhere(left > most):
+            row, stage = int(index[0]), int(index[1]) if len(index) == 3 else -1
+            reason = f"{name} is open by {int(left[tuple(index)])} of {length} positions, which rounding decides"
+            found.setdefault(row, Unresolved(row, stage, reason))
+    return list(found.values())

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from blockcert import strict_json
-from blockcert.program import Add, Constant
+from blockcert.program import Add, Constant, Dense, Linear
 from blockcert_producers.conformance.changes import cell, evidence, model_given, options, policy, replayed, state, step
 from blockcert_producers.conformance.draft import Change, Draft, program_name
 from blockcert_producers.conformance.entry import Entry, accepted, case, indeterminate, rejected
 from blockcert_producers.conformance.families.evidence import slug
-from blockcert_producers.conformance.models import SURROGATE, appended
+from blockcert_producers.conformance.models import SURROGATE, appended, equal_logits
 from blockcert_producers.conformance.repair import recount, redraw, remeasure, repoint, restate
 
 __all__ = ["CASES", "another_pair", "unresolved"]
@@ -83,6 +83,42 @@ def unresolved() -> Any:
         )
 
     return appended(steps, {"big": big, "small": -big})
+
+
+def at_the_threshold() -> Any:
+    """A surrogate whose first block gives 1.0100000005 times what it should: no ratio is at most 0.01, by little."""
+    little = np.eye(8) * (0.01 + 5e-10)
+
+    def steps(ref: Any, output: str) -> tuple[Any, ...]:
+        return Linear("little", output, Dense(ref("little"))), Add("more", output, "little")
+
+    return appended(steps, {"little": little})
+
+
+LLAMA3 = {
+    "kind": "llama3",
+    "factor": "2",
+    "low_frequency_factor": "1303.797293808806590618685789547638",
+    "high_frequency_factor": "1303.797293808806590618690789547638",
+    "original_context": 8192,
+}
+"""The fastest frequency turns 1303.79729380880659061869578… times in the context: it is kept, by 5e-21. In float64 both
+ends are one number, and it is halved."""
+
+
+def narrow_ramp(draft: Draft) -> None:
+    for out in ("q_rotated", "k_rotated"):
+        step("surrogate", 1, out, "scaling", LLAMA3)(draft)
+
+
+YARN = {
+    "kind": "yarn",
+    "factor": "4",
+    "ramp_from": f"0.{'9' * 30}",
+    "ramp_to": f"1.{'0' * 29}1",
+    "attention_factor": "1",
+}
+"""Half way between two ends that are 1 in float64, the second frequency is half slowed (BC-PRG-27)."""
 
 
 def eps(draft: Draft) -> None:
@@ -247,6 +283,55 @@ CASES = (
         restate,
         replayed,
         policy("require", lambda steps: [*steps, "replay"]),
+    ),
+    case(
+        "replay::equal-logits",
+        "All logits of the surrogate are equal, and top-1 is said to agree everywhere",
+        "BC-EVD-08 BC-VER-08",
+        indeterminate("replay.row.unresolved"),
+        another_pair(equal_logits),
+        remeasure,
+        evidence("top1_agree", slice(None), 8),
+        restate,
+        replayed,
+        policy("require", lambda steps: [*steps, "replay"]),
+    ),
+    case(
+        "replay::at-the-threshold",
+        "Every ratio lies above its threshold by less than the tolerance, and all tokens are said to be covered",
+        "BC-EVD-08 BC-VER-08",
+        indeterminate("replay.row.unresolved"),
+        another_pair(at_the_threshold),
+        remeasure,
+        evidence("covered", (slice(None), 1, 0), 8),
+        restate,
+        replayed,
+        policy("require", lambda steps: [*steps, "replay"]),
+    ),
+    case(
+        "replay::ramp-between-two-numbers",
+        "A ramp of Llama 3's scaling that lies between two float64 numbers, beside the fastest frequency",
+        "BC-EVD-08 BC-PRG-09",
+        indeterminate("replay.row.unresolved"),
+        narrow_ramp,
+        redraw,
+        remeasure,
+        recount,
+        restate,
+        replayed,
+        policy("require", lambda steps: [*steps, "replay"]),
+    ),
+    case(
+        "replay::ramp-in-decimals",
+        "A ramp of YaRN whose ends are one number in float64, and whose middle is not",
+        "BC-PRG-23 BC-PRG-27",
+        accepted("replay.rows"),
+        step("surrogate", 1, "q_rotated", "scaling", YARN),
+        redraw,
+        remeasure,
+        recount,
+        restate,
+        replayed,
     ),
     case(
         "replay::measured-anew",
