@@ -271,6 +271,16 @@ CASES = (
         predicate(0, share="0.9"),
     ),
     case(
+        "claim::population-of-blocks-alone",
+        "Embedding and head cover no token of a prompt, which its blocks cover",
+        "BC-CLM-07",
+        accepted(),
+        evidence("covered", (slice(None), 0), 0),
+        evidence("covered", (slice(None), -1), 0),
+        restate,
+        base="copy",
+    ),
+    case(
         "claim::threshold-unlisted",
         "A divergence at a threshold that is not counted",
         "BC-CLM-08",
