@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from blockcert import keys
 from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
+from blockcert_producers.cli.demo import demo
 from blockcert_producers.cli.lazy import spread
 from blockcert_producers.cli.run import run
 from blockcert_producers.cli.table import COMMANDS, TRUST
@@ -464,3 +467,24 @@ def test_the_version_is_the_distributions() -> None:
 
     assert version("blockcert") == VERSION
     assert NOW.tzinfo is not None
+
+
+def test_the_demonstration_says_each_line_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a pipe too: minutes pass between two of its lines."""
+    seen: list[bool] = []
+
+    def short(_: Path, *, say: Callable[[str], None], **__: object) -> None:
+        said.clear()
+        say("== a step")
+        seen.append("flush" in said)
+
+    said: list[str] = []
+
+    class Stream(io.StringIO):
+        def flush(self) -> None:
+            said.append("flush")
+
+    monkeypatch.setattr("blockcert_producers.demo.run_demo", short)
+    monkeypatch.setattr(sys, "stdout", Stream())
+    demo(tmp_path / "out")
+    assert seen == [True]
