@@ -619,4 +619,4 @@ def test_a_summary_breaks_no_word_at_its_hyphen(made: Made) -> None:
         words = f"{'x' * width} of the multiply-adds"
         said = summary(msgspec.structs.replace(made.front.bundles[0], notes=(words,)))
         assert not any(line.endswith("multiply-") for line in said)
-        assert all(len(line) <= 79 for line in said)
+        assert any(line.endswith("multiply-adds") for line in said)
