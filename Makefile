@@ -29,6 +29,7 @@ help:
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "BlockCert needs Python 3.11 or newer")'
+	@echo "Setting up $(VENV) once: torch and others are downloaded, which takes some minutes and about 2 GB of disk."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/pip install --quiet $(TORCH)

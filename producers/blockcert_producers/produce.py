@@ -116,8 +116,10 @@ def _check_shapes(reference: Program, candidate: Program, folder: Path) -> None:
         ("vocabulary", reference.vocabulary, candidate.vocabulary),
     ):
         if mine != theirs:
-            raise Refusal(
-                "compare.shape",
-                str(folder),
-                f"the reference has {what} {mine}, the candidate {theirs}; only models of one shape can be compared",
+            sentence = (
+                f"the reference has {what} {mine}, the candidate {theirs}; only models of one shape can be compared"
             )
+            if what == "blocks" and theirs < mine:
+                sentence += ". Blocks that were removed: put them back into the copy with all their weights zero, which"
+                sentence += " adds nothing to the hidden state"
+            raise Refusal("compare.shape", str(folder), sentence)

@@ -164,6 +164,23 @@ def test_a_candidate_that_changes_while_it_is_copied_is_refused(
     assert sorted(path.name for path in folder.iterdir()) == ["model", "text.txt"]
 
 
+def test_a_copy_with_a_block_removed_is_told_how_it_can_be_compared(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "model", folder / "shorter")
+    config = folder / "shorter" / "config.json"
+    config.write_text(json.dumps({**(was := json.loads(config.read_text())), "n_layer": was["n_layer"] - 1}))
+    weights = folder / "shorter" / "model.safetensors"
+    tensors = load_file(weights)
+    last = f"h.{was['n_layer'] - 1}."
+    save_file({name: tensor for name, tensor in tensors.items() if last not in name}, weights)
+    other = words(folder)
+    assert run(["compare", other[0], str(folder / "shorter"), *other[1:]]) == 2
+    _, err = capsys.readouterr()
+    assert "[compare.shape]" in err
+    assert "all their weights zero" in err
+
+
 def test_an_interruption_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

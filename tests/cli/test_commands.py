@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -16,6 +17,7 @@ from blockcert import keys
 from blockcert.dsse import Envelope, encode_envelope, parse_envelope
 from blockcert.errors import Refusal
 from blockcert.trust import encode_policy
+from blockcert_producers.cli.demo import demo
 from blockcert_producers.cli.lazy import spread
 from blockcert_producers.cli.run import run
 from blockcert_producers.cli.table import COMMANDS, TRUST
@@ -93,7 +95,8 @@ def test_verify_prints_the_verdict_and_leaves_with_its_code(
     report = tmp_path / "report.json"
     words = ["verify", str(made.bundle), "--trust", trust, *AT]
     assert run(words) == 3
-    assert lines(capsys)[0][0] == "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
+    hold = "signature and arithmetic hold; nothing was re-run: give --reference MODEL"
+    assert " ".join(lines(capsys)[0][:2]) == f"INDETERMINATE: {hold}."
     assert run([*words, "--reference", str(made.model), "--replay", "all", "--json", str(report)]) == 0
     out, err = lines(capsys)
     assert out[0].startswith("ACCEPTED: signed by acme")
@@ -515,3 +518,24 @@ def test_the_version_is_the_distributions() -> None:
 
     assert version("blockcert") == VERSION
     assert NOW.tzinfo is not None
+
+
+def test_the_demonstration_says_each_line_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a pipe too: minutes pass between two of its lines."""
+    seen: list[bool] = []
+
+    def short(_: Path, *, say: Callable[[str], None], **__: object) -> None:
+        said.clear()
+        say("== a step")
+        seen.append("flush" in said)
+
+    said: list[str] = []
+
+    class Stream(io.StringIO):
+        def flush(self) -> None:
+            said.append("flush")
+
+    monkeypatch.setattr("blockcert_producers.demo.run_demo", short)
+    monkeypatch.setattr(sys, "stdout", Stream())
+    demo(tmp_path / "out")
+    assert seen == [True]

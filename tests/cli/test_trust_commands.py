@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from datetime import timedelta
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from blockcert.keys import load_private
 from blockcert.revocation import parse_list, sign_list
 from blockcert.times import parse_time
+from blockcert.trust import Coverage, parse_policy
 from blockcert_producers.cli.run import run
 from tests.support.bundles import Made, make_bundle
 
@@ -38,6 +40,17 @@ def desk(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def new_policy(*more: str) -> None:
     words = ["--producer", "vendor.pub", "--auditor", "auditor.pub", "--revoker", "revoker.pub", "--owner", "owner.pub"]
     assert run(["trust", "new", *words, "--require", "recompute", "--out", "trust.json", *more]) == 0
+
+
+def test_a_new_policy_says_that_it_sets_no_limits_and_how_to_set_some(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_policy()
+    *_, said, example = capsys.readouterr().out.splitlines()
+    assert "sets no limits" in said
+    assert run(shlex.split(example)[1:]) == 0  # the example runs as it is printed
+    limits = parse_policy((desk / "limits.json").read_bytes(), "limits.json").limits
+    assert (limits.top1_share, limits.coverage) == ("0.95", Coverage("0.05", "0.95"))
 
 
 def hsm(desk: Path, key: str) -> None:

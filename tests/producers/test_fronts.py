@@ -678,3 +678,12 @@ def test_a_front_like_this_is_refused(
     assert part in err
     assert "[front.malformed]" in err
     assert signatures(copy) == [0, 0]
+
+
+def test_a_summary_breaks_no_word_at_its_hyphen(made: Made) -> None:
+    """The field's word stays one: `multiply-adds` at whatever column a line ends."""
+    for width in range(40, 72):
+        words = f"{'x' * width} of the multiply-adds"
+        said = summary(msgspec.structs.replace(made.front.bundles[0], notes=(words,)))
+        assert not any(line.endswith("multiply-") for line in said)
+        assert any(line.endswith("multiply-adds") for line in said)

@@ -184,6 +184,8 @@ def test_a_missing_package_is_said_before_any_work(made: Made, monkeypatch: pyte
     with pytest.raises(Refusal) as caught:
         check(made)
     assert (caught.value.code, "pip install 'blockcert[produce]'" in caught.value.sentence) == ("install.produce", True)
+    # extract and compare run the checkpoint too, where nobody asked for a comparison: why is said
+    assert "beside the program lifted from it" in caught.value.sentence
 
 
 def test_verification_without_it_imports_neither_package(made: Made, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from blockcert_verifier import Report, render, verify
 from blockcert_verifier.layout import WIDTH, bar, columns, joined, lines_of, wrap
 from blockcert_verifier.report import Certificate
 from blockcert_verifier.rests_text import rests_lines
-from blockcert_verifier.text import render_certificate
+from blockcert_verifier.text import render_certificate, sections
 from tests.support.bundles import NOW, Made, make_bundle, rewrite_column
 
 CLAIMS = ("End to end", "Blocks, at", "Drift through", "Which stage", "Population", "Kept", "Rests on", "at least")
@@ -240,3 +240,10 @@ def test_a_vacuous_bound_and_an_estimate_are_marked_wherever_they_are_shown(repo
     stages = certificate_of(report).claims.stages
     given_ = (stages[0], replace(stages[1], lipschitz=Lipschitz("14.2", "listed-prompts", "estimate")), *stages[2:])
     assert "stage 1: Lipschitz constant 14.2" in render(with_claims(report, stages=given_))
+
+
+def test_words_that_only_the_standard_defines_are_explained_where_they_are_shown(report: Report) -> None:
+    titles = {lines[0].partition(" [")[0]: " ".join(map(str.strip, lines[1:])) for lines in sections(report)}
+    assert "decided: the reference's first choice leads by more than twice" in titles["End to end"]
+    assert "control: block removed" in titles["Blocks, at the reference's own input"]
+    assert "telescoping: the largest sum" in titles["Drift after the last block, composed from stages"]

@@ -59,12 +59,35 @@ def test_an_honest_bundle_is_accepted_when_its_rows_are_measured_again(made: Mad
 def test_without_the_reference_nothing_is_re_run_and_the_report_says_so(made: Made) -> None:
     report = verify(made.bundle, made.policy, at=NOW)
     assert report.verdict == "indeterminate"
-    assert report.sentence == "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
+    hold = "signature and arithmetic hold; nothing was re-run: give --reference MODEL"
+    assert report.sentence == f"INDETERMINATE: {hold}."
     assert report.exit_code == 3
     assert statuses(report)["replay"] == "skipped"
     assert report.audit is None
     assert "nothing was re-run" in (report.steps[STEPS.index("replay")].reason or "")
     assert any("--reference" in item.how for item in report.unchecked)
+
+
+def test_a_policy_without_limits_is_said_to_judge_no_quality(made: Made) -> None:
+    report = verify(made.bundle, made.without_replay, at=NOW)
+    assert report.verdict == "accepted"
+    assert "whatever drift is stated" in report.steps[STEPS.index("policy")].establishes
+    assert any("trust set" in item.how for item in report.unchecked)
+    assert "limit" not in report.sentence
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (replace(NO_LIMITS, relative_drift="1000"), "; the one limit of the policy is met."),
+        (replace(NO_LIMITS, relative_drift="1000", top1_share="0"), "; all 2 limits of the policy are met."),
+    ],
+)
+def test_limits_that_are_met_stand_in_the_first_sentence(made: Made, limits: Limits, said: str) -> None:
+    report = verify(made.bundle, replace(made.without_replay, limits=limits), at=NOW)
+    assert report.verdict == "accepted"
+    assert report.sentence.endswith(said)
+    assert not any("trust set" in item.how for item in report.unchecked)
 
 
 def test_a_policy_that_does_not_ask_for_replay_accepts_the_arithmetic(made: Made) -> None:

@@ -30,6 +30,7 @@ from blockcert_verifier.report import (
     Unchecked,
     describe,
 )
+from blockcert_verifier.steps.policy import limits_of, met
 from blockcert_verifier.version import VERSION
 
 __all__ = ["Seen", "assemble"]
@@ -111,7 +112,10 @@ def assemble(
             proof=seen.proof,
         ),
         digests=digests,
-        unchecked=(*(_TIME_GIVEN if time_given else ()), *(_unchecked(seen, digests) if verdict != "rejected" else ())),
+        unchecked=(
+            *(_TIME_GIVEN if time_given else ()),
+            *(_unchecked(seen, digests, limits_of(trust)) if verdict != "rejected" else ()),
+        ),
         findings=seen.findings,
     )
 
@@ -142,7 +146,7 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
         return f"REJECTED: {wrong.place}: {wrong.message} [{wrong.code}]."
     by = " and ".join(signer.name for signer in seen.signers)
     if verdict == "accepted":
-        return f"ACCEPTED: signed by {by}, {_recomputed(seen)}, {_replayed(seen.audit)}{_fresh(seen)}{_proven(seen)}."
+        return f"ACCEPTED: signed by {by}, {_checked(seen, trust)}."
     wanted: tuple[StepName, ...] = (*trust.require, *seen.asked)
     # what is open in a step that nobody waits for is not why
     open_ = next((f for f in seen.findings if f.status == "inconclusive" and f.step in wanted), None)
@@ -150,7 +154,7 @@ def _sentence(verdict: Verdict, seen: Seen, trust: TrustPolicy) -> str:
         return f"INDETERMINATE: {open_.place}: {open_.message} [{open_.code}]."
     hold = all(step_status(seen.findings, step) == "passed" for step in ("authenticity", "recompute"))
     if hold and seen.audit is None and "replay" in trust.require:
-        return "INDETERMINATE: signature and arithmetic hold; nothing was re-run."
+        return "INDETERMINATE: signature and arithmetic hold; nothing was re-run: give --reference MODEL."
     missing: list[StepName] = [step for step in wanted if step_status(seen.findings, step) != "passed"]
     missing = [step for i, step in enumerate(missing) if step not in missing[:i]]
     did_not = f"{_who(missing, trust)} {', '.join(missing) or 'no step at all'}, which did not run"
@@ -165,6 +169,12 @@ def _why(missing: Sequence[StepName], findings: Sequence[Finding]) -> str:
 
 def _who(missing: Sequence[StepName], trust: TrustPolicy) -> str:
     return "the policy requires" if not missing or set(missing) & set(trust.require) else "you asked for"
+
+
+def _checked(seen: Seen, trust: TrustPolicy) -> str:
+    asked = limits_of(trust) if step_status(seen.findings, "policy") == "passed" else 0
+    limits = f"; {met(asked)} met" if asked else ""
+    return f"{_recomputed(seen)}, {_replayed(seen.audit)}{_fresh(seen)}{_proven(seen)}{limits}"
 
 
 def _recomputed(seen: Seen) -> str:
@@ -203,7 +213,7 @@ def _proven(seen: Seen) -> str:
     return f"; what is claimed is proven on {counted(proof.confirmed, 'row')}"
 
 
-def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
+def _unchecked(seen: Seen, digests: tuple[str, ...], limits: int) -> tuple[Unchecked, ...]:
     if seen.statement is None:
         return ()
     found: list[Unchecked] = []
@@ -212,6 +222,12 @@ def _unchecked(seen: Seen, digests: tuple[str, ...]) -> tuple[Unchecked, ...]:
     def add(what: str, how: str, rung: RungName | None = None) -> None:
         found.append(Unchecked(what, how, rung))
 
+    if not limits:
+        # what holds may still be a poor copy: a verdict is no mark
+        add(
+            "whether the surrogate is close enough for you",
+            "the policy sets no limits; blockcert trust set POLICY --coverage SHARE@ERROR, --top1-share ... sets some",
+        )
     if audit is None:
         add("whether the numbers were really measured", "give the original model, --reference MODEL", "replay")
         how = "--reference MODEL counts parameters, bits and multiply-adds again"

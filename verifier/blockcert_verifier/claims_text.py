@@ -66,6 +66,8 @@ def _end_to_end(certificate: Certificate) -> list[str]:
     return [
         f"End to end [{end.scope}, {end.basis}]",
         *columns(rows),
+        "  decided: the reference's first choice leads by more than twice the largest",
+        "  logit difference at that position, so the surrogate's choice must be the same",
         f"  mean loss of reference and surrogate: {losses}",
     ]
 
@@ -103,7 +105,8 @@ def _blocks(certificate: Certificate) -> list[str]:
     late = ["  thresholds chosen after the fact"] if certificate.post_hoc else []
     return [
         f"Blocks, at the reference's own input [{blocks[0].scope}, {blocks[0].basis}]",
-        "  largest errors; tokens within each relative error in %",
+        "  largest errors: absolute, relative to the state that the block gives, and to",
+        "  what it adds; tokens within each relative error in %; control: block removed",
         *late,
         *columns([head, *rows]),
         *note,
@@ -119,6 +122,11 @@ def _composition(certificate: Certificate) -> list[str]:
         lines += [
             f"  {'VACUOUS: ' if claim.vacuous else ''}{bound}",
             f"    [{claim.scope}, {claim.basis}{estimate}]",
+        ]
+    if any(claim.method == "telescoping" for claim in certificate.claims.composition):
+        lines += [
+            "  telescoping: the largest sum of what the stages move, one after another; never",
+            "  less than the drift itself, and no evidence of it beside the measurement",
         ]
     return ["Drift after the last block, composed from stages", *lines] if lines else []
 

@@ -204,7 +204,8 @@ def _torch() -> Any:
         raise Refusal(
             "install.produce",
             str(error.name),
-            "comparing with transformers needs the extra packages: pip install 'blockcert[produce]'",
+            "the checkpoint is run beside the program lifted from it, by torch and transformers; one is not here: "
+            "pip install 'blockcert[produce]'",
         ) from error
     return torch
 

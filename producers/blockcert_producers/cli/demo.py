@@ -27,6 +27,9 @@ def demo(
     ] = None,
 ) -> None:
     """Certify the two small models that come with BlockCert, verify, change one byte, see the refusal."""
+    from functools import partial
+
     from blockcert_producers.demo import run_demo
 
-    run_demo(out, device=device, verifier=verifier, say=print)
+    # minutes pass between two lines: in a pipe or a log they are to be seen as they are said
+    run_demo(out, device=device, verifier=verifier, say=partial(print, flush=True))

@@ -79,7 +79,8 @@ def summary(produced: Produced) -> list[str]:
         "",
     ]
     for number, words in enumerate(produced.notes, start=1):
-        lines += wrap(words, 79, initial_indent=f"  block {number:<3} ", subsequent_indent=" " * 12)
+        first = f"  block {number:<3} "
+        lines += wrap(words, 79, initial_indent=first, subsequent_indent=" " * 12, break_on_hyphens=False)
     if produced.notes:
         lines.append("")
     width = max(len(t) for t in thresholds)

@@ -89,3 +89,5 @@ def new(
         roles = "" if key.roles == ("producer",) else f" as {', '.join(key.roles)}"
         print(f"Trusts {key.name} ({shown}){roles}: compare it with what its owner tells you.")
     print(plain(f"Wrote {out}; it requires {', '.join(policy.require)}."))
+    print("It sets no limits: a poor surrogate that is honestly measured is accepted too. To set some, for example:")
+    print(plain(f"blockcert trust set {out} --coverage 0.95@0.05 --top1-share 0.95 --keep-number --out limits.json"))

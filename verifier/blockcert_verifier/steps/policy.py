@@ -15,9 +15,10 @@ from blockcert.trust import Coverage, PopulationLimit, TrustPolicy
 from blockcert_verifier.report import Audit
 from blockcert_verifier.steps.outcome import failed, inconclusive, passed
 
-__all__ = ["policy"]
+__all__ = ["limits_of", "met", "policy"]
 
 PLACE = "statement.dsse.json"
+NOTHING_ASKED = "the policy sets no limits: whatever drift is stated is accepted"
 _AT_MOST = {
     "kl_mean": ("policy.kl_mean", "mean divergence"),
     "loss_difference": ("policy.loss_difference", "mean loss difference"),
@@ -39,9 +40,20 @@ def policy(trust: TrustPolicy, statement: Statement, audit: Audit | None, now: d
     ]
     if findings:
         return findings
-    asked = sum(value is not None for value in (getattr(trust.limits, name) for name in trust.limits.__struct_fields__))
-    sentence = f"all {asked} limits of the policy are met" if asked else "the policy sets no limits"
+    asked = limits_of(trust)
+    sentence = f"{met(asked)} met" if asked else NOTHING_ASKED
     return [passed("policy", "policy.limits", "policy", sentence)]
+
+
+def limits_of(trust: TrustPolicy) -> int:
+    """How many limits the policy sets."""
+    limits = trust.limits
+    return sum(getattr(limits, name) is not None for name in limits.__struct_fields__)
+
+
+def met(asked: int) -> str:
+    """The limits of a policy that sets so many, as the beginning of a sentence that ends in `met`."""
+    return "the one limit of the policy is" if asked == 1 else f"all {asked} limits of the policy are"
 
 
 def _accepted(trust: TrustPolicy, statement: Statement) -> Iterator[Finding]:
