@@ -43,8 +43,8 @@ __all__ = [
     "high_score",
     "lofty",
     "lost_and_found",
-    "near",
     "quick_rotary",
+    "rounded_off",
     "standing",
     "towering_alone",
 ]
@@ -82,14 +82,7 @@ def _pair(
 ) -> Pair:
     f, g = heads or (head(), head())
     honest = reference or (block(0), block(1))
-    return put_together(
-        weights or block_weights(), tensors, (embedding(), *honest, f), (embedding(), first, second, g)
-    )
-
-
-def near(places: int) -> Pair:
-    """A surrogate whose matrices are those of the reference, each entry moved by up to ``2^-places``."""
-    return _pair(_moved(block_weights(), places), block(0, file=SURROGATE), block(1, file=SURROGATE))
+    return put_together(weights or block_weights(), tensors, (embedding(), *honest, f), (embedding(), first, second, g))
 
 
 def falling(places: int) -> Pair:
@@ -106,43 +99,66 @@ def falling(places: int) -> Pair:
     )
 
 
-def lofty(
-    height: float, *, places: int = 5, equal: tuple[int, int] | None = None, margins: tuple[float, float] = (0, 0)
-) -> Pair:
+def lofty(height: float, *, places: int = 5, margins: tuple[float, float] | None = None) -> Pair:
     """Logits that all stand near `height`.
 
-    `equal` names two tokens with one row of the head, above all others; the first is above the second by the
-    margin, the reference's and the surrogate's.
+    With `margins` the head gives tokens 2 and 5 the same, above all others whatever it reads, but for a margin of the
+    first above the second: the reference's and the surrogate's.
     """
     weights = block_weights()
-    biases = [np.full(VOCABULARY, height), np.full(VOCABULARY, height)]
-    if equal is not None:
-        first, second = equal
-        weights["embed"][second] = weights["embed"][first]
-        for bias, margin in zip(biases, margins, strict=True):
-            bias[[first, second]] += 64
-            bias[first] += margin
-    weights["bias"] = biases[0]
+    weights["matrix"] = weights["embed"].copy()
+    f, g = np.full(VOCABULARY, height), np.full(VOCABULARY, height)
+    if margins is not None:
+        weights["matrix"][[2, 5]] = 0
+        for bias, margin in zip((f, g), margins, strict=True):
+            bias[[2, 5]] += 64
+            bias[2] += margin
+    weights["bias"] = f
     tensors = _moved(weights, places)
-    f = head(bias=TensorRef(REFERENCE, "bias"))
-    g = f
-    if margins[0] != margins[1]:
-        tensors["bias"] = biases[1]
-        g = head(bias=_own("bias"))
-    return _pair(tensors, block(0, file=SURROGATE), block(1, file=SURROGATE), weights=weights, heads=(f, g))
+    first = _biased(TensorRef(REFERENCE, "bias"))
+    second = first
+    if (f != g).any():
+        tensors["bias"] = g
+        second = _biased(_own("bias"))
+    return _pair(tensors, block(0, file=SURROGATE), block(1, file=SURROGATE), weights=weights, heads=(first, second))
 
 
-def standing(step: float) -> Pair:
-    """The reference's last block leaves everything as it is; the surrogate's adds `step` to the first channel."""
-    weights = block_weights()
-    tensors = _moved(weights, 5) | {"step": np.array([step] + [0.0] * (D - 1))}
-    tensors = {name: w for name, w in tensors.items() if not name.startswith("1.")}
-    still = Stage(kind="block", steps=(), output="hidden")
+def _biased(bias: TensorRef) -> Stage:
+    logits = Linear(out="logits", input="normed", map=Dense(TensorRef(REFERENCE, "matrix")), bias=bias)
+    return replace(head(), steps=(*head().steps[:-1], logits))
+
+
+def standing(reference: float, surrogate: float) -> Pair:
+    """Blocks that do nothing but add a number to the first channel; where it is 0, not even that."""
+
+    def first(value: float) -> Host:
+        return np.array([value] + [0.0] * (D - 1))
+
+    def stage(value: float, step: TensorRef) -> Stage:
+        still = Stage(kind="block", steps=(), output="hidden")
+        return _then(still, (Constant("step", step), Add("moved", "hidden", "step"))) if value else still
+
+    weights = block_weights() | {"step": first(reference)}
+    honest = stage(reference, TensorRef(REFERENCE, "step"))
+    other = stage(surrogate, _own("step"))
+    return _pair({"step": first(surrogate)}, other, other, weights=weights, reference=(honest, honest))
+
+
+def rounded_off() -> Pair:
+    """Both programs add 2^10 to every channel of the first block's result and take it away: float32 shows it."""
+    weights = block_weights() | {"up": np.full(D, 2.0**10), "down": np.full(D, -(2.0**10))}
+    adds = (
+        Constant("up_there", TensorRef(REFERENCE, "up")),
+        Constant("down_here", TensorRef(REFERENCE, "down")),
+        Add("lifted", "result", "up_there"),
+        Add("lowered", "lifted", "down_here"),
+    )
     return _pair(
-        tensors,
-        block(0, file=SURROGATE),
-        _then(still, (Constant("step", _own("step")), Add("moved", "hidden", "step"))),
-        reference=(block(0), still),
+        _moved(weights, 5),
+        _then(block(0, file=SURROGATE), adds),
+        block(1, file=SURROGATE),
+        weights=weights,
+        reference=(_then(block(0), adds), block(1)),
     )
 
 

@@ -14,6 +14,7 @@ new entry: ``python -m tests.schemas.test_requirements`` writes the table of req
 from blockcert_producers.conformance.entry import Entry
 from blockcert_producers.conformance.families import (
     appended,
+    brackets,
     claims,
     containers,
     digests,
@@ -32,6 +33,7 @@ from blockcert_producers.conformance.families import (
     programs,
     proofs,
     replays,
+    resolution,
     reviews,
     revocations,
     rotations,
@@ -71,6 +73,8 @@ FAMILIES: tuple[tuple[Entry, ...], ...] = (
     frames.CASES,
     weights.CASES,
     replays.CASES,
+    resolution.CASES,
+    brackets.CASES,
     proofs.CASES,
     enclosures.CASES,
     fresh.CASES,

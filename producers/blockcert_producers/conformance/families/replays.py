@@ -75,13 +75,13 @@ def another_pair(pair: Any) -> Change:
     return apply
 
 
-def measured_on(pair: Callable[[], Pair]) -> tuple[Change, ...]:
-    """Other programs and weights of both sides, and the evidence that is true of them."""
+def measured_on(pair: Callable[[], Pair], *before: Change) -> tuple[Change, ...]:
+    """Other programs and weights of both sides, `before`, and the evidence that is true of them."""
 
     def rounded(draft: Draft) -> None:
         draft.files[EVIDENCE] = round_evidence(draft.files[EVIDENCE], evidence_shape(statement(draft)))
 
-    return another_pair(pair), remeasure, rounded
+    return another_pair(pair), *before, remeasure, rounded
 
 
 def unresolved() -> Any:
