@@ -16,6 +16,7 @@ from blockcert.program import (
     Linear,
     LowRank,
     Multiply,
+    RmsNorm,
     Rotary,
     Stage,
     Step,
@@ -47,6 +48,7 @@ __all__ = [
     "rounded_off",
     "standing",
     "towering_alone",
+    "two_names",
 ]
 
 Host: TypeAlias = np.ndarray[Any, Any]
@@ -107,7 +109,7 @@ def lofty(height: float, *, places: int = 5, margins: tuple[float, float] | None
     """
     weights = block_weights()
     weights["matrix"] = weights["embed"].copy()
-    f, g = np.full(VOCABULARY, height), np.full(VOCABULARY, height)
+    f, g = np.full(VOCABULARY, float(height)), np.full(VOCABULARY, float(height))
     if margins is not None:
         weights["matrix"][[2, 5]] = 0
         for bias, margin in zip((f, g), margins, strict=True):
@@ -282,6 +284,14 @@ def towering_alone() -> Pair:
         weights=weights,
         heads=(plain, plain),
     )
+
+
+def two_names() -> Pair:
+    """A surrogate that reads a copy of the reference's weights under another name, its first block with another eps."""
+    first, second = block(0, file=SURROGATE), block(1, file=SURROGATE)
+    steps = tuple(replace(step, eps="0.0001") if isinstance(step, RmsNorm) else step for step in first.steps)
+    weights = block_weights()
+    return _pair(weights, replace(first, steps=steps), second, weights=weights)
 
 
 def fused() -> Pair:
