@@ -46,6 +46,8 @@ OTHER_CODES = {
     "replay::frequencies-of-a-shorter-prompt": "it stops at the first row that is refuted",
     "replay::another-surrogate": "it stops at the first row that is refuted",
     "replay::other-weights": "it stops at the first row that is refuted",
+    "bracket::infinite-ratio": "a ratio that is infinite is a row that cannot be measured",
+    "resolution::not-refuted": "the cells of a row that is not resolved are not compared",
     "replay::evidence-of-a-better-copy": "it stops at the first row that is refuted",
 }
 

@@ -57,10 +57,15 @@ __all__ = [
     "VOCABULARY",
     "Pair",
     "appended",
+    "block",
+    "block_weights",
+    "embedding",
     "equal_logits",
     "every_map",
+    "head",
     "identical",
     "language",
+    "put_together",
     "rounded",
 ]
 
@@ -82,7 +87,8 @@ class Pair(Struct, frozen=True):
     files: Mapping[str, bytes]
 
 
-def _weights() -> dict[str, Host]:
+def block_weights() -> dict[str, Host]:
+    """The reference's tensors: both blocks', the embedding, which the head reads too, and the last norm."""
     found = {"embed": grid("embed", VOCABULARY, D) * 4, "norm": 1 + grid("norm", D) / 4}
     for i in range(BLOCKS):
         shapes = {"q": (HEADS * HEAD, D), "k": (KV * HEAD, D), "v": (KV * HEAD, D), "o": (D, HEADS * HEAD)}
@@ -96,7 +102,7 @@ def _file(name: str, data: bytes) -> FileRef:
     return FileRef(name, len(data), blake3_bytes(data))
 
 
-def _block(
+def block(
     index: int,
     *,
     file: str = REFERENCE,
@@ -104,6 +110,7 @@ def _block(
     patterns: tuple[Pattern, ...] | None = None,
     means: TensorRef | None = None,
 ) -> Stage:
+    """A block of the reference, or one like it with other weights, maps or patterns."""
     maps = maps or {}
 
     def weight(name: str) -> TensorRef:
@@ -144,26 +151,45 @@ def _block(
     return Stage(kind="block", steps=steps, output="result")
 
 
-def _program(files: tuple[FileRef, ...], blocks: list[Stage], file: str = REFERENCE) -> Program:
-    embed = Stage(kind="embedding", steps=(Embed(out="x", weight=TensorRef(file, "embed")),), output="x")
+def embedding(file: str = REFERENCE) -> Stage:
+    """The embedding, of tokens alone."""
+    return Stage(kind="embedding", steps=(Embed(out="x", weight=TensorRef(file, "embed")),), output="x")
+
+
+def head(file: str = REFERENCE, bias: TensorRef | None = None) -> Stage:
+    """The head, which reads the embedding again."""
     steps = (
         RmsNorm(out="normed", input="hidden", weight=TensorRef(file, "norm"), eps="0.00001"),
-        Linear(out="logits", input="normed", map=Dense(TensorRef(file, "embed"))),
+        Linear(out="logits", input="normed", map=Dense(TensorRef(file, "embed")), bias=bias),
     )
-    head = Stage(kind="head", steps=steps, output="logits")
-    return Program("1.0", "llama", D, VOCABULARY, CONTEXT, files, (embed, *blocks, head))
+    return Stage(kind="head", steps=steps, output="logits")
+
+
+def _program(files: tuple[FileRef, ...], blocks: list[Stage], file: str = REFERENCE) -> Program:
+    stages = (embedding(file), *blocks, head(file))
+    return Program("1.0", "llama", D, VOCABULARY, CONTEXT, files, stages)
+
+
+def put_together(
+    weights: dict[str, Host], tensors: dict[str, Host], reference: tuple[Stage, ...], surrogate: tuple[Stage, ...]
+) -> Pair:
+    """Two programs of these stages over the two weight files: the reference's, and the surrogate's own."""
+    files = {REFERENCE: to_bytes(weights), SURROGATE: to_bytes(tensors)}
+    first, second = (_file(name, data) for name, data in files.items())
+    shape = Program("1.0", "llama", D, VOCABULARY, CONTEXT, (first,), reference)
+    return Pair(shape, replace(shape, files=(first, second), stages=surrogate), files)
 
 
 def _pair(weights: dict[str, Host], blocks: list[Stage], tensors: dict[str, Host]) -> Pair:
     files = {REFERENCE: to_bytes(weights), SURROGATE: to_bytes(tensors)}
     first, second = (_file(name, data) for name, data in files.items())
-    originals = [_block(i) for i in range(BLOCKS)]
+    originals = [block(i) for i in range(BLOCKS)]
     return Pair(_program((first,), originals), _program((first, second), blocks), files)
 
 
 def every_map() -> Pair:
     """The first block replaced by every kind of linear map and four patterns, the second as it was."""
-    weights = _weights()
+    weights = block_weights()
     q, v = weights["0.q"] * 256, weights["0.v"]
     gate = weights["0.gate"] * (np.abs(weights["0.gate"]) > 0.1)
     kept = np.array([row for row in range(FF) if row not in (3, 7)])
@@ -190,7 +216,7 @@ def every_map() -> Pair:
         "up": Rows(FF, ref("up.rows"), ref("up.weight")),
     }
     patterns = (DensePattern(), WindowPattern(4, 1), MeanPattern(), OffsetPattern(1))
-    return _pair(weights, [_block(0, maps=maps, patterns=patterns, means=ref("means")), _block(1)], tensors)
+    return _pair(weights, [block(0, maps=maps, patterns=patterns, means=ref("means")), block(1)], tensors)
 
 
 def rounded(places: int = 1 << 10, *, shift: float = 0.0) -> Pair:
@@ -198,7 +224,7 @@ def rounded(places: int = 1 << 10, *, shift: float = 0.0) -> Pair:
 
     Every entry is moved by up to ``1 / places``, and by ``shift`` of itself.
     """
-    weights = _weights()
+    weights = block_weights()
     candidate = {
         name: w + (grid(f"moved {name}", *w.shape) / places + w * shift).astype(np.float32) if w.ndim == 2 else w
         for name, w in weights.items()
@@ -207,17 +233,17 @@ def rounded(places: int = 1 << 10, *, shift: float = 0.0) -> Pair:
     files = {REFERENCE: to_bytes(weights), CANDIDATE: to_bytes(candidate)}
     first, second = (_file(name, data) for name, data in files.items())
     return Pair(
-        _program((first,), [_block(i) for i in range(BLOCKS)]),
-        _program((second,), [_block(i, file=CANDIDATE) for i in range(BLOCKS)], CANDIDATE),
+        _program((first,), [block(i) for i in range(BLOCKS)]),
+        _program((second,), [block(i, file=CANDIDATE) for i in range(BLOCKS)], CANDIDATE),
         files,
     )
 
 
 def identical() -> Pair:
     """A surrogate that is the reference: every stage is the same program on both sides."""
-    weights = _weights()
+    weights = block_weights()
     data = to_bytes(weights)
-    program = _program((_file(REFERENCE, data),), [_block(i) for i in range(BLOCKS)])
+    program = _program((_file(REFERENCE, data),), [block(i) for i in range(BLOCKS)])
     return Pair(program, program, {REFERENCE: data})
 
 
@@ -226,15 +252,15 @@ def appended(steps: Callable[[Callable[[str], TensorRef], str], tuple[Step, ...]
 
     ``steps`` gets a way to name the tensors and the name of the block's own result.
     """
-    honest = _block(0)
+    honest = block(0)
     more = steps(lambda name: TensorRef(SURROGATE, name), honest.output)
     first = Stage(kind="block", steps=(*honest.steps, *more), output=more[-1].out)
-    return _pair(_weights(), [first, _block(1)], tensors)
+    return _pair(block_weights(), [first, block(1)], tensors)
 
 
 def equal_logits() -> Pair:
     """The reference with a head that gives every token the same logit."""
-    pair = _pair(_weights(), [_block(i) for i in range(BLOCKS)], {"flat": np.zeros((VOCABULARY, D), np.float32)})
+    pair = _pair(block_weights(), [block(i) for i in range(BLOCKS)], {"flat": np.zeros((VOCABULARY, D), np.float32)})
     *others, head = pair.surrogate.stages
     *steps, last = head.steps
     flat = Linear(out=last.out, input="normed", map=Dense(TensorRef(SURROGATE, "flat")))

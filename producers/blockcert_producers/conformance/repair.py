@@ -28,13 +28,14 @@ from blockcert_producers.conformance.draft import EVIDENCE, PROMPTS, REFERENCE_P
 from blockcert_producers.conformance.tensors import change_column, read_column
 from blockcert_verifier.costs import program_costs
 from blockcert_verifier.evaluate import Backend, WeightStore
-from blockcert_verifier.measure import Pair, Settings, measure
+from blockcert_verifier.measure import Measured, Pair, Settings, measure
 from blockcert_verifier.steps import recompute
 
 __all__ = [
     "around",
     "drawn",
     "enclose",
+    "measured",
     "programs",
     "recount",
     "redraw",
@@ -94,8 +95,8 @@ def redraw(draft: Draft) -> None:
     draft.files[PROMPTS] = change_column(data, "tokens", set_tokens)
 
 
-def remeasure(draft: Draft) -> None:
-    """Evidence of the programs as they stand on the prompts as they stand, resolved or not."""
+def measured(draft: Draft) -> Measured:
+    """Every cell of the programs as they stand on the prompts as they stand, resolved or not, and its bracket."""
     stated = statement(draft)
     thresholds = stated.predicate.thresholds
     settings = Settings(tuple(map(float, thresholds.relative)), tuple(map(float, thresholds.loss)))
@@ -104,9 +105,15 @@ def remeasure(draft: Draft) -> None:
         f, g = programs(draft)
         pair = Pair(f, g, same_stages(f, g), WeightStore(_paths(draft, Path(folder))))
         count = stated.predicate.evidence.attribution_rows
-        found = measure(pair, tokens.astype(np.int64), settings, Backend("cpu"), attribution=count)
+        return measure(pair, tokens.astype(np.int64), settings, Backend("cpu"), attribution=count)
+
+
+def remeasure(draft: Draft) -> None:
+    """Evidence as :func:`measured` finds it."""
+    values = {name: cells.value for name, cells in measured(draft).items()}
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / EVIDENCE
-        write_evidence(path, recompute.evidence_shape(stated), {name: c.value for name, c in found.items()})
+        write_evidence(path, recompute.evidence_shape(statement(draft)), values)
         draft.files[EVIDENCE] = path.read_bytes()
 
 

@@ -9,14 +9,16 @@ import numpy as np
 
 from blockcert import strict_json
 from blockcert.program import Add, Constant, Dense, Linear
+from blockcert_producers.conformance.base import round_evidence
 from blockcert_producers.conformance.changes import cell, evidence, model_given, options, policy, replayed, state, step
-from blockcert_producers.conformance.draft import Change, Draft, program_name
+from blockcert_producers.conformance.draft import EVIDENCE, REFERENCE_PREFIX, Change, Draft, program_name
 from blockcert_producers.conformance.entry import Entry, accepted, case, indeterminate, rejected
 from blockcert_producers.conformance.families.evidence import slug
-from blockcert_producers.conformance.models import SURROGATE, appended, equal_logits
-from blockcert_producers.conformance.repair import recount, redraw, remeasure, repoint, restate
+from blockcert_producers.conformance.models import REFERENCE, SURROGATE, Pair, appended, equal_logits
+from blockcert_producers.conformance.repair import recount, redraw, remeasure, repoint, restate, statement
+from blockcert_verifier.steps.recompute import evidence_shape
 
-__all__ = ["CASES", "another_pair", "unresolved"]
+__all__ = ["CASES", "another_pair", "measured_on", "unresolved"]
 
 SMALLER: tuple[tuple[str, Any], ...] = (
     ("error", (3, 1)),
@@ -59,15 +61,27 @@ def costs(side: str, field: str) -> Change:
 
 
 def another_pair(pair: Any) -> Change:
-    """Another surrogate of the same reference, in every part but the evidence."""
+    """Other programs and weights of both sides, in every part but the evidence."""
 
     def apply(draft: Draft) -> None:
-        draft.files[program_name("surrogate")] = strict_json.encode(pair().surrogate)
-        draft.files[SURROGATE] = pair().files[SURROGATE]
+        made = pair()
+        draft.files[program_name("reference")] = strict_json.encode(made.reference)
+        draft.files[program_name("surrogate")] = strict_json.encode(made.surrogate)
+        draft.files[SURROGATE] = made.files[SURROGATE]
+        draft.model = draft.model | {REFERENCE.removeprefix(REFERENCE_PREFIX): made.files[REFERENCE]}
         redraw(draft)
         recount(draft)
 
     return apply
+
+
+def measured_on(pair: Callable[[], Pair], *before: Change) -> tuple[Change, ...]:
+    """Other programs and weights of both sides, `before`, and the evidence that is true of them."""
+
+    def rounded(draft: Draft) -> None:
+        draft.files[EVIDENCE] = round_evidence(draft.files[EVIDENCE], evidence_shape(statement(draft)))
+
+    return another_pair(pair), *before, remeasure, rounded
 
 
 def unresolved() -> Any:

@@ -23,7 +23,9 @@ from blockcert_producers.conformance.changes import (
     state,
 )
 from blockcert_producers.conformance.draft import EVIDENCE, PROMPTS, Draft, write_json
+from blockcert_producers.conformance.edge_models import two_names
 from blockcert_producers.conformance.entry import accepted, case
+from blockcert_producers.conformance.families.replays import measured_on
 from blockcert_producers.conformance.repair import redraw, remeasure, restate
 from blockcert_producers.conformance.tensors import raw, split
 
@@ -271,6 +273,15 @@ CASES = (
         header_text(EVIDENCE, lambda text: text + b" " * 13),
     ),
     case("wellformed::empty-folders", "An empty folder has no meaning", "BC-BND-03", accepted(), empty_folder),
+    case(
+        "wellformed::one-file-under-two-names",
+        "A stage that reads a copy of the reference's weights under another name is the same program",
+        "BC-PRG-20",
+        accepted("replay.rows"),
+        *measured_on(two_names),
+        restate,
+        replayed,
+    ),
     case(
         "wellformed::defaults-spelled-out",
         "Fields of a program written with their defaults mean the same",
