@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from blockcert_producers.conformance.changes import evidence, replayed
+from blockcert_producers.conformance.changes import evidence, replay_required
 from blockcert_producers.conformance.draft import Change, Draft
 from blockcert_producers.conformance.edge_models import falling, fused, lofty, lost_and_found, rounded_off, standing
 from blockcert_producers.conformance.entry import Entry, accepted, case, rejected
@@ -81,12 +81,13 @@ def around_a_ratio(draft: Draft) -> None:
 def infinite(draft: Draft) -> None:
     """A number, however large, where the measured ratio is infinite."""
     evidence("relative_update_error", ..., lambda v: np.where(np.isfinite(v), v, 1e30))(draft)
+    draft.precision = False
 
 
 def beyond_float64(draft: Draft) -> None:
     """A cell at the upper end of the bracket of what is exact, and 2^-36 outside that of what float64 measures."""
     evidence("error", (3, 1), float(measured(draft)["error"].high[3, 1]) + 2.0**-36)(draft)
-    draft.beyond_float64 = True
+    draft.precision = True
 
 
 def floor(factor: float) -> Change:
@@ -223,7 +224,7 @@ def _entries() -> tuple[Entry, ...]:
                 moved(column, one, 0.95),
                 moved(column, other, -0.95),
                 restate,
-                replayed,
+                replay_required,
             )
         )
         found.append(
@@ -235,11 +236,13 @@ def _entries() -> tuple[Entry, ...]:
                 *measured_on(pair),
                 moved(column, one, 1.05),
                 restate,
-                replayed,
+                replay_required,
             )
         )
     found += [
-        case(f"bracket::{name}", tests, "BC-VER-09", ROWS, *measured_on(pair, *before), change, restate, replayed)
+        case(
+            f"bracket::{name}", tests, "BC-VER-09", ROWS, *measured_on(pair, *before), change, restate, replay_required
+        )
         for name, tests, pair, before, change in COUNTS
     ]
     return tuple(found)
@@ -255,7 +258,7 @@ CASES = (
         *measured_on(lost_and_found),
         beyond_float64,
         restate,
-        replayed,
+        replay_required,
     ),
     case(
         "bracket::both-sides-of-a-ratio-small",
@@ -264,7 +267,7 @@ CASES = (
         ROWS,
         *measured_on(lambda: standing(0, 2.0**-40)),
         restate,
-        replayed,
+        replay_required,
     ),
     case(
         "bracket::infinite-ratio",
@@ -275,7 +278,7 @@ CASES = (
         remeasure,
         infinite,
         restate,
-        replayed,
+        replay_required,
     ),
     *(
         case(
@@ -286,7 +289,7 @@ CASES = (
             *measured_on(rounded_off),
             floor(factor),
             restate,
-            replayed,
+            replay_required,
         )
         for name, tests, factor, expected in (
             ("larger", "six times", 6, ROWS),
@@ -302,7 +305,7 @@ CASES = (
         REFUTED,
         evidence("attribution.hybrid_step", (1, 1), lambda v: v * 1.001),
         restate,
-        replayed,
+        replay_required,
     ),
     case(
         "bracket::fused",
@@ -311,6 +314,6 @@ CASES = (
         ROWS,
         *measured_on(fused),
         restate,
-        replayed,
+        replay_required,
     ),
 )
