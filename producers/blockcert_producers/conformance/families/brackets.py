@@ -25,7 +25,7 @@ __all__ = ["CASES"]
 ROWS = accepted("replay.rows")
 REFUTED = rejected("replay.cell.refuted")
 HEIGHT = 2.0**15
-"""Of logits whose `c_t` is 3.3e-5, or 66 thousandths of a thousandth with what stands on top of them."""
+"""Of logits: their `c_t` is 3.3e-5."""
 NEAR, FAR = 2.0**-14, 2.0**-11
 """Margins of 6.1e-5, below `2 c_t`, and 4.9e-4, above `4 c_t`."""
 
