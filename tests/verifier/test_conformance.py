@@ -408,6 +408,15 @@ def test_a_machine_without_higher_precision_skips_what_it_cannot_decide(
     needing = [case for case in index.cases if "precision" in case.needs]
     assert len(needing) > 20
     assert all(answer(request_of(case, corpus)).skipped for case in needing[::8])
+    # one that such a machine must accept, and two that need no precision: they are decided on every machine
+    said = {
+        case.id: answer(request_of(case, corpus))
+        for case in index.cases
+        if case.id in ("bracket::beyond-float64", "bracket::infinite-ratio", "resolution::not-refuted")
+    }
+    assert said["bracket::beyond-float64"].skipped
+    assert said["bracket::infinite-ratio"].verdict == "rejected"
+    assert said["resolution::not-refuted"].verdict == "indeterminate"
 
 
 def test_this_verifier_goes_through_the_same_door(corpus: Path, few: list[Case]) -> None:

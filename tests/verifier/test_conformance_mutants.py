@@ -6,6 +6,7 @@ A corpus that a lax verifier passes decides nothing. Every mutant is this verifi
 from __future__ import annotations
 
 import base64
+import math
 import os
 import struct
 import zipfile
@@ -24,8 +25,10 @@ from blockcert_verifier.conformance.messages import request_of
 from blockcert_verifier.conformance.score import NoAnswer, Result, judge
 from blockcert_verifier.conformance.serve import answer
 from blockcert_verifier.evaluate import stage
-from blockcert_verifier.measure import engine
+from blockcert_verifier.measure import batch, engine, logits, stages
+from blockcert_verifier.measure import tolerance as tolerances
 from blockcert_verifier.steps import (
+    beside,
     frame,
     integrity,
     measuring,
@@ -56,6 +59,14 @@ def claims_hold(*_: object) -> list[Any]:
 def every_signature(found: authority.Authority, _role: str) -> int:
     repeated = sum(refusal.code == "signature.repeated" for refusal in found.discounted)
     return len(found.signers) + repeated
+
+
+def norms_without_scale(per_token: Any, tau: Any, tolerance: tolerances.Tolerance) -> tolerances.Cells:
+    return tolerances.norms(per_token, tau * 0, tolerance)
+
+
+def as_computed(_sure: Any, value: Any, _maybe: Any) -> tolerances.Cells:
+    return tolerances.counted(value, value, value)
 
 
 def limits_hold(*_: object) -> list[Any]:
@@ -95,6 +106,11 @@ MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "resolves every row": ((measuring, "unresolved", no_findings), "replay", 4),
     "leaves counts to rounding": ((engine, "open_counts", nothing), "replay", 2),
     "takes ramps of any width": ((stage, "fastest_angle", lambda *_: 0.0), "replay", 1),
+    "resolves rows whose norms and logits fall": ((batch, "FALL", math.inf), "resolution", 3),
+    "resolves rows that compute with whatever is large": ((batch, "INSIDE", math.inf), "resolution", 5),
+    "has no absolute tolerance of a norm": ((stages, "norms", norms_without_scale), "bracket", 4),
+    "counts without a margin": ((logits, "counted", as_computed), "bracket", 2),
+    "tests everything at one level": ((beside, "tests", lambda _: 1), "fresh", 1),
     "derives no window": ((frame, "_rows", nothing), "frame", 2),
     "hears no revocation": ((run, "certificate", no_findings), "revocation", 5),
     "takes lists of any age": ((revocation, "_current", no_findings), "revocation", 4),

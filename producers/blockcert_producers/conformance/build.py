@@ -129,7 +129,7 @@ def _usual_inputs(draft: Draft, inside: str) -> Inputs:
 def _needs(draft: Draft, expected: Expected) -> tuple[Need, ...]:
     asked: dict[Need, bool] = {
         "replay": "reference" in draft.given and draft.options["replay"] != 0,
-        "precision": "replay.cell.refuted" in expected.codes or draft.beyond_float64,
+        "precision": "replay.cell.refuted" in expected.codes if draft.precision is None else draft.precision,
         "corpus": "corpus" in draft.given or bool(draft.own),
         "fresh": bool(draft.options.get("fresh")),
         "published": draft.published is not None,

@@ -32,6 +32,7 @@ __all__ = [
     "program",
     "program_text",
     "prompts",
+    "replay_required",
     "replayed",
     "state",
     "step",
@@ -76,6 +77,12 @@ def replayed(draft: Draft) -> None:
     """The verifier has the reference model and replays every row."""
     draft.given.add("reference")
     draft.options |= {"replay": "all", "seed": SEED}
+
+
+def replay_required(draft: Draft) -> None:
+    """The verifier replays every row, and its policy accepts nothing that is not confirmed."""
+    replayed(draft)
+    draft.policy["require"] = [*draft.policy["require"], "replay"]
 
 
 def options(**values: Any) -> Change:

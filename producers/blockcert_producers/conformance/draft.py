@@ -75,8 +75,8 @@ class Draft:
         self._later: list[Change] = []
         self._disk: list[Callable[[Path], object]] = []
         self.keep_digests = False
-        self.beyond_float64 = False
-        """Whether a verifier must decide a cell at higher precision, and accept it."""
+        self.precision: bool | None = None
+        """Whether a cell must be decided at higher precision; None where the expected codes say it."""
 
     def copy(self) -> Draft:
         """The same, to be changed apart."""

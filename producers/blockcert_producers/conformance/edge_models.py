@@ -101,28 +101,15 @@ def falling(places: int) -> Pair:
     )
 
 
-def lofty(height: float, *, places: int = 5, margins: tuple[float, float] | None = None) -> Pair:
-    """Logits that all stand near `height`.
-
-    With `margins` the head gives tokens 2 and 5 the same, above all others whatever it reads, but for a margin of the
-    first above the second: the reference's and the surrogate's.
-    """
+def lofty(height: float) -> Pair:
+    """Logits that all stand near `height`."""
     weights = block_weights()
     weights["matrix"] = weights["embed"].copy()
-    f, g = np.full(VOCABULARY, float(height)), np.full(VOCABULARY, float(height))
-    if margins is not None:
-        weights["matrix"][[2, 5]] = 0
-        for bias, margin in zip((f, g), margins, strict=True):
-            bias[[2, 5]] += 64
-            bias[2] += margin
-    weights["bias"] = f
-    tensors = _moved(weights, places)
-    first = _biased(TensorRef(REFERENCE, "bias"))
-    second = first
-    if (f != g).any():
-        tensors["bias"] = g
-        second = _biased(_own("bias"))
-    return _pair(tensors, block(0, file=SURROGATE), block(1, file=SURROGATE), weights=weights, heads=(first, second))
+    weights["bias"] = np.full(VOCABULARY, float(height))
+    high = _biased(TensorRef(REFERENCE, "bias"))
+    return _pair(
+        _moved(weights, 5), block(0, file=SURROGATE), block(1, file=SURROGATE), weights=weights, heads=(high, high)
+    )
 
 
 def _biased(bias: TensorRef) -> Stage:

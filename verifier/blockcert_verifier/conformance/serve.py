@@ -99,9 +99,12 @@ def _kind(path: Path) -> Literal["nothing", "file", "refused"]:
 
 
 def _undecided(report: Report) -> bool:
-    """Whether a cell was left open here for want of a longer significand, and nothing else was refuted (BC-VER-10)."""
+    """Whether a cell was left open here for want of a longer significand, and nothing else was refuted (BC-VER-10).
+
+    Cells of a row that is not resolved are left open on every machine (BC-VER-08).
+    """
     codes = {finding.code for finding in report.findings}
-    if "replay.cell.inconclusive" not in codes or "replay.cell.refuted" in codes:
+    if "replay.cell.inconclusive" not in codes or codes & {"replay.cell.refuted", "replay.row.unresolved"}:
         return False
     from blockcert_verifier.evaluate import extended_is_wider
 

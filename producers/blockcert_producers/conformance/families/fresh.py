@@ -5,9 +5,8 @@ from __future__ import annotations
 from blockcert_producers.conformance.base import text
 from blockcert_producers.conformance.changes import corpus_given, evidence, model_given, options
 from blockcert_producers.conformance.draft import Change, Draft
-from blockcert_producers.conformance.edge_models import lofty
 from blockcert_producers.conformance.entry import accepted, case, indeterminate, refused, rejected
-from blockcert_producers.conformance.families.replays import another_pair, measured_on, unresolved
+from blockcert_producers.conformance.families.replays import another_pair, unresolved
 from blockcert_producers.conformance.repair import remeasure, restate
 from blockcert_producers.conformance.seeds import words
 
@@ -95,27 +94,6 @@ CASES = (
         "BC-VER-22 BC-VER-23",
         accepted("fresh.rows"),
         evidence("error", (ALL, 1), 2.45),
-        restate,
-        corpus_given,
-        asked(31),
-    ),
-    case(
-        "fresh::equal-logits",
-        "Two equal logits of the reference, of which the surrogate prefers the one of the lower token id",
-        "BC-EVD-01 BC-VER-20 BC-VER-21",
-        accepted("fresh.rows"),
-        *measured_on(lambda: lofty(0, margins=(0, 2.0**-11))),
-        restate,
-        corpus_given,
-        asked(31),
-    ),
-    case(
-        "fresh::equal-logits-of-the-surrogate",
-        "Two equal logits of the surrogate, of which the reference prefers the one of the higher token id",
-        "BC-EVD-01 BC-VER-20 BC-VER-21",
-        rejected("fresh.claim.refuted fresh.disagreement"),
-        *measured_on(lambda: lofty(0, margins=(-(2.0**-11), 0))),
-        evidence("top1_agree", ALL, 8),
         restate,
         corpus_given,
         asked(31),

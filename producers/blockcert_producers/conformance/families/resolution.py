@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from blockcert_producers.conformance.changes import evidence, policy, replayed
-from blockcert_producers.conformance.draft import Change
+from blockcert_producers.conformance.changes import evidence, replay_required
 from blockcert_producers.conformance.edge_models import (
     amplified,
     falling,
@@ -23,18 +22,17 @@ from blockcert_producers.conformance.repair import restate
 __all__ = ["CASES"]
 
 UNRESOLVED = indeterminate("replay.row.unresolved")
-ROWS: tuple[tuple[str, str, str, Callable[[], Pair]], ...] = (
-    ("norms", "Norms that fall below a ten thousandth of what they were", "1", lambda: falling(14)),
-    ("logits", "Logits tens of thousands of times higher than they differ", "2", lambda: lofty(180_000)),
-    ("logits-of-one-stage", "Logits that are high where one stage alone is replaced", "2", towering_alone),
-    ("scores", "Scores above a million", "3", high_score),
-    ("rotary", "Angles above a million", "3", quick_rotary),
-    ("constant", "A constant of 2^40, which moves nothing", "3", lambda: high_magnitude("constant")),
-    ("linear", "A matrix of 2^40 that gives 0", "3", lambda: high_magnitude("linear")),
-    ("low-rank", "A matrix of low rank and 2^40 that gives 0", "3", lambda: high_magnitude("low_rank")),
-    ("noise", "What rounding leaves, amplified until it shows", "4", amplified),
+ROWS: tuple[tuple[str, str, Callable[[], Pair]], ...] = (
+    ("norms", "Norms that fall below a ten thousandth of what they were", lambda: falling(14)),
+    ("logits", "Logits tens of thousands of times higher than they differ", lambda: lofty(180_000)),
+    ("logits-of-one-stage", "Logits that are high where one stage alone is replaced", towering_alone),
+    ("scores", "Scores above a million", high_score),
+    ("rotary", "Angles above a million", quick_rotary),
+    ("constant", "A constant of 2^40, which moves nothing", lambda: high_magnitude("constant")),
+    ("linear", "A matrix of 2^40 that gives 0", lambda: high_magnitude("linear")),
+    ("low-rank", "A matrix of low rank and 2^40 that gives 0", lambda: high_magnitude("low_rank")),
+    ("noise", "What rounding leaves, amplified until it shows", amplified),
 )
-ASKED: Change = policy("require", lambda steps: [*steps, "replay"])
 
 CASES = (
     *(
@@ -45,10 +43,9 @@ CASES = (
             UNRESOLVED,
             *measured_on(pair),
             restate,
-            replayed,
-            ASKED,
+            replay_required,
         )
-        for name, tests, _, pair in ROWS
+        for name, tests, pair in ROWS
     ),
     case(
         "resolution::norms-met",
@@ -57,7 +54,7 @@ CASES = (
         accepted("replay.rows"),
         *measured_on(lambda: falling(10)),
         restate,
-        replayed,
+        replay_required,
     ),
     case(
         "resolution::logits-met",
@@ -66,7 +63,7 @@ CASES = (
         accepted("replay.rows"),
         *measured_on(lambda: lofty(2.0**13)),
         restate,
-        replayed,
+        replay_required,
     ),
     case(
         "resolution::not-refuted",
@@ -76,7 +73,6 @@ CASES = (
         *measured_on(lambda: falling(14)),
         evidence("error", (3, 1), lambda v: v / 2),
         restate,
-        replayed,
-        ASKED,
+        replay_required,
     ),
 )
