@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from blockcert import archive, authority, dsse, folder, keys, names, rotation, strict_json
@@ -25,7 +26,7 @@ from blockcert_verifier.conformance.messages import request_of
 from blockcert_verifier.conformance.score import NoAnswer, Result, judge
 from blockcert_verifier.conformance.serve import answer
 from blockcert_verifier.evaluate import stage
-from blockcert_verifier.measure import batch, engine, logits, stages
+from blockcert_verifier.measure import batch, engine, stages
 from blockcert_verifier.measure import tolerance as tolerances
 from blockcert_verifier.steps import (
     beside,
@@ -66,7 +67,7 @@ def norms_without_scale(per_token: Any, tau: Any, tolerance: tolerances.Toleranc
 
 
 def as_computed(_sure: Any, value: Any, _maybe: Any) -> tolerances.Cells:
-    return tolerances.counted(value, value, value)
+    return tolerances.Cells.exactly(value.sum(axis=-1, dtype=np.int64))
 
 
 def limits_hold(*_: object) -> list[Any]:
@@ -109,7 +110,7 @@ MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "resolves rows whose norms and logits fall": ((batch, "FALL", math.inf), "resolution", 3),
     "resolves rows that compute with whatever is large": ((batch, "INSIDE", math.inf), "resolution", 5),
     "has no absolute tolerance of a norm": ((stages, "norms", norms_without_scale), "bracket", 4),
-    "counts without a margin": ((logits, "counted", as_computed), "bracket", 2),
+    "counts without a margin": ((tolerances, "counted", as_computed), "bracket", 2),
     "tests everything at one level": ((beside, "tests", lambda _: 1), "fresh", 1),
     "derives no window": ((frame, "_rows", nothing), "frame", 2),
     "hears no revocation": ((run, "certificate", no_findings), "revocation", 5),
