@@ -216,7 +216,7 @@ CODES: dict[str, str] = {
     "replay.not_run": "No row was measured again.",
     "replay.partial": "A replay ended before all rows that were asked for were measured.",
     "replay.row.crashed": "A row could not be measured again, which refutes it.",
-    "replay.row.unresolved": "Rounding could hide a part of what a program computes on this row, or decides its counts.",
+    "replay.row.unresolved": "Rounding could hide what a program computes on this row, or decides its counts.",
     "replay.rows": "Every sampled row was measured again and agrees.",
     "resume.other": "The state of a replay is that of another certificate.",
     "resume.seed": "The state of a replay began with another seed.",
