@@ -26,7 +26,7 @@ from blockcert_verifier.conformance.messages import request_of
 from blockcert_verifier.conformance.score import NoAnswer, Result, judge
 from blockcert_verifier.conformance.serve import answer
 from blockcert_verifier.evaluate import stage
-from blockcert_verifier.measure import batch, engine, stages
+from blockcert_verifier.measure import batch, engine, logits, stages
 from blockcert_verifier.measure import tolerance as tolerances
 from blockcert_verifier.steps import (
     beside,
@@ -111,6 +111,7 @@ MUTANTS: dict[str, tuple[Patch, str, int]] = {
     "resolves rows that compute with whatever is large": ((batch, "INSIDE", math.inf), "resolution", 5),
     "has no absolute tolerance of a norm": ((stages, "norms", norms_without_scale), "bracket", 4),
     "counts without a margin": ((tolerances, "counted", as_computed), "bracket", 2),
+    "counts tokens without a margin": ((logits, "counted", as_computed), "bracket", 6),
     "tests everything at one level": ((beside, "tests", lambda _: 1), "fresh", 1),
     "derives no window": ((frame, "_rows", nothing), "frame", 2),
     "hears no revocation": ((run, "certificate", no_findings), "revocation", 5),

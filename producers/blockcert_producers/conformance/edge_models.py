@@ -13,9 +13,11 @@ from blockcert.program import (
     Attention,
     Constant,
     Dense,
+    Embed,
     Linear,
     LowRank,
     Multiply,
+    Positions,
     RmsNorm,
     Rotary,
     Stage,
@@ -23,6 +25,8 @@ from blockcert.program import (
     TensorRef,
 )
 from blockcert_producers.conformance.models import (
+    BLOCKS,
+    CONTEXT,
     REFERENCE,
     SURROGATE,
     VOCABULARY,
@@ -37,6 +41,8 @@ from blockcert_producers.conformance.models import (
 from blockcert_producers.conformance.seeds import grid
 
 __all__ = [
+    "FAR",
+    "NEAR",
     "amplified",
     "falling",
     "fused",
@@ -47,11 +53,16 @@ __all__ = [
     "quick_rotary",
     "rounded_off",
     "standing",
+    "tied",
     "towering_alone",
     "two_names",
 ]
 
 Host: TypeAlias = np.ndarray[Any, Any]
+HEIGHT = 2.0**15
+"""Of logits: their `c_t` is 3.3e-5."""
+NEAR, FAR = 2.0**-14, 2.0**-11
+"""Margins of 6.1e-5, below `2 c_t`, and 4.9e-4, above `4 c_t`."""
 Adds: TypeAlias = Callable[[str], tuple[Step, ...]]
 """Further steps of a block, from the name of its result; the last one's value is the new result."""
 
@@ -109,6 +120,50 @@ def lofty(height: float) -> Pair:
     high = _biased(TensorRef(REFERENCE, "bias"))
     return _pair(
         _moved(weights, 5), block(0, file=SURROGATE), block(1, file=SURROGATE), weights=weights, heads=(high, high)
+    )
+
+
+def tied(reference: float, surrogate: float) -> Pair:
+    """Two tokens whose logits stand above all others, and blocks that do nothing.
+
+    At the first position the one leads the other by these margins, at every other by `FAR`: one position of a row is
+    all that rounding could decide.
+    """
+    places = np.zeros((CONTEXT, D))
+    places[0, -1] = 2.0**10  # beside which the rest of the first state is nothing: normed, it is sqrt(D)
+    weights = block_weights() | {"places": places, "even": np.ones(D), "bias": np.full(VOCABULARY, HEIGHT)}
+    weights["embed"][:, -1] = 0
+    weights["bias"][[2, 5]] += 64
+    weights["bias"][2] += FAR
+
+    def matrix(margin: float) -> Host:
+        found = np.where(np.arange(D) < D - 1, weights["embed"], 0.0)
+        found[[2, 5]] = 0
+        found[2, -1] = (margin - FAR) / np.sqrt(D)
+        return found
+
+    def over(logits: TensorRef) -> Stage:
+        steps = (
+            RmsNorm(out="normed", input="hidden", weight=TensorRef(REFERENCE, "even"), eps="0.00001"),
+            Linear(out="logits", input="normed", map=Dense(logits), bias=TensorRef(REFERENCE, "bias")),
+        )
+        return Stage(kind="head", steps=steps, output="logits")
+
+    begin = (
+        Embed(out="token", weight=TensorRef(REFERENCE, "embed")),
+        Positions(out="place", weight=TensorRef(REFERENCE, "places")),
+        Add(out="x", left="token", right="place"),
+    )
+    same = (
+        Stage(kind="embedding", steps=begin, output="x"),
+        *[Stage(kind="block", steps=(), output="hidden")] * BLOCKS,
+    )
+    weights["matrix"] = matrix(reference)
+    return put_together(
+        weights,
+        {"matrix": matrix(surrogate)},
+        (*same, over(TensorRef(REFERENCE, "matrix"))),
+        (*same, over(_own("matrix"))),
     )
 
 

@@ -13,7 +13,16 @@ import numpy as np
 
 from blockcert_producers.conformance.changes import evidence, replay_required
 from blockcert_producers.conformance.draft import Change, Draft
-from blockcert_producers.conformance.edge_models import falling, fused, lost_and_found, rounded_off, standing
+from blockcert_producers.conformance.edge_models import (
+    FAR,
+    NEAR,
+    falling,
+    fused,
+    lost_and_found,
+    rounded_off,
+    standing,
+    tied,
+)
 from blockcert_producers.conformance.entry import Entry, accepted, case, rejected
 from blockcert_producers.conformance.families.evidence import slug
 from blockcert_producers.conformance.families.replays import another_pair, measured_on
@@ -147,6 +156,48 @@ COUNTS: tuple[tuple[str, str, Callable[[], Pair], tuple[Change, ...], Change], .
         lambda: falling(0),
         (around_a_ratio,),
         counted("covered", "high", 1, 0),
+    ),
+    (
+        "decided-not-certain",
+        "A position decided by less than the tolerance, and not counted",
+        lambda: tied(NEAR, NEAR),
+        (),
+        counted("decided", "low"),
+    ),
+    (
+        "decided-possible",
+        "A position undecided by less than the tolerance, and counted",
+        lambda: tied(NEAR / 2, NEAR),
+        (),
+        counted("decided", "high"),
+    ),
+    (
+        "top1-not-certain-in-the-reference",
+        "A position where the reference has a second token beside its first, which is not counted",
+        lambda: tied(NEAR, FAR),
+        (),
+        counted("top1_agree", "low"),
+    ),
+    (
+        "top1-not-certain-in-the-surrogate",
+        "A position where the surrogate has a second token beside its first, which is not counted",
+        lambda: tied(FAR, NEAR),
+        (),
+        counted("top1_agree", "low"),
+    ),
+    (
+        "top1-possible-by-the-reference",
+        "A position where the surrogate's first token is the reference's second, beside its first: it is counted",
+        lambda: tied(NEAR, -FAR),
+        (),
+        counted("top1_agree", "high"),
+    ),
+    (
+        "top1-possible-by-the-surrogate",
+        "A position where the reference's first token is the surrogate's second, beside its first: it is counted",
+        lambda: tied(-FAR, NEAR),
+        (),
+        counted("top1_agree", "high"),
     ),
 )
 
