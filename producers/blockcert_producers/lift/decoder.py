@@ -6,6 +6,8 @@ A family of this kind reads the options that are its own and states what differs
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -36,6 +38,10 @@ __all__ = ["Shape", "build_decoder", "finish_options", "read_shape"]
 _FREQUENCIES = re.compile(r"(model\.)?layers\.[0-9]+\.self_attn\.rotary_emb\.inv_freq\Z")
 
 
+Rotation: TypeAlias = Callable[[Options, int, int], tuple[int, str, Scaling | None]]
+"""From a model's options, the channels of a head and the context: the rotated channels, the base and the scaling."""
+
+
 class Shape(Struct, frozen=True, kw_only=True):
     """The sizes and functions of a decoder; ``inner`` is the number of neurons, ``rotated`` the channels of a head that
     are rotated."""
@@ -63,6 +69,8 @@ def read_shape(
     key_value_heads: int | None = None,
     head_size: int | None = None,
     whole_heads: bool = False,
+    eps: str = "0.000001",
+    rotation: Rotation | None = None,
 ) -> Shape:
     """The options that all families of this kind have, with the defaults that differ among them.
 
@@ -72,6 +80,8 @@ def read_shape(
         key_value_heads: the default of ``num_key_value_heads``; None, and null in the config: as many as query heads.
         head_size: the default of ``head_dim``; None, and null in the config: the hidden size divided by the heads.
         whole_heads: whether the heads must divide the hidden size even where ``head_dim`` is given.
+        eps: the default of ``rms_norm_eps``.
+        rotation: how rotary options are read where heads need not be rotated whole.
     """
     d = options.integer("hidden_size")
     heads = options.integer("num_attention_heads")
@@ -81,10 +91,8 @@ def read_shape(
     if heads % groups:
         options.refuse("num_key_value_heads", f"{groups} key and value heads do not divide {heads} query heads")
     size = options.integer("head_dim", head_size or d // heads, null=d // heads)
-    if size % 2:
-        options.refuse("head_dim", f"a head of {size} channels cannot be rotated by halves; it must be even")
     positions = options.integer("max_position_embeddings", context)
-    theta, scaling = read_rotary(options, size=size, context=positions)
+    rotated, theta, scaling = (rotation or _whole)(options, size, positions)
     return Shape(
         hidden_size=d,
         inner=options.integer("intermediate_size"),
@@ -92,15 +100,21 @@ def read_shape(
         heads=heads,
         key_value_heads=groups,
         head_size=size,
-        rotated=size,
+        rotated=rotated,
         vocabulary=options.integer("vocab_size"),
         context=positions,
-        eps=options.number("rms_norm_eps", "0.000001"),
+        eps=options.number("rms_norm_eps", eps),
         function=options.choice("hidden_act", ACTIVATIONS, "silu"),
         tied=options.flag("tie_word_embeddings", False),
         theta=theta,
         scaling=scaling,
     )
+
+
+def _whole(options: Options, size: int, context: int) -> tuple[int, str, Scaling | None]:
+    if size % 2:
+        options.refuse("head_dim", f"a head of {size} channels cannot be rotated by halves; it must be even")
+    return size, *read_rotary(options, size=size, context=context)
 
 
 def finish_options(options: Options) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from blockcert.program import Program, Scaling
-from blockcert_producers.lift.activations import ACTIVATIONS
 from blockcert_producers.lift.checkpoint import Checkpoint
-from blockcert_producers.lift.decoder import Shape, build_decoder, finish_options
+from blockcert_producers.lift.decoder import build_decoder, finish_options, read_shape
 from blockcert_producers.lift.options import Options
 from blockcert_producers.lift.rotary import read_share, rotated_channels
 from blockcert_producers.lift.scalings import Kind, read_kind, read_scaling
@@ -30,32 +29,7 @@ _CODE = {"AutoConfig": "configuration_phi3.Phi3Config", "AutoModelForCausalLM": 
 def build(checkpoint: Checkpoint) -> Program:
     """The reference program of a Phi-3 checkpoint (Abdin et al. 2024; ``Phi3ForCausalLM``)."""
     options = checkpoint.options()
-    d = options.integer("hidden_size")
-    heads = options.integer("num_attention_heads")
-    if d % heads:
-        options.refuse("num_attention_heads", f"{heads} heads do not divide the hidden size {d}")
-    groups = options.integer("num_key_value_heads", heads, null=heads)
-    if heads % groups:
-        options.refuse("num_key_value_heads", f"{groups} key and value heads do not divide {heads} query heads")
-    size, context = d // heads, options.integer("max_position_embeddings", 4096)
-    options.only("head_dim", size, why="it must be the hidden size divided by the heads")
-    rotated, theta, scaling = _read_rotary(options, size, context)
-    shape = Shape(
-        hidden_size=d,
-        inner=options.integer("intermediate_size"),
-        layers=options.integer("num_hidden_layers", most=4094),
-        heads=heads,
-        key_value_heads=groups,
-        head_size=size,
-        rotated=rotated,
-        vocabulary=options.integer("vocab_size"),
-        context=context,
-        eps=options.number("rms_norm_eps", "0.00001"),
-        function=options.choice("hidden_act", ACTIVATIONS, "silu"),
-        tied=options.flag("tie_word_embeddings", False),
-        theta=theta,
-        scaling=scaling,
-    )
+    shape = read_shape(options, context=4096, whole_heads=True, eps="0.00001", rotation=_read_rotary)
     width = options.integer_or_none("sliding_window", None)
     # written beside published weights, and read by nothing
     for name in ("attention_bias", "mlp_bias", "lm_head_bias"):
@@ -78,6 +52,8 @@ def _read_rotary(options: Options, size: int, context: int) -> tuple[int, str, S
 
     The original context stands beside the rotary options; where it does not, it is 4096, whatever stands in them.
     """
+    whole = options.integer("hidden_size") // options.integer("num_attention_heads")
+    options.only("head_dim", whole, why="it must be the hidden size divided by the heads")
     outer, share, kind = options.number("rope_theta", "10000"), "partial_rotary_factor", "default"
     original = options.integer("original_max_position_embeddings", 4096)
     old, new = options.group("rope_scaling"), options.group("rope_parameters")
