@@ -212,15 +212,20 @@ def _appended(adds: tuple[Step, ...], tensors: dict[str, Host], places: int = 5)
     return _pair(moved | tensors, _then(block(0, file=SURROGATE), adds), block(1, file=SURROGATE))
 
 
+def _with_steps(changed: Callable[[Step], Step]) -> Pair:
+    """A surrogate whose first block has its steps changed."""
+    first = block(0, file=SURROGATE)
+    first = replace(first, steps=tuple(map(changed, first.steps)))
+    return _pair(_moved(block_weights(), 5), first, block(1, file=SURROGATE))
+
+
 def high_score() -> Pair:
     """The surrogate's first block divides its scores by a millionth, so that each head reads one token."""
 
     def steps(step: Step) -> Step:
         return replace(step, denominator_squared="0.0000000000001") if isinstance(step, Attention) else step
 
-    first = block(0, file=SURROGATE)
-    first = replace(first, steps=tuple(map(steps, first.steps)))
-    return _pair(_moved(block_weights(), 5), first, block(1, file=SURROGATE))
+    return _with_steps(steps)
 
 
 def quick_rotary() -> Pair:
@@ -229,9 +234,7 @@ def quick_rotary() -> Pair:
     def steps(step: Step) -> Step:
         return replace(step, theta="0.00000000001") if isinstance(step, Rotary) else step
 
-    first = block(0, file=SURROGATE)
-    first = replace(first, steps=tuple(map(steps, first.steps)))
-    return _pair(_moved(block_weights(), 5), first, block(1, file=SURROGATE))
+    return _with_steps(steps)
 
 
 def high_magnitude(kind: str) -> Pair:
