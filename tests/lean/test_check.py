@@ -280,7 +280,13 @@ def test_mutants_are_checked_side_by_side(compiled: Machine, checks: Any) -> Non
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_what_runs(ready: Machine, number: int, expected: int) -> None:
     ready.environment["STAND_IN"] = "sleep"
-    with ready.start("--jobs", "2") as process:
+    # a shell that runs the tests in the background has them ignore an interrupt, and all that they start
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        started = ready.start("--jobs", "2")
+    finally:
+        signal.signal(number, before)
+    with started as process:
         until = time.monotonic() + 30
         while len(ready.events()) < 2 and time.monotonic() < until:
             time.sleep(0.02)
